@@ -1,0 +1,258 @@
+/* The border between the model and a backend: op records, programs, batches, weights, and one versioned table of functions.
+ *
+ * Plain C: the CUDA backend lives behind dlopen, so no STL, virtual function or exception crosses this file. The model (native/model) records
+ * a program once; a backend compiles it to a plan and runs the plan with a batch. Whatever changes from step to step stands in the batch. */
+#ifndef NVLM_OPS_OPS_H
+#define NVLM_OPS_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NVLM_BACKEND_VERSION 1
+#define NVLM_PAGE_KEYS 64 /* keys in one kv page: [kv_heads][64][head_dim], float32 on the CPU */
+
+typedef enum nvlm_status {
+  NVLM_OK = 0,
+  NVLM_OUT_OF_MEMORY,
+  NVLM_UNSUPPORTED, /* last_error says which op or format, and why */
+  NVLM_INVALID,     /* a size or index in a program or batch is out of range */
+  NVLM_CANCELLED,
+  NVLM_DEVICE_FAILED
+} nvlm_status;
+
+typedef enum nvlm_dtype { NVLM_F32, NVLM_BF16, NVLM_F16 } nvlm_dtype;
+
+/* ---- Tensors of a program: slots of one planned arena. Rows follow a count of the batch. ---- */
+
+typedef enum nvlm_extent {
+  NVLM_TILES, /* batch.tiles */
+  NVLM_ROWS,  /* batch.rows: decoder rows, or cross tokens in the cross program */
+  NVLM_OUTS,  /* batch.outs: rows whose logits are wanted */
+  NVLM_EXTENT_COUNT
+} nvlm_extent;
+
+typedef struct nvlm_tensor {
+  nvlm_extent extent;
+  int64_t rows_each; /* rows = rows_each * count(extent) */
+  int64_t cols;      /* float32 elements a row; row-major, dense */
+  uint64_t offset;   /* byte offset in the arena; the planner (ops/planner.h) sets it */
+} nvlm_tensor;
+
+/* ---- Ops. `in`, `out`, `residual` are tensor numbers; `w`, `bias`, `scale` weights. ----
+ * rows below: rows of the tensor. Shapes in brackets are row-major. All arithmetic is float32 (weights are widened). */
+
+typedef enum nvlm_op {
+  /* out [tiles*(patches+1), n] = class token, then pixels·wᵀ + bias, + position. Pixels come from batch.pixels, u8 [tiles, side, side, 3], normalised
+   * as (x/255 − mean)/std. w [n, 3*patch*patch] (channel, y, x), bias [n], scale = class token [n], extra = positions [patches+1, n]. c: side, patch. */
+  NVLM_PATCH_EMBED,
+  /* out = in / rms(in) * w: sum of squares divided by c.true_width (0: cols), c.eps inside the root. */
+  NVLM_RMS_NORM,
+  /* out = (in − mean)/sqrt(var + eps) * w + bias. */
+  NVLM_LAYER_NORM,
+  /* in place on out [rows, 3*width]: the first `width` columns by w, the next by `scale`, each RMS-normalised over all heads together, c.true_width. */
+  NVLM_QK_NORM,
+  /* out [rows, n] = in [rows, k]·wᵀ + bias. w [n, k]; bias may be -1. */
+  NVLM_LINEAR,
+  NVLM_LINEAR_GELU,   /* exact GELU (erf) of the same */
+  NVLM_LINEAR_SWIGLU, /* w = gate and up packed together: rows 2i gate, 2i+1 up (upload_weight gets two parts); out [rows, n] = silu(gate)*up */
+  /* residual += s ⊙ (in·wᵀ + bias), s: scale [n] (LayerScale), or tanh(scale[0]) when c.tanh_gate, or 1 when scale is -1. residual == out. */
+  NVLM_LINEAR_RESIDUAL,
+  /* in place on out [rows, (heads + 2*kv_heads)*head_dim]: rotate-half rope on q and k with batch.position, then k and v go to self pages of c.layer at batch.kv_slot. */
+  NVLM_ROPE_KV_WRITE,
+  /* in [rows, 2*kv_heads*head_dim] (k then v) to cross pages of c.layer at batch.kv_slot; no rope. */
+  NVLM_KV_WRITE,
+  /* out [rows, heads*head_dim] = attention of the queries (first heads*head_dim columns of in) over c.source; scale 1/sqrt(head_dim); one key interval a row;
+   * an empty interval gives zeros. NVLM_KEYS_TILE: keys and values are columns of `in` itself ([q|k|v], kv_heads == heads), interval = the row's tile (c.rows_each rows). */
+  NVLM_ATTENTION,
+  /* in [tiles*(1+grid*grid), n] -> out [tiles*(grid/ratio)^2, ratio*ratio*n], class row dropped; blocks row-major, channels in block order; c.transpose (ps_version v1) swaps
+   * the token grid's axes; then layer norm (w, bias, eps). */
+  NVLM_PIXEL_SHUFFLE_NORM,
+  /* out [rows, n]: batch.source[row] (an image-token row of n floats) if not null, else row batch.token[row] of w [vocab, n]. */
+  NVLM_EMBED,
+  /* out [outs, n] = in[batch.out_row[i]]. */
+  NVLM_GATHER_ROWS,
+  /* out [outs, vocab] = in·wᵀ: the head; its own op because backends treat it apart. */
+  NVLM_LOGITS,
+  /* in [outs, vocab]: one token an out row, by batch.sampling; writes batch.sampled. */
+  NVLM_SAMPLE,
+  NVLM_OP_COUNT
+} nvlm_op;
+
+typedef enum nvlm_key_source { NVLM_KEYS_SELF, NVLM_KEYS_CROSS, NVLM_KEYS_TILE } nvlm_key_source;
+
+typedef struct nvlm_constants {
+  float eps;
+  float rope_theta;
+  int32_t heads, kv_heads, head_dim;
+  int32_t true_width; /* RMS divisor; 0: the row's own width */
+  int32_t layer;      /* layer of the kv cache (self: decoder layer; cross: n-th cross layer) */
+  nvlm_key_source source;
+  int32_t rows_each;  /* NVLM_KEYS_TILE: rows of one tile */
+  int32_t side, patch; /* patch_embed: tile side and patch side in pixels */
+  int32_t grid, ratio; /* pixel_shuffle_norm: patches a side; block side */
+  int32_t transpose;
+  int32_t tanh_gate;
+} nvlm_constants;
+
+typedef struct nvlm_record {
+  nvlm_op op;
+  int32_t in, out;                /* tensor numbers; -1: none */
+  int32_t w, bias, scale, extra; /* weight numbers in the program's weight table; -1: none */
+  nvlm_constants c;
+} nvlm_record;
+
+typedef struct nvlm_weight nvlm_weight; /* opaque: packed as the backend likes */
+typedef struct nvlm_device nvlm_device;
+typedef struct nvlm_plan nvlm_plan;
+
+/* Key/value storage of one kind (self or cross): for each layer, k then v, each [pages][kv_heads][64][head_dim]. */
+typedef struct nvlm_kv_cache {
+  void* memory; /* from alloc; NULL: the program has none. Bytes: nvlm_kv_cache_bytes */
+  int32_t layers, pages, kv_heads, head_dim;
+} nvlm_kv_cache;
+
+static inline uint64_t nvlm_kv_page_floats(const nvlm_kv_cache* c) { return (uint64_t)c->kv_heads * NVLM_PAGE_KEYS * (uint64_t)c->head_dim; }
+static inline uint64_t nvlm_kv_cache_bytes(const nvlm_kv_cache* c) {
+  return (uint64_t)c->layers * 2 * (uint64_t)c->pages * nvlm_kv_page_floats(c) * sizeof(float);
+}
+
+typedef struct nvlm_program {
+  const char* name; /* "encode", "cross", "decode" */
+  const nvlm_record* records;
+  int32_t record_count;
+  const nvlm_tensor* tensors; /* offsets set */
+  int32_t tensor_count;
+  nvlm_weight* const* weights;
+  int32_t weight_count;
+  int64_t max_count[NVLM_EXTENT_COUNT]; /* largest batch this plan will run */
+  uint64_t arena_bytes;
+  void* arena; /* from alloc; several plans of one device may share it, since one runs at a time */
+  nvlm_kv_cache self_kv, cross_kv;
+} nvlm_program;
+
+/* ---- Batch ---- */
+
+typedef struct nvlm_sampling {
+  float temperature; /* <= 0: greedy (lowest id among equals) */
+  int32_t top_k;     /* 0: off */
+  float top_p;       /* 1: off */
+  float min_p;       /* 0: off */
+  float repetition_penalty; /* 1: off; over prompt and answer (divide positive, multiply negative logits) */
+  float presence_penalty, frequency_penalty; /* 0: off; over the answer alone; subtracted */
+  uint64_t seed, step; /* the draw is a hash of both: same seed, same text, whatever runs beside it */
+  const int32_t* history; /* prompt ids (text and image slots alike), then answer ids */
+  int32_t history_len, prompt_len;
+  int32_t top_logprobs; /* -1: none; 0: the chosen token's; n <= NVLM_MAX_TOP_LOGPROBS */
+} nvlm_sampling;
+
+#define NVLM_MAX_TOP_LOGPROBS 20
+
+typedef struct nvlm_sampled {
+  int32_t token;  /* -1: the logits were not finite */
+  float logprob;  /* of the model's own distribution (before temperature, penalties and filters) */
+  int32_t top_count;
+  int32_t top_token[NVLM_MAX_TOP_LOGPROBS]; /* most likely first */
+  float top_logprob[NVLM_MAX_TOP_LOGPROBS];
+} nvlm_sampled;
+
+/* Page list of one kind (self or cross). Keys of a sequence are numbered along its pages; page i holds fill[i] of them (<= 64). */
+typedef struct nvlm_pages {
+  const int32_t* begin; /* [sequences + 1] into page/fill */
+  const int32_t* page;
+  const int32_t* fill;
+} nvlm_pages;
+
+typedef struct nvlm_batch {
+  int64_t tiles, rows, outs;
+  int32_t sequences;
+  const uint8_t* pixels; /* u8 [tiles, side, side, 3] */
+  /* per row */
+  const int32_t* token;
+  const float* const* source; /* NULL array: all rows are tokens */
+  const int32_t* position;
+  const int64_t* kv_slot;     /* page * 64 + place, of the cache that the program writes */
+  const int32_t* self_begin;  /* key interval [begin, end) */
+  const int32_t* self_end;
+  const int32_t* cross_begin;
+  const int32_t* cross_end;
+  /* per sequence: rows of sequence s are row_begin[s] .. row_begin[s+1] */
+  const int32_t* row_begin; /* [sequences + 1] */
+  nvlm_pages self_pages, cross_pages;
+  /* per out row */
+  const int32_t* out_row;
+  const nvlm_sampling* sampling;
+  nvlm_sampled* sampled; /* NULL: the sample op does nothing */
+  int32_t skip_cross; /* no row attends to anything in cross pages: records reading them (and their projections, c.layer's block) are not run */
+} nvlm_batch;
+
+/* ---- Weights ---- */
+
+typedef enum nvlm_weight_use {
+  NVLM_VECTOR,    /* norm weights, biases, scales, class token: float32 */
+  NVLM_MATRIX,    /* [n, k] of a linear op */
+  NVLM_TABLE      /* [vocab, n] embedding rows; a tied head uploads the same tensor as NVLM_MATRIX too */
+} nvlm_weight_use;
+
+#define NVLM_MAX_PARTS 3
+
+/* One weight: `parts` stored tensors [n_i, k], stacked by rows (q,k,v; k,v), or interleaved row by row (gate, up; equal n). */
+typedef struct nvlm_weight_source {
+  nvlm_weight_use use;
+  int32_t parts;
+  int32_t interleave;
+  struct {
+    const void* data; /* little endian, may be unaligned */
+    nvlm_dtype dtype;
+    int64_t rows, cols; /* a vector has rows 1 */
+    int64_t row_stride; /* elements between rows; cols when dense (dummy heads are dropped by a larger stride) */
+  } part[NVLM_MAX_PARTS];
+} nvlm_weight_source;
+
+typedef struct nvlm_open_options {
+  int32_t threads;             /* CPU: 0 = one per usable core */
+  const char* instruction_set; /* NULL: best there is; else its name, unknown or unavailable is NVLM_UNSUPPORTED */
+} nvlm_open_options;
+
+typedef struct nvlm_capabilities {
+  const char* name;            /* "cpu", "reference", … */
+  const char* instruction_set; /* "generic", "avx2", … */
+  int32_t threads;
+} nvlm_capabilities;
+
+/* One backend. A device is used by one thread at a time. Functions with a device set last_error when they fail. */
+typedef struct nvlm_backend {
+  uint32_t version; /* NVLM_BACKEND_VERSION */
+  const char* name;
+  nvlm_status (*open)(const nvlm_open_options* options, nvlm_device** device);
+  void (*close)(nvlm_device* device); /* all plans, weights and memory must be freed before */
+  void (*capabilities)(nvlm_device* device, nvlm_capabilities* out);
+  nvlm_status (*alloc)(nvlm_device* device, uint64_t bytes, void** memory); /* 64-byte aligned; mapped when large; contents undefined */
+  void (*free)(nvlm_device* device, void* memory, uint64_t bytes);
+  nvlm_status (*write)(nvlm_device* device, void* to, const void* from, uint64_t bytes);
+  nvlm_status (*read)(nvlm_device* device, void* to, const void* from, uint64_t bytes);
+  /* Bytes upload_weight will take for such a source (data may be NULL). */
+  uint64_t (*weight_bytes)(nvlm_device* device, const nvlm_weight_source* source);
+  nvlm_status (*upload_weight)(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** weight);
+  void (*free_weight)(nvlm_device* device, nvlm_weight* weight);
+  /* Bytes beside the arena that a plan of this program needs (scratch per thread); part of the memory plan. */
+  uint64_t (*plan_bytes)(nvlm_device* device, const nvlm_program* program);
+  nvlm_status (*compile)(nvlm_device* device, const nvlm_program* program, nvlm_plan** plan); /* copies the program; checks every size */
+  void (*free_plan)(nvlm_device* device, nvlm_plan* plan);
+  /* *cancel != 0 stops between ops with NVLM_CANCELLED. */
+  nvlm_status (*run)(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel);
+  nvlm_status (*wait)(nvlm_device* device);
+  uint64_t (*used_bytes)(nvlm_device* device); /* measured: everything allocated through this device and not yet freed */
+  const char* (*last_error)(nvlm_device* device);
+} nvlm_backend;
+
+const nvlm_backend* nvlm_cpu_backend(void);       /* native/cpu */
+const nvlm_backend* nvlm_reference_backend(void); /* native/ops/reference: naive float32, one thread */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
