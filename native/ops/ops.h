@@ -232,6 +232,7 @@ typedef struct nvlm_backend {
   void (*capabilities)(nvlm_device* device, nvlm_capabilities* out);
   nvlm_status (*alloc)(nvlm_device* device, uint64_t bytes, void** memory); /* 64-byte aligned; mapped when large; contents undefined */
   void (*free)(nvlm_device* device, void* memory, uint64_t bytes);
+  /* Copies; each side may be host memory or memory from alloc (arena tensors included). */
   nvlm_status (*write)(nvlm_device* device, void* to, const void* from, uint64_t bytes);
   nvlm_status (*read)(nvlm_device* device, void* to, const void* from, uint64_t bytes);
   /* Bytes upload_weight will take for such a source (data may be NULL). */

@@ -1,0 +1,81 @@
+// A loaded checkpoint on one device: weights, plans and the memory they run in. Used by one thread (the engine's).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "ops/ops.h"
+
+namespace nvlm {
+
+struct LoadOptions {
+  std::string folder;
+  std::string device = "cpu";
+  std::string instruction_set;  // empty: the best there is
+  int threads = 0;              // 0: one per usable core
+  int max_tiles = 0;            // of one image, thumbnail not counted; 0: the checkpoint's max_dynamic_patch
+  int context_length = 0;       // positions of one sequence; 0: min(max_positions, 8192)
+  int max_sequences = 4;        // sequences in one batch; key/value memory is planned for as many full contexts
+  int max_images = 4;           // full images of one prompt; cross keys/values and image tokens are planned for them
+};
+
+// Bytes by what they are for. What `load` allocates equals what was planned, `images` apart: it is a budget, filled by image tokens as they come.
+struct MemoryPlan {
+  uint64_t weights = 0, kv_cache = 0, cross_cache = 0, activations = 0, images = 0;
+  uint64_t total() const { return weights + kv_cache + cross_cache + activations + images; }
+};
+
+struct ParameterCounts {
+  uint64_t encoder = 0, projector = 0, decoder = 0, cross_attention = 0;
+};
+
+// What can be said of a checkpoint from its config and tensor headers.
+struct Description {
+  ModelConfig config;
+  LoadOptions options;  // as resolved: no zeros left
+  MemoryPlan memory;
+  ParameterCounts parameters;
+  std::string instruction_set;
+  std::vector<std::string> program;  // the decoder's, a line an op
+};
+
+class Model {
+ public:
+  static constexpr int kMaxRows = 256;  // decoder rows (or cross tokens) of one step; longer prompts run in chunks
+
+  // Reads config and headers, plans the memory; loads nothing.
+  static Description describe(const LoadOptions& options);
+
+  // Plans, compares with the free memory (Error "out-of-memory" with the numbers), maps, packs, compiles.
+  // progress(done bytes, total bytes) is called per tensor; *cancel != 0 stops with Error("aborted").
+  static std::unique_ptr<Model> load(const LoadOptions& options, const std::function<void(uint64_t, uint64_t)>& progress,
+                                     const volatile int32_t* cancel);
+  virtual ~Model() = default;
+
+  virtual const Description& description() const = 0;
+  const ModelConfig& config() const { return description().config; }
+
+  // Device memory for the tokens of an image: float32 [tiles * tokens_per_tile, hidden]. Throws Error("out-of-memory").
+  virtual float* alloc_image(int tiles) = 0;
+  virtual void free_image(float* tokens, int tiles) = 0;
+  // tiles: u8 [count, side, side, 3] in host memory, any count; out: device memory of alloc_image.
+  virtual void encode(const uint8_t* tiles, int count, float* out, const volatile int32_t* cancel) = 0;
+
+  virtual int self_page_count() const = 0;   // pages of 64 keys in the kv cache
+  virtual int cross_page_count() const = 0;  // 0 for D
+  // Projects cross tokens (batch.rows <= kMaxRows, token/source/kv_slot) to keys and values of every cross layer, in cross pages.
+  virtual void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) = 0;
+  // One decoder step; rows <= kMaxRows, outs <= max_sequences. `cross`: some row attends to cross pages; otherwise no cross block runs.
+  virtual void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) = 0;
+  // Logits [outs, vocab] of the last step.
+  virtual void read_logits(float* out, int64_t outs) = 0;
+
+  virtual MemoryPlan measured() const = 0;
+};
+
+}  // namespace nvlm
