@@ -1,0 +1,18 @@
+// From RGB pixels to the tiles the encoder reads (spec section 3, steps 3 and 4). The grid is chosen by the caller.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace nvlm {
+
+// Runs body(0) … body(n − 1) in any order, on any threads, and returns when all are done.
+using ParallelFor = std::function<void(std::int64_t n, const std::function<void(std::int64_t)>& body)>;
+
+// rgb: u8 [height, width, 3]. out: u8 [tiles, side, side, 3], tiles = columns·rows, row-major, plus 1 when `thumbnail` (the whole image, last).
+// A thumbnail beside a single tile would be the same picture: the caller asks for it only when columns·rows > 1.
+// Throws bad-option when a size is not positive or too large to index. Scratch memory is a few rows of the resized image for each body call.
+void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int rows, int side, bool thumbnail, std::uint8_t* out,
+               const ParallelFor& parallel_for);
+
+}  // namespace nvlm

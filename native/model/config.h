@@ -1,0 +1,90 @@
+// config.json (spec section 2) as one typed description of NVLM-D, -X and -H. Nothing else of the native code reads JSON of a model.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nvlm {
+
+class Checkpoint;
+
+enum class Family { D, X, H };
+
+struct VisionConfig {
+  int hidden;         // width of the residual stream, and the true width of the q/k norms
+  int layers;         // to run: select_layer is applied
+  int stored_layers;  // in the checkpoint; those from `layers` on are not needed
+  int heads;
+  int head_dim;         // hidden / heads
+  int attention_width;  // stored rows of q: D of the spec, > hidden when there are dummy heads (reconcile; hidden before)
+  int mlp;
+  int patch;
+  int image_size;  // side of a tile in pixels
+  bool rms_norm;   // else LayerNorm with bias
+  bool qk_norm;
+  bool qkv_bias;  // reconcile: by the presence of the tensor
+  float eps;
+  int grid() const { return image_size / patch; }  // patches a side
+};
+
+struct DecoderConfig {
+  int hidden;
+  int layers;
+  int heads;
+  int kv_heads;
+  int head_dim;  // reconcile: by the shape of q_proj
+  int mlp;
+  int vocab;
+  int max_positions;
+  float eps;
+  float rope_theta;
+  bool tied;      // reconcile: no lm_head tensor
+  bool qkv_bias;  // reconcile: by the presence of the tensor
+};
+
+// Gated cross-attention of X and H; for D `layers` is empty and the rest 0.
+struct CrossConfig {
+  std::vector<int> layers;  // ascending decoder layers
+  int heads;
+  int kv_heads;
+  int head_dim;  // reconcile: by the shape of cross_attn.q_proj
+};
+
+struct ProjectorConfig {
+  int layers;  // X: 1, D and H: 2
+  int in;      // downsample² · vision.hidden
+  int hidden;  // width between the two layers (reconcile: rows of mlp1.1); decoder.hidden for X
+};
+
+struct ModelConfig {
+  Family family;
+  VisionConfig vision;
+  ProjectorConfig projector;
+  DecoderConfig decoder;
+  CrossConfig cross;
+  int tile_size;   // force_image_size, pixels
+  int downsample;  // side of the pixel-shuffle block: 2
+  int min_tiles;
+  int max_tiles;  // regular tiles, without the thumbnail
+  bool dynamic_tiles;
+  bool use_thumbnail;
+  bool shuffle_transposed;                    // ps_version v1
+  std::optional<std::string> system_message;  // the default is filled in when the key is absent; empty for null or ""
+  std::string dtype;                          // torch_dtype as written, informative; the tensors have their own. "" when absent
+  int tokens_per_tile() const { return (vision.grid() / downsample) * (vision.grid() / downsample); }
+};
+
+// Reads folder/config.json. Throws file-not-found, not-a-checkpoint, corrupt-checkpoint, unsupported-architecture or unsupported-config;
+// the message names the file and the key.
+ModelConfig read_config(const std::string& folder);
+
+// The same from text; `file` is for the messages.
+ModelConfig parse_config(std::string_view text, const std::string& file);
+
+// Takes from the tensors what config files are known to get wrong: biases of q/k/v, tied heads, head sizes, dummy heads and the projector's
+// width. Throws unsupported-config when the two can't be brought together, corrupt-checkpoint when a tensor that decides is missing.
+void reconcile(ModelConfig& config, const Checkpoint& checkpoint);
+
+}  // namespace nvlm
