@@ -199,7 +199,8 @@ typedef enum nvlm_weight_use {
 
 #define NVLM_MAX_PARTS 3
 
-/* One weight: `parts` stored tensors [n_i, k], stacked by rows (q,k,v; k,v), or interleaved row by row (gate, up; equal n). */
+/* One weight: `parts` stored tensors [n_i, k], stacked by rows (q,k,v; k,v), or interleaved row by row (gate, up; equal n).
+ * Vectors (rows 1, cols n_i) are laid end to end. */
 typedef struct nvlm_weight_source {
   nvlm_weight_use use;
   int32_t parts;
@@ -247,7 +248,7 @@ typedef struct nvlm_backend {
   nvlm_status (*run)(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel);
   nvlm_status (*wait)(nvlm_device* device);
   uint64_t (*used_bytes)(nvlm_device* device); /* measured: everything allocated through this device and not yet freed */
-  const char* (*last_error)(nvlm_device* device);
+  const char* (*last_error)(nvlm_device* device); /* NULL: of this thread's last failed open */
 } nvlm_backend;
 
 const nvlm_backend* nvlm_cpu_backend(void);       /* native/cpu */

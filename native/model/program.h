@@ -1,0 +1,74 @@
+// Records a program: each method appends one op and returns the tensor it writes, so that the model files read like the spec.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/weights.h"
+#include "ops/ops.h"
+
+namespace nvlm {
+
+// A tensor of the program being recorded.
+struct Value {
+  int32_t id = -1;
+};
+
+// A linear layer's numbers in the weight table.
+struct Linear {
+  Weight w = kNoWeight, bias = kNoWeight;
+};
+
+// A recorded program with its arena planned; view() is what a backend compiles.
+struct Program {
+  std::string name;
+  std::vector<nvlm_record> records;
+  std::vector<nvlm_tensor> tensors;
+  int64_t max_count[NVLM_EXTENT_COUNT] = {0, 0, 0};
+  uint64_t arena_bytes = 0;
+
+  nvlm_program view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv, const nvlm_kv_cache& cross_kv) const;
+  std::vector<std::string> lines() const;  // an op a line, for people
+};
+
+class ProgramBuilder {
+ public:
+  ProgramBuilder(std::string name, const WeightTable& weights) : weights_(weights) { program_.name = std::move(name); }
+
+  // u8 pixels of the batch's tiles -> [tiles * (patches + 1), n], class token first, positions added.
+  Value patch_embed(Linear patch, Weight class_token, Weight positions, int tile_side, int patch_side);
+  Value rms_norm(Value x, Weight w, float eps);
+  Value layer_norm(Value x, Weight w, Weight bias, float eps);
+  void qk_norm(Value qkv, Weight q, Weight k, int true_width, float eps);
+  Value linear(Value x, Linear l);
+  Value linear_gelu(Value x, Linear l);
+  Value linear_swiglu(Value x, Weight gate_up);
+  // x += scale ⊙ linear(h): scale per column (LayerScale), or none.
+  void linear_residual(Value x, Value h, Linear l, Weight scale = kNoWeight);
+  // x += tanh(gate) · linear(h)
+  void linear_gated_residual(Value x, Value h, Linear l, Weight gate);
+  void rope_kv_write(Value qkv, int heads, int kv_heads, int head_dim, float theta, int layer);
+  void kv_write(Value kv, int kv_heads, int head_dim, int cross_layer);
+  Value attention(Value q, nvlm_key_source keys, int heads, int kv_heads, int head_dim, int layer);
+  Value tile_attention(Value qkv, int heads, int head_dim, int tile_rows);
+  Value pixel_shuffle_norm(Value x, Weight w, Weight bias, float eps, int grid, int ratio, bool transposed);
+  Value embed(Weight table);
+  Value gather_rows(Value x);
+  Value logits(Value x, Weight head);
+  void sample(Value logits);
+
+  // `kept` tensors can be read after the run.
+  Program finish(int64_t max_tiles, int64_t max_rows, int64_t max_outs, const std::vector<Value>& kept);
+
+ private:
+  Value add(nvlm_record record, nvlm_extent extent, int64_t rows_each, int64_t cols);
+  Value add_like(nvlm_record record, Value like, int64_t cols);
+  void add_in_place(nvlm_record record);
+  static nvlm_record record(nvlm_op op);
+
+  const WeightTable& weights_;
+  Program program_;
+};
+
+}  // namespace nvlm
