@@ -57,6 +57,12 @@ class Checkpoint {
   // Throws corrupt-checkpoint naming the tensors that nothing asked for (the first few, and how many).
   void expect_all_used() const;
 
+  // Lets the files go, once everything is packed; no tensor may be touched after.
+  void close() {
+    tensors_.clear();
+    files_.clear();
+  }
+
   const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
   std::uint64_t bytes() const;  // of all tensors
 
