@@ -29,7 +29,7 @@ LoadOptions resolve(LoadOptions o, const ModelConfig& c) {
   o.max_tiles = in_range("maxTiles", o.max_tiles ? o.max_tiles : c.max_tiles, 1, std::max(kMostTiles, c.max_tiles));
   o.context_length = in_range("contextLength", o.context_length ? o.context_length : std::min(c.decoder.max_positions, kDefaultContext), 1, c.decoder.max_positions);
   o.max_sequences = in_range("maxSequences", o.max_sequences, 1, 64);
-  o.max_images = in_range("maxImages", o.max_images, 1, 64);
+  o.max_images = in_range("maxImages", o.max_images, 1, 256);
   return o;
 }
 
