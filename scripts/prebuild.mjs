@@ -1,0 +1,38 @@
+// Fills prebuilds/<platform>-<arch>/ through prebuildify. prebuildify knows node-gyp only and moves the addon out of build/Release, so it
+// works in a folder of its own and `node-gyp rebuild` is answered by this very script (called with `rebuild`): it builds through
+// cmake-js, in the development tree, where usually nothing is left to do.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { addonFile, inRoot, root } from './paths.mjs';
+
+const require = createRequire(import.meta.url);
+const self = fileURLToPath(import.meta.url);
+
+if (process.argv[2] === 'rebuild') answerNodeGyp();
+else prebuild();
+
+function prebuild() {
+  const stage = inRoot('out', 'prebuild');
+  fs.rmSync(stage, { recursive: true, force: true });
+  fs.mkdirSync(stage, { recursive: true });
+  fs.copyFileSync(inRoot('package.json'), path.join(stage, 'package.json'));
+  const shim = path.join(stage, 'node-gyp.sh');
+  fs.writeFileSync(shim, `#!/bin/sh\nexec "${process.execPath}" "${self}" "$@"\n`, { mode: 0o755 });
+
+  fs.rmSync(inRoot('prebuilds', `${process.platform}-${process.arch}`), { recursive: true, force: true });
+  const prebuildify = path.join(path.dirname(require.resolve('prebuildify/package.json')), 'bin.js');
+  const args = [prebuildify, '--napi', '--strip', '-t', process.versions.node, '--cwd', stage, '--out', root, '--node-gyp', shim];
+  const done = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+  process.exit(done.status ?? 1);
+}
+
+function answerNodeGyp() {
+  const built = spawnSync(process.execPath, [inRoot('scripts', 'build-native.mjs'), '--tests'], { cwd: root, stdio: 'inherit' });
+  if (built.status !== 0) process.exit(built.status ?? 1);
+  const release = path.join(process.cwd(), 'build', 'Release');
+  fs.mkdirSync(release, { recursive: true });
+  fs.copyFileSync(addonFile, path.join(release, 'nvlm.node'));
+}

@@ -1,0 +1,63 @@
+// Builds the native tests with AddressSanitizer and UndefinedBehaviorSanitizer and runs every one of them.
+//   node scripts/sanitize.mjs [--build-only] [NAME…]
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { inRoot, root, sanitizeTree } from './paths.mjs';
+
+const args = process.argv.slice(2);
+const wanted = args.filter(arg => !arg.startsWith('--'));
+const programs = fs
+  .readdirSync(inRoot('test', 'native'))
+  .filter(file => file.endsWith('_test.cc'))
+  .map(file => path.basename(file, '.cc'))
+  .filter(name => wanted.length === 0 || wanted.includes(name));
+if (programs.length === 0) fail(`no native test is called ${wanted.join(', ')}; they are the files test/native/*_test.cc.`);
+
+const hasNinja = spawnSync('ninja', ['--version']).status === 0;
+run('cmake', [
+  ...['-S', root, '-B', sanitizeTree],
+  ...(hasNinja ? ['-G', 'Ninja'] : []),
+  '-DNVLM_BUILD_ADDON=OFF',
+  '-DNVLM_BUILD_TESTS=ON',
+  '-DNVLM_SANITIZE=ON',
+  // -O1 keeps the kernels fast enough to test at all, line tables are what a report needs.
+  '-DCMAKE_BUILD_TYPE=None',
+  '-DCMAKE_CXX_FLAGS=-O1 -g1',
+]);
+run('cmake', ['--build', sanitizeTree, '--parallel', '2']);
+if (args.includes('--build-only')) process.exit(0);
+
+const failed = [];
+for (const name of programs) {
+  const started = performance.now();
+  const result = spawnSync(path.join(sanitizeTree, 'test', 'native', name), [], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: {
+      ...process.env,
+      NVLM_SANITIZE: '1',
+      ASAN_OPTIONS: 'detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:allocator_may_return_null=1',
+      UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
+    },
+  });
+  const ok = result.status === 0;
+  if (!ok) failed.push(name);
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
+  if (!ok) console.log(`${result.stdout}${result.stderr}${result.error ?? ''}${result.signal ? `ended by ${result.signal}` : ''}`);
+}
+console.log(`sanitizers: ${programs.length - failed.length} programs passed, ${failed.length} failed`);
+if (failed.length > 0) process.exitCode = 1;
+
+function run(command, commandArgs) {
+  const result = spawnSync(command, commandArgs, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (result.status === 0) return;
+  console.error(`${result.stdout ?? ''}${result.stderr ?? ''}`);
+  fail(`${command} ${commandArgs.join(' ')} failed; the lines above say where.`);
+}
+
+function fail(message) {
+  console.error(`sanitize: ${message}`);
+  process.exit(1);
+}
