@@ -168,7 +168,13 @@ export interface NativeEngine {
   /** Cancels a queued or running request (or the load, with id 0); an `error` event with code `aborted` follows if it was still alive. */
   cancel(request: number): void;
   /** Measured bytes by kind, and counts. */
-  stats(): { memory: Omit<NativeMemoryPlan, 'free'>; activeRequests: number; images: number; encodedTiles: number; crossProjections: number };
+  stats(): {
+    memory: Omit<NativeMemoryPlan, 'free'>;
+    activeRequests: number;
+    images: number;
+    encodedTiles: number;
+    crossProjections: number;
+  };
   /** Keep (true) or don't keep (false) the event loop alive while work runs. */
   ref(keep: boolean): void;
   /** Stops the engine, joins its thread off the JS thread, frees the memory; a `closed` event is the last. Idempotent. */
@@ -183,11 +189,15 @@ export interface NativeAddon {
   /** Starts loading; events come through `onEvents` (a `loaded` or an `error` with request 0 first). */
   createEngine(options: NativeLoadOptions, onEvents: (events: NativeEvent[]) => void): NativeEngine | NativeFailure;
   /** Cuts an image into tiles as the model sees them: u8 [tiles, tileSize, tileSize, 3], thumbnail last when asked. Off the JS thread. */
-  cutTiles(
-    image: Required<Omit<NativeImage, 'handle'>>,
-    tileSize: number,
-    thumbnail: boolean,
-    done: NativeCallback<Uint8Array>,
-  ): void;
-  devices(): { id: string; name: string; available: boolean; reason: string | null; instructionSet: string | null; memoryTotal: number; memoryFree: number; threads: number }[];
+  cutTiles(image: Required<Omit<NativeImage, 'handle'>>, tileSize: number, thumbnail: boolean, done: NativeCallback<Uint8Array>): void;
+  devices(): {
+    id: string;
+    name: string;
+    available: boolean;
+    reason: string | null;
+    instructionSet: string | null;
+    memoryTotal: number;
+    memoryFree: number;
+    threads: number;
+  }[];
 }

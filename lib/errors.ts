@@ -1,0 +1,149 @@
+/**
+ * NvlmError and the one table of its codes. Every failure a user can see is built here; the addon answers `{ code, message }` with the
+ * same strings. docs/errors.md is generated from this table.
+ */
+
+import type { NativeFailure } from './native-types.js';
+
+/** What a code means and what to do about it. */
+export interface ErrorDescription {
+  /** When it happens: one sentence. */
+  readonly description: string;
+  /** What to do: one sentence. */
+  readonly mend: string;
+}
+
+/** Every code an NvlmError can carry. A code never changes its meaning. */
+export const errorTable = {
+  'unknown-model': {
+    description: 'The given name is neither a bundled model nor a folder that exists.',
+    mend: 'Use a name that `nvlm models` lists, or the path of a checkpoint folder.',
+  },
+  'not-a-checkpoint': {
+    description: 'The folder has no config.json, weights or tokenizer, so it is no checkpoint in Hugging Face layout.',
+    mend: 'Point at the folder that holds config.json, *.safetensors and tokenizer.json (or vocab.json and merges.txt).',
+  },
+  'corrupt-checkpoint': {
+    description: 'A file of the checkpoint is truncated, contradicts itself, or a tensor is missing, superfluous or mis-shaped.',
+    mend: 'Download or copy the named file again and compare its checksum.',
+  },
+  'unsupported-architecture': {
+    description: 'config.json names an architecture other than NVLM_D, NVLM_X or NVLM_H, or a decoder other than Qwen2 or Llama.',
+    mend: 'Use a checkpoint of the NVLM 1.0 family.',
+  },
+  'unsupported-dtype': {
+    description: 'A tensor is stored in a type other than bfloat16, float16 or float32.',
+    mend: 'Convert the checkpoint to bfloat16.',
+  },
+  'unsupported-config': {
+    description: 'A key of config.json has a value that is not supported or contradicts another key.',
+    mend: 'Correct the named key, or use another checkpoint.',
+  },
+  'out-of-memory': {
+    description: 'The memory the model will need is more than is free (control-group limit included), or an allocation failed.',
+    mend: 'Lower contextLength, maxSequences, maxImages or maxTiles, close other models, or use a machine with more memory.',
+  },
+  'not-an-image': {
+    description: 'The bytes are not an image in a supported format.',
+    mend: 'Give a JPEG, PNG, WebP, GIF, TIFF or AVIF file, or raw pixels { data, width, height, channels }.',
+  },
+  'truncated-image': {
+    description: 'The image file is cut off or damaged.',
+    mend: 'Get the file again; a partly downloaded or partly written file cannot be used.',
+  },
+  'image-too-large': {
+    description: 'The image has more pixels than the limit; this is found out before it is decoded.',
+    mend: 'Make the image smaller, or raise the load option maxPixels.',
+  },
+  'too-many-images': {
+    description: 'The messages hold more images than the model was loaded for.',
+    mend: 'Leave images out, or raise the load option maxImages.',
+  },
+  'prompt-too-long': {
+    description: 'The prompt, its image tokens included, leaves no room for an answer in the context.',
+    mend: 'Shorten the text, lower maxTiles, leave images out, or load with a larger contextLength.',
+  },
+  'bad-option': {
+    description: 'An option has an unknown name, or a value outside of its range.',
+    mend: 'Correct the named option; the message gives the allowed range or the nearest name.',
+  },
+  'bad-messages': {
+    description: 'The messages are not in the form the API takes.',
+    mend: 'Give [{ role, content }], where content is a string or parts { type: "text", text } and { type: "image", image }.',
+  },
+  aborted: {
+    description: 'The signal was aborted, or the stream was left before its end.',
+    mend: 'Nothing to mend: call again if the answer is still wanted.',
+  },
+  closed: {
+    description: 'The model was closed before or during the call, or the image handle was released.',
+    mend: 'Load the model again; call close() only when all answers have arrived.',
+  },
+  'stream-used': {
+    description: 'A stream was iterated a second time.',
+    mend: 'Keep the parts while reading, or call stream() again.',
+  },
+  'addon-not-found': {
+    description: 'The native addon for this platform could not be loaded.',
+    mend: 'Reinstall with install scripts allowed and compilers present, or on a platform that has a prebuild.',
+  },
+  'device-unavailable': {
+    description: 'The asked device does not exist here or cannot be used.',
+    mend: "Use device 'cpu' or 'auto'.",
+  },
+  'wrong-model': {
+    description: 'An encoded image was given to another model than the one that encoded it.',
+    mend: 'Encode the image again with the model that is to read it.',
+  },
+  'file-not-found': {
+    description: 'A path or file URL names no file that can be read.',
+    mend: 'Check the path; relative paths start at the working directory of the process.',
+  },
+  internal: {
+    description: 'Something happened that should be impossible.',
+    mend: 'Please report it with the message and what was called.',
+  },
+} as const satisfies Record<string, ErrorDescription>;
+
+/** A stable code of an {@link NvlmError}. */
+export type NvlmErrorCode = keyof typeof errorTable;
+
+const marker: unique symbol = Symbol.for('nvlm.error') as never;
+
+/** Every failure of this library. Match `code`, or use {@link NvlmError.is}; `instanceof` fails across copies and realms. */
+export class NvlmError extends Error {
+  /** What kind of failure, from a stable list. */
+  readonly code: NvlmErrorCode;
+
+  constructor(code: NvlmErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'NvlmError';
+    this.code = code;
+    // Not enumerable: the marker is for NvlmError.is, not for those who print the error.
+    Object.defineProperty(this, marker, { value: true });
+  }
+
+  /** Whether `value` is an NvlmError, of whatever copy of this package and whatever realm. Narrows to the given code, if any. */
+  static is<C extends NvlmErrorCode = NvlmErrorCode>(value: unknown, code?: C): value is NvlmError & { readonly code: C } {
+    if (typeof value !== 'object' || value === null) return false;
+    const error = value as { [marker]?: unknown; code?: unknown };
+    return error[marker] === true && (code === undefined || error.code === code);
+  }
+}
+
+/** The NvlmError for what the addon answered. An unknown code means addon and library disagree, which is a fault of ours. */
+export function fromNative(failure: NativeFailure): NvlmError {
+  if (Object.hasOwn(errorTable, failure.code)) return new NvlmError(failure.code as NvlmErrorCode, failure.message);
+  return new NvlmError('internal', `The addon answered the unknown code "${failure.code}": ${failure.message}`);
+}
+
+/** The error of a call whose signal was aborted; `cause` is the signal's reason. */
+export function abortedError(reason?: unknown): NvlmError {
+  const message = 'The call was aborted. Call again if the answer is still wanted.';
+  return new NvlmError('aborted', message, reason === undefined ? undefined : { cause: reason });
+}
+
+/** The error of a call on a model that was closed. */
+export function closedError(): NvlmError {
+  return new NvlmError('closed', 'The model was closed. Load it again to go on asking.');
+}

@@ -1,0 +1,311 @@
+/** load() and Model. Every public function makes four moves: defaults, validate, interpret, call native. */
+
+import { findCheckpoint, readGenerationDefaults, readLicense } from './checkpoint.js';
+import { EncodedImage } from './encoded-image.js';
+import { EngineClient, type RequestSink } from './engine-client.js';
+import { abortedError, closedError, fromNative, NvlmError } from './errors.js';
+import { Generation, interpretCall } from './generation.js';
+import { type Conversation, interpretImage, interpretMessages } from './messages.js';
+import type { ModelState } from './model-state.js';
+import { native } from './native.js';
+import type { NativeDescription, NativeLoadOptions } from './native-types.js';
+import { asObject, checkKeys, optionalFunction, optionalNumber, optionalSignal, show } from './options.js';
+import { measureImage, prepareImage, preparePrompt } from './preparation.js';
+import { tileTagIds } from './prompt.js';
+import { TextStream } from './stream.js';
+import { Tokenizer } from './tokenizer.js';
+import type {
+  GenerateOptions,
+  GenerateResult,
+  ImageInput,
+  ImageOptions,
+  Inspection,
+  LoadOptions,
+  LoadProgress,
+  LogEntry,
+  MemoryUse,
+  Message,
+  ModelInfo,
+  TokenCount,
+} from './types.js';
+
+const DEFAULT_MAX_PIXELS = 1e8;
+const DEFAULT_MAX_SEQUENCES = 2;
+const DEFAULT_MAX_IMAGES = 8;
+
+// A forgotten model closes itself once it is collected and its last call is over.
+const forgotten = new FinalizationRegistry<ModelState>(state => {
+  state.client.closeWhenIdle(() => state.tokenizer.close());
+});
+
+/**
+ * Loads a model by bundled name (`nvlm-tiny-d`, …) or checkpoint folder. Nothing is downloaded. The memory it will need is planned first;
+ * if that is more than is free, this rejects with `out-of-memory` before reading any weights.
+ */
+export async function load(model: string, options?: LoadOptions): Promise<Model> {
+  const settings = interpretLoad(options);
+  const checkpoint = await findCheckpoint(model);
+  const { folder } = checkpoint;
+  if (settings.signal?.aborted) throw abortedError(settings.signal.reason);
+  const [tokenizer, defaults, license] = await Promise.all([Tokenizer.open(folder), readGenerationDefaults(folder), readLicense(folder)]);
+  try {
+    const { client, description } = await EngineClient.load({ folder, ...settings.native }, settings, settings.signal);
+    try {
+      const isH = description.architecture === 'NVLM-H';
+      const tileTags = await tileTagIds(tokenizer, isH ? description.maxTiles : 0);
+      const { bytes, offsets } = tokenizer.bytes(description.vocabSize);
+      client.setVocabulary(bytes, offsets);
+      const ends = ['<|im_end|>', '<|endoftext|>'].flatMap(name => tokenizer.findSpecial(name) ?? []);
+      const stopIds = Int32Array.from(new Set([...ends, ...defaults.eosIds]));
+      const { minTiles, maxTiles, maxImages } = description;
+      const limits = { minTiles, maxTiles, maxImages };
+      const { maxPixels } = settings;
+      return new Model({ checkpoint, client, description, tokenizer, defaults, license, limits, maxPixels, stopIds, tileTags });
+    } catch (error) {
+      await client.close();
+      throw error;
+    }
+  } catch (error) {
+    await tokenizer.close();
+    throw error;
+  }
+}
+
+/** What a checkpoint is and will need, from its config and the headers of its weights; loads nothing. */
+export async function inspect(model: string, options?: LoadOptions): Promise<Inspection> {
+  const settings = interpretLoad(options);
+  const checkpoint = await findCheckpoint(model);
+  const [license, description] = await Promise.all([
+    readLicense(checkpoint.folder),
+    new Promise<NativeDescription>((resolve, reject) => {
+      native().inspect({ folder: checkpoint.folder, ...settings.native }, (failure, value) => {
+        if (failure !== null) reject(fromNative(failure));
+        else resolve(value as NativeDescription);
+      });
+    }),
+  ]);
+  return { ...describe(checkpoint, description, license), program: description.program ?? [] };
+}
+
+/** A loaded model. Calls may overlap; each gets the answer it would get alone. Close it, or use `await using`. */
+export class Model {
+  readonly #state: ModelState;
+
+  /** Made by {@link load} only. */
+  constructor(state: ModelState) {
+    this.#state = state;
+    forgotten.register(this, state, this);
+  }
+
+  /** Architecture, sizes, memory and licence. */
+  get info(): ModelInfo {
+    const { checkpoint, description, license } = this.#state;
+    return describe(checkpoint, description, license);
+  }
+
+  /** Bytes in use now, by purpose. */
+  memory(): MemoryUse {
+    return { ...this.#state.client.stats().memory };
+  }
+
+  /** Answers the messages. Rejects with `aborted` if the signal is, and with `closed` if the model is closed meanwhile. */
+  async generate(options: GenerateOptions): Promise<GenerateResult> {
+    this.#mustBeOpen();
+    const call = interpretCall(options, this.#state);
+    const generation = new Generation(this.#state, call);
+    for (;;) {
+      const taken = await generation.take();
+      if ('usage' in taken) return taken;
+    }
+  }
+
+  /** Answers the messages piece by piece. Work starts now; see {@link TextStream} for what ends it. Throws at once on bad options. */
+  stream(options: GenerateOptions): TextStream {
+    this.#mustBeOpen();
+    const call = interpretCall(options, this.#state);
+    return new TextStream(new Generation(this.#state, call));
+  }
+
+  /** Runs the encoder on an image once; the handle may stand wherever this model takes an image. */
+  async encodeImage(image: ImageInput, options?: ImageOptions & { signal?: AbortSignal }): Promise<EncodedImage> {
+    this.#mustBeOpen();
+    const given = asObject(options, 'options');
+    checkKeys(given, ['maxTiles', 'orient', 'signal'], 'options');
+    const signal = optionalSignal(given['signal'], 'options.signal');
+    if (signal?.aborted) throw abortedError(signal.reason);
+    const call = interpretImage(image, given, 'options', this.#state.limits, 'image');
+    if (call.source.kind === 'encoded') {
+      throw new NvlmError('bad-option', 'The image is encoded already. Use the handle as it is.');
+    }
+    const state = this.#state;
+    const { client } = state;
+    return client.hold(async () => {
+      const { native: pixels, usage } = await prepareImage(state, call);
+      if (signal?.aborted) throw abortedError(signal.reason);
+      const { handle, bytes } = await encode(client, pixels, state.tileTags, signal);
+      return EncodedImage.create({ owner: client, handle, usage, release: id => client.release(id) }, bytes);
+    });
+  }
+
+  /** Ids of a text. It is plain text: a typed `<|im_end|>` is characters like any others. */
+  async tokenize(text: string): Promise<number[]> {
+    this.#mustBeOpen();
+    if (typeof text !== 'string')
+      throw new NvlmError('bad-option', `Expected a string for text but received ${show(text)}. Give the text.`);
+    const [ids] = await this.#state.client.hold(() => this.#state.tokenizer.encode([text]));
+    return Array.from(ids ?? []);
+  }
+
+  /** The text of ids; special tokens have none, and bytes that are no UTF-8 show as the replacement character. */
+  detokenize(ids: readonly number[] | Int32Array): string {
+    this.#mustBeOpen();
+    const { vocabSize } = this.#state.description;
+    const list: unknown = ids;
+    const isList = Array.isArray(list) || ArrayBuffer.isView(list);
+    const wrong = isList ? Array.from(list as ArrayLike<unknown>).find(id => !isTokenId(id, vocabSize)) : list;
+    if (!isList || wrong !== undefined) {
+      throw new NvlmError(
+        'bad-option',
+        `Expected ids between 0 and ${vocabSize - 1} for ids but received ${show(wrong)}. Give an array of ids.`,
+      );
+    }
+    return this.#state.tokenizer.decode(ids);
+  }
+
+  /** What messages would cost, their images' too; of an image only the header is read. Does not refuse a prompt that is too long. */
+  async countTokens(options: { messages: readonly Message[]; images?: GenerateOptions['images'] }): Promise<TokenCount> {
+    this.#mustBeOpen();
+    const given = asObject(options, 'options');
+    checkKeys(given, ['messages', 'images'], 'options');
+    const conversation: Conversation = interpretMessages(given['messages'], given['images'], this.#state.limits);
+    const state = this.#state;
+    return state.client.hold(async () => {
+      const usages = await Promise.all(conversation.images.map(async image => ({ usage: await measureImage(state, image) })));
+      const { usage } = await preparePrompt(state, conversation.messages, usages);
+      return { ...usage, room: state.description.contextLength - usage.promptTokens };
+    });
+  }
+
+  /** Rejects what is pending with `closed`, and frees the memory. Idempotent. */
+  async close(): Promise<void> {
+    forgotten.unregister(this);
+    await closeState(this.#state);
+  }
+
+  /** The same as {@link Model.close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #mustBeOpen(): void {
+    if (this.#state.client.closed) throw closedError();
+  }
+}
+
+interface LoadSettings {
+  native: Omit<NativeLoadOptions, 'folder'>;
+  maxPixels: number;
+  onProgress: ((progress: LoadProgress) => void) | undefined;
+  onLog: ((entry: LogEntry) => void) | undefined;
+  signal: AbortSignal | undefined;
+}
+
+function interpretLoad(value: unknown): LoadSettings {
+  const options = asObject(value, 'options');
+  const known = [
+    'device',
+    'threads',
+    'maxTiles',
+    'contextLength',
+    'maxSequences',
+    'maxImages',
+    'maxPixels',
+    'onProgress',
+    'onLog',
+    'signal',
+  ];
+  checkKeys(options, known, 'options');
+  const count = (name: string, min: number, max: number, fallback: string): number | undefined =>
+    optionalNumber(options[name], `options.${name}`, { min, max, integer: true, fallback });
+  const device = options['device'] ?? 'auto';
+  if (typeof device !== 'string') {
+    throw new NvlmError('bad-option', `Expected 'auto' or 'cpu' for options.device but received ${show(device)}. Leave it out for 'auto'.`);
+  }
+  if (device !== 'auto' && device !== 'cpu') {
+    throw new NvlmError(
+      'device-unavailable',
+      `There is no device ${show(device)} here. Use 'cpu', or leave options.device out for 'auto'.`,
+    );
+  }
+  return {
+    native: {
+      device,
+      threads: count('threads', 1, 1024, 'one per core') ?? 0,
+      maxTiles: count('maxTiles', 1, 12, "the checkpoint's max_dynamic_patch") ?? 0,
+      contextLength: count('contextLength', 16, 1048576, "the checkpoint's, at most 8192") ?? 0,
+      maxSequences: count('maxSequences', 1, 64, String(DEFAULT_MAX_SEQUENCES)) ?? DEFAULT_MAX_SEQUENCES,
+      maxImages: count('maxImages', 1, 256, String(DEFAULT_MAX_IMAGES)) ?? DEFAULT_MAX_IMAGES,
+    },
+    maxPixels: count('maxPixels', 1, 1e9, String(DEFAULT_MAX_PIXELS)) ?? DEFAULT_MAX_PIXELS,
+    onProgress: optionalFunction(options['onProgress'], 'options.onProgress'),
+    onLog: optionalFunction(options['onLog'], 'options.onLog'),
+    signal: optionalSignal(options['signal'], 'options.signal'),
+  };
+}
+
+function describe(checkpoint: { name: string; folder: string }, description: NativeDescription, license: string | null): ModelInfo {
+  const { hiddenSize, layers, crossLayers, heads, kvHeads, headDim, ...d } = description;
+  return {
+    ...checkpoint,
+    architecture: d.architecture,
+    license,
+    dtype: d.dtype,
+    tileSize: d.tileSize,
+    tokensPerTile: d.tokensPerTile,
+    maxTiles: d.maxTiles,
+    contextLength: d.contextLength,
+    maxSequences: d.maxSequences,
+    maxImages: d.maxImages,
+    vocabSize: d.vocabSize,
+    systemMessage: d.systemMessage,
+    decoder: { hiddenSize, layers, crossLayers: [...crossLayers], heads, kvHeads, headDim },
+    vision: { ...d.vision },
+    parameters: { ...d.parameters },
+    memory: { ...d.memory },
+    device: d.device,
+    instructionSet: d.instructionSet,
+    threads: d.threads,
+  };
+}
+
+function encode(
+  client: EngineClient,
+  image: Parameters<EngineClient['encode']>[0],
+  tags: ModelState['tileTags'],
+  signal: AbortSignal | undefined,
+): Promise<{ handle: number; bytes: number }> {
+  return new Promise((resolve, reject) => {
+    const sink: RequestSink = {
+      onEvent: event => {
+        if (event.type !== 'encoded') return;
+        signal?.removeEventListener('abort', abort);
+        resolve(event);
+      },
+      onError: error => {
+        signal?.removeEventListener('abort', abort);
+        reject(signal?.aborted && error.code === 'aborted' ? abortedError(signal.reason) : error);
+      },
+    };
+    const request = client.encode(image, tags, sink);
+    const abort = (): void => client.cancel(request);
+    signal?.addEventListener('abort', abort, { once: true });
+  });
+}
+
+function isTokenId(id: unknown, vocabSize: number): boolean {
+  return typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocabSize;
+}
+
+async function closeState(state: ModelState): Promise<void> {
+  await Promise.all([state.client.close(), state.tokenizer.close()]);
+}

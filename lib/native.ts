@@ -1,0 +1,60 @@
+/** The only file that loads the addon. What crosses is typed in native-types.ts. */
+
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { NvlmError } from './errors.js';
+import type { NativeAddon, NativeFailure } from './native-types.js';
+
+/** The addon's interface this library was written for. */
+const INTERFACE_VERSION = 1;
+
+/** The package's folder: dist/ lies in it. */
+export const packageFolder = join(__dirname, '..');
+
+let addon: NativeAddon | undefined;
+
+/** The addon, loaded on first need. */
+export function native(): NativeAddon {
+  addon ??= loadAddon();
+  return addon;
+}
+
+/** Whether a native call answered that it could not do its work. */
+export function isFailure(answer: unknown): answer is NativeFailure {
+  return typeof answer === 'object' && answer !== null && typeof (answer as NativeFailure).code === 'string';
+}
+
+function loadAddon(): NativeAddon {
+  let loaded: NativeAddon;
+  try {
+    const find = require('node-gyp-build') as (folder: string) => NativeAddon;
+    loaded = find(packageFolder);
+  } catch (cause) {
+    throw notFound((cause as Error).message, cause);
+  }
+  if (loaded.interfaceVersion !== INTERFACE_VERSION) {
+    throw notFound(`the addon found has interface ${loaded.interfaceVersion}, this library needs ${INTERFACE_VERSION}`);
+  }
+  return loaded;
+}
+
+function notFound(why: string, cause?: unknown): NvlmError {
+  const platform = `${process.platform}-${process.arch}`;
+  const lines = [
+    `The native addon could not be loaded for ${platform} (Node ${process.versions.node}): ${why.split('\n')[0]}`,
+    'Tried:',
+    `- a build of this machine in ${join(packageFolder, 'build', 'Release')}: ${listing(join(packageFolder, 'build', 'Release'))}`,
+    `- a prebuild in ${join(packageFolder, 'prebuilds', platform)}: ${listing(join(packageFolder, 'prebuilds', platform))}`,
+    'Possible solutions:',
+    '- let the package build itself: npm rebuild nvlm (needs Python 3, CMake, make and a C++20 compiler; on Debian: apt install build-essential cmake python3)',
+    '- if install scripts are blocked, allow them for nvlm, then: npm rebuild nvlm',
+    '- install on the platform the program will run on; node_modules from another system or libc does not work',
+  ];
+  return new NvlmError('addon-not-found', lines.join('\n'), { cause });
+}
+
+function listing(folder: string): string {
+  if (!existsSync(folder)) return 'no such folder';
+  const files = readdirSync(folder).filter(name => name.endsWith('.node'));
+  return files.length === 0 ? 'no .node file' : files.join(', ');
+}

@@ -1,0 +1,115 @@
+/** Checks of what a user passes: names, types, ranges. Every message says what was expected, where, what came, and the mend. */
+
+import { inspect, types } from 'node:util';
+import { NvlmError, type NvlmErrorCode } from './errors.js';
+
+/** A number's allowed range, both ends included. */
+export interface Range {
+  min: number;
+  max: number;
+  integer?: boolean;
+  /** How the default is called in the message. */
+  fallback?: string;
+}
+
+/** How a received value is shown in a message: short, on one line, without running a user's code. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'object' && value !== null) {
+    if (types.isProxy(value)) return 'a proxy';
+    if (Array.isArray(value)) return `an array of ${value.length}`;
+    if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) return `bytes (${value.byteLength})`;
+    return `an object with the keys ${show(Object.keys(value).slice(0, 6).join(', '))}`;
+  }
+  return inspect(value);
+}
+
+/** The plain object a user passed, or an error. `undefined` is taken for an object without keys. */
+export function asObject(value: unknown, where: string, code: NvlmErrorCode = 'bad-option'): Record<string, unknown> {
+  if (value === undefined) return {};
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new NvlmError(code, `Expected an object for ${where} but received ${show(value)}. Give its fields by name.`);
+  }
+  return value as Record<string, unknown>;
+}
+
+/** Refuses keys that are not known, naming the nearest. */
+export function checkKeys(object: object, allowed: readonly string[], where: string, code: NvlmErrorCode = 'bad-option'): void {
+  for (const key of Object.keys(object)) {
+    if (allowed.includes(key)) continue;
+    const near = nearest(key, allowed);
+    const mend = near === undefined ? `Known are ${allowed.join(', ')}.` : `Did you mean ${near}? Known are ${allowed.join(', ')}.`;
+    throw new NvlmError(code, `${where}.${key} is not known. ${mend}`);
+  }
+}
+
+/** A number in its range, or undefined when it was left out. */
+export function optionalNumber(value: unknown, name: string, range: Range): number | undefined {
+  if (value === undefined) return undefined;
+  const fits = typeof value === 'number' && value >= range.min && value <= range.max && (!range.integer || Number.isInteger(value));
+  if (fits) return value;
+  const kind = range.integer ? 'an integer' : 'a number';
+  const mend = `Leave it out for the default (${range.fallback ?? "the model's"}).`;
+  throw new NvlmError(
+    'bad-option',
+    `Expected ${kind} between ${range.min} and ${range.max} for ${name} but received ${show(value)}. ${mend}`,
+  );
+}
+
+/** true, false, or undefined when it was left out. */
+export function optionalBoolean(value: unknown, name: string): boolean | undefined {
+  if (value === undefined || typeof value === 'boolean') return value;
+  throw new NvlmError('bad-option', `Expected true or false for ${name} but received ${show(value)}. Leave it out for the default.`);
+}
+
+/** A function, or undefined when it was left out. */
+export function optionalFunction<T>(value: unknown, name: string): ((value: T) => void) | undefined {
+  if (value === undefined || typeof value === 'function') return value as ((value: T) => void) | undefined;
+  throw new NvlmError('bad-option', `Expected a function for ${name} but received ${show(value)}. Leave it out if there is none.`);
+}
+
+/** An AbortSignal (of any realm), or undefined when it was left out. */
+export function optionalSignal(value: unknown, name: string): AbortSignal | undefined {
+  if (value === undefined) return undefined;
+  if (isSignal(value)) return value;
+  throw new NvlmError(
+    'bad-option',
+    `Expected an AbortSignal for ${name} but received ${show(value)}. Pass the signal of an AbortController.`,
+  );
+}
+
+function isSignal(value: unknown): value is AbortSignal {
+  if (typeof value !== 'object' || value === null) return false;
+  const signal = value as Partial<AbortSignal>;
+  return typeof signal.aborted === 'boolean' && typeof signal.addEventListener === 'function';
+}
+
+/** The known name nearest to a misspelt one, if any is near: at most two edits, or one per three letters. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase().replace(/[_-]/g, ''), candidate.toLowerCase().replace(/[_-]/g, ''));
+    if (distance < bestDistance && distance < candidate.length) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+/** Levenshtein's distance; names are short, so two rows are plenty. Anything over 64 letters is near to nothing. */
+function editDistance(a: string, b: string): number {
+  if (a.length > 64 || b.length > 64) return 64;
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(replaced, (previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
+    }
+    previous = row;
+  }
+  return previous[b.length] ?? 0;
+}

@@ -1,0 +1,91 @@
+/** Images and messages of a call -> what the engine takes, and what they cost. */
+
+import { closedError, NvlmError } from './errors.js';
+import { readPixels, readSize } from './image-source.js';
+import type { CallImage } from './messages.js';
+import type { ModelState } from './model-state.js';
+import type { NativeImage } from './native-types.js';
+import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './prompt.js';
+import { chooseGrid, tileCount } from './tiling.js';
+import type { ImageUsage, TokenCount } from './types.js';
+
+/** An image that is ready for the engine. */
+export interface PreparedImage {
+  native: NativeImage;
+  usage: ImageUsage;
+}
+
+/** A prompt with its cost. */
+export interface PreparedPrompt extends Prompt {
+  usage: Omit<TokenCount, 'room'>;
+}
+
+/** Decodes the images of a call at once; `stopped` is asked between images so that an aborted call reads no more. */
+export async function prepareImages(state: ModelState, images: readonly CallImage[], stopped: () => boolean): Promise<PreparedImage[]> {
+  return Promise.all(images.map(image => (stopped() ? Promise.reject(closedError()) : prepareImage(state, image))));
+}
+
+/** Decodes one image and chooses its grid. */
+export async function prepareImage(state: ModelState, image: CallImage): Promise<PreparedImage> {
+  if (image.source.kind === 'encoded') return encodedImage(state, image);
+  const pixels = await readPixels(image.source, { orient: image.orient, maxPixels: state.maxPixels, where: image.where });
+  const usage = imageUsage(state, pixels, image.maxTiles);
+  const native = { pixels: pixels.data, width: pixels.width, height: pixels.height, columns: usage.columns, rows: usage.rows };
+  return { native, usage };
+}
+
+/** What an image will cost, from its header alone. */
+export async function measureImage(state: ModelState, image: CallImage): Promise<ImageUsage> {
+  if (image.source.kind === 'encoded') return encodedImage(state, image).usage;
+  const size = await readSize(image.source, { orient: image.orient, maxPixels: state.maxPixels, where: image.where });
+  return imageUsage(state, size, image.maxTiles);
+}
+
+/** Encodes the messages for images of the given cost. */
+export async function preparePrompt(
+  state: ModelState,
+  messages: readonly PromptMessage[],
+  images: readonly { usage: ImageUsage }[],
+): Promise<PreparedPrompt> {
+  const { architecture, tokensPerTile, systemMessage } = state.description;
+  const config = { architecture, tokensPerTile, systemMessage };
+  const usages = images.map(image => image.usage);
+  const runs = promptRuns(
+    messages,
+    config,
+    usages.map(usage => usage.tiles),
+  );
+  const prompt = await encodePrompt(runs, config, state.tokenizer);
+  const promptTokens = prompt.ids.length;
+  const textTokens = promptTokens - (prompt.slots.length / 3) * tokensPerTile;
+  const imageTokens = usages.reduce((sum, usage) => sum + usage.tokens, 0);
+  return { ...prompt, usage: { promptTokens, textTokens, imageTokens, images: usages } };
+}
+
+/** The error of a prompt that leaves no room, with what each image takes. */
+export function promptTooLong(usage: Omit<TokenCount, 'room'>, contextLength: number): NvlmError {
+  const images = usage.images.map((image, k) => `image ${k + 1} has ${image.tokens} image tokens (${image.tiles} tiles)`);
+  const parts = [`${usage.textTokens} are text`, ...images].join(', ');
+  return new NvlmError(
+    'prompt-too-long',
+    `The prompt is ${usage.promptTokens} tokens long (${parts}), and the context of ${contextLength} must hold at least one more. ` +
+      'Shorten the text, lower maxTiles, leave images out, or load with a larger contextLength.',
+  );
+}
+
+function encodedImage(state: ModelState, image: CallImage): PreparedImage {
+  if (image.source.kind !== 'encoded') throw new NvlmError('internal', `${image.where} is no encoded image. Please report it.`);
+  const handle = image.source.state;
+  if (handle.owner !== state.client) {
+    throw new NvlmError('wrong-model', `${image.where} was encoded by another model. Encode it again with the model that is to read it.`);
+  }
+  if (handle.released) throw new NvlmError('closed', `${image.where} is an encoded image that was released. Encode it again.`);
+  return { native: { handle: handle.handle }, usage: handle.usage };
+}
+
+function imageUsage(state: ModelState, size: { width: number; height: number }, maxTiles: number | undefined): ImageUsage {
+  const { description } = state;
+  const grid = chooseGrid(size.width, size.height, { ...description, maxTiles: maxTiles ?? description.maxTiles });
+  const tiles = tileCount(grid, description.useThumbnail && description.dynamicTiles);
+  return { width: size.width, height: size.height, ...grid, tiles, tokens: tiles * description.tokensPerTile };
+}

@@ -1,0 +1,183 @@
+/**
+ * Messages -> runs of special ids, plain text, tags and image slots -> token ids, slot positions, tag positions (spec section 5). What an
+ * image becomes is the only difference between D, X and H here.
+ */
+
+import type { NativeTag } from './native-types.js';
+
+/** Placeholder of one image token in the decoder's sequence. */
+export const PAD = '<|vision_pad|>';
+const THUMBNAIL_TAG = '<tile_global_thumbnail>';
+
+/** Text or the next image of the prompt. */
+export type PromptPart = { type: 'text'; text: string } | { type: 'image' };
+
+/** A turn, its images standing for the prompt's images in order. */
+export interface PromptMessage {
+  role: string;
+  parts: PromptPart[];
+}
+
+export type Architecture = 'NVLM-D' | 'NVLM-X' | 'NVLM-H';
+
+/** What of the checkpoint shapes a prompt. */
+export interface PromptConfig {
+  architecture: Architecture;
+  tokensPerTile: number;
+  /** In front unless the messages bring their own; null or empty: none. */
+  systemMessage: string | null;
+}
+
+/** A stretch of the prompt. Neighbouring plain runs belong together; every other run is encoded on its own. */
+export type Run =
+  | { kind: 'special'; name: string }
+  | { kind: 'plain'; text: string }
+  /** Text whose positions matter: `<Image>`, a tag, `</Image>`. `tile` is -1 for the first and last. */
+  | { kind: 'tag'; text: string; image: number; tile: number }
+  /** One decoder position per image token of a tile. */
+  | { kind: 'slots'; image: number; tile: number }
+  /** Text from here on attends to the image. */
+  | { kind: 'image-end'; image: number };
+
+/** A prompt as the engine takes it. */
+export interface Prompt {
+  ids: Int32Array;
+  /** Position, image, tile; one triple per tile that stands in the sequence. */
+  slots: Int32Array;
+  /** X only. */
+  tags: NativeTag[];
+  /** Position just behind each image's block. */
+  imageEnds: Int32Array;
+}
+
+/** Encodes texts, each on its own, without special tokens; and finds special tokens by name. */
+export interface PromptTokenizer {
+  encode(texts: readonly string[]): Promise<ArrayLike<number>[]>;
+  specialId(content: string): number;
+}
+
+/** Tags of an image of n tiles, thumbnail last: `<tile_1>` … `<tile_{n-1}>` `<tile_global_thumbnail>`. A single tile is the thumbnail. */
+export function tileTags(tiles: number): string[] {
+  return [...numberedTags(tiles - 1), THUMBNAIL_TAG];
+}
+
+/** `<tile_1>` … `<tile_count>`. */
+export function numberedTags(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `<tile_${index + 1}>`);
+}
+
+/** The checkpoint's system message in front, unless the messages bring one or there is none. */
+export function withSystem(messages: readonly PromptMessage[], systemMessage: string | null): PromptMessage[] {
+  if (systemMessage === null || systemMessage === '' || messages[0]?.role === 'system') return [...messages];
+  return [{ role: 'system', parts: [{ type: 'text', text: systemMessage }] }, ...messages];
+}
+
+/** ChatML as a list of runs. `tiles[k]` is the number of tiles of image k, thumbnail included. */
+export function promptRuns(messages: readonly PromptMessage[], config: PromptConfig, tiles: readonly number[]): Run[] {
+  const runs: Run[] = [];
+  let image = 0;
+  for (const message of withSystem(messages, config.systemMessage)) {
+    runs.push({ kind: 'special', name: '<|im_start|>' }, { kind: 'plain', text: `${message.role}\n` });
+    for (const part of message.parts) {
+      switch (part.type) {
+        case 'text':
+          runs.push({ kind: 'plain', text: part.text });
+          break;
+        case 'image':
+          runs.push(...imageRuns(config.architecture, image, tiles[image] ?? 1), { kind: 'plain', text: '\n' });
+          image++;
+          break;
+        default:
+          part satisfies never;
+      }
+    }
+    runs.push({ kind: 'special', name: '<|im_end|>' }, { kind: 'plain', text: '\n' });
+  }
+  runs.push({ kind: 'special', name: '<|im_start|>' }, { kind: 'plain', text: 'assistant\n' });
+  return runs;
+}
+
+function imageRuns(architecture: Architecture, image: number, tiles: number): Run[] {
+  // D is tokenised as one string, as published, so its tags are plain text that may share a token with the text beside it.
+  const text = (content: string, tile: number): Run =>
+    architecture === 'NVLM-D' ? { kind: 'plain', text: content } : { kind: 'tag', text: content, image, tile };
+  const runs = [text('<Image>', -1)];
+  for (const [tile, tag] of tileTags(tiles).entries()) {
+    if (architecture === 'NVLM-H' && tile < tiles - 1) continue; // H: the thumbnail alone enters the decoder.
+    runs.push(text(tag, tile));
+    if (architecture !== 'NVLM-X') runs.push({ kind: 'slots', image, tile });
+  }
+  runs.push(text('</Image>', -1), { kind: 'image-end', image });
+  return runs;
+}
+
+/** Encodes a prompt's runs. All texts go to the tokenizer at once, so that it can judge what is long. */
+export async function encodePrompt(runs: readonly Run[], config: PromptConfig, tokenizer: PromptTokenizer): Promise<Prompt> {
+  const merged = mergePlain(runs, config.architecture);
+  const texts = merged.flatMap(run => (run.kind === 'plain' || run.kind === 'tag' ? [run.text] : []));
+  const encoded = await tokenizer.encode(texts);
+
+  const ids: number[] = [];
+  const slots: number[] = [];
+  const tags: NativeTag[] = [];
+  const imageEnds: number[] = [];
+  let text = 0;
+  for (const run of merged) {
+    switch (run.kind) {
+      case 'special':
+        ids.push(tokenizer.specialId(run.name));
+        break;
+      case 'slots': {
+        slots.push(ids.length, run.image, run.tile);
+        const pad = tokenizer.specialId(PAD);
+        for (let i = 0; i < config.tokensPerTile; i++) ids.push(pad);
+        break;
+      }
+      case 'image-end':
+        imageEnds.push(ids.length);
+        break;
+      case 'plain':
+      case 'tag': {
+        const list = encoded[text++] ?? [];
+        if (run.kind === 'tag' && run.tile >= 0 && config.architecture === 'NVLM-X') {
+          tags.push({ position: ids.length, length: list.length, image: run.image, tile: run.tile });
+        }
+        for (let i = 0; i < list.length; i++) ids.push(list[i] ?? 0);
+        break;
+      }
+      default:
+        run satisfies never;
+    }
+  }
+  return { ids: Int32Array.from(ids), slots: Int32Array.from(slots), tags, imageEnds: Int32Array.from(imageEnds) };
+}
+
+/**
+ * Joins neighbouring plain runs. In D an image's end is no boundary: `</Image>` and the newline belong together, and since nothing is
+ * cross-attended there, the end is told after the joined run.
+ */
+function mergePlain(runs: readonly Run[], architecture: Architecture): Run[] {
+  const merged: Run[] = [];
+  let waiting: Run[] = [];
+  for (const run of runs) {
+    const last = merged.at(-1);
+    if (run.kind === 'image-end' && architecture === 'NVLM-D') {
+      waiting.push(run);
+    } else if (run.kind === 'plain' && last?.kind === 'plain') {
+      merged[merged.length - 1] = { kind: 'plain', text: last.text + run.text };
+    } else {
+      merged.push(...waiting, run);
+      waiting = [];
+    }
+  }
+  return [...merged, ...waiting];
+}
+
+/** Ids of `<tile_1>` … `<tile_count>`, each tokenised alone: H's cross-attended tags. */
+export async function tileTagIds(tokenizer: PromptTokenizer, count: number): Promise<{ ids: Int32Array; lengths: Int32Array }> {
+  const encoded = await tokenizer.encode(numberedTags(count));
+  return {
+    ids: Int32Array.from(encoded.flatMap(list => Array.from(list))),
+    lengths: Int32Array.from(encoded, list => list.length),
+  };
+}
