@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { types } from 'node:util';
 import sharp from 'sharp';
 import { NvlmError } from './errors.js';
+import { withoutTransparency } from './gif-transparency.js';
 import { asObject, checkKeys, show } from './options.js';
 
 /** Where the pixels come from. */
@@ -71,9 +72,10 @@ export async function readPixels(source: ImageSource, options: ReadOptions): Pro
     if (channels === 3) return { data, width, height };
     return decode(sharp(asBuffer(data), { raw: { width, height, channels }, limitInputPixels: options.maxPixels }), options);
   }
-  const bytes = await readBytes(source, options.where);
-  checkFormat(bytes, options.where);
-  await headerSize(bytes, options);
+  const stored = await readBytes(source, options.where);
+  const format = checkFormat(stored, options.where);
+  await headerSize(stored, options);
+  const bytes = format === 'gif' ? withoutTransparency(stored) : stored;
   // failOn 'error' refuses cut files too; profiles are ignored since the models were trained on pixels as stored.
   const image = sharp(asBuffer(bytes), { failOn: 'error', ignoreIcc: true, pages: 1, limitInputPixels: options.maxPixels });
   return decode(options.orient ? image.autoOrient() : image, options);
@@ -187,8 +189,9 @@ function unreadable(path: string, where: string, cause: unknown): NvlmError {
 }
 
 /** Refuses everything but the six formats before any decoder sees the bytes. */
-function checkFormat(bytes: Uint8Array, where: string): void {
-  if (sniffFormat(bytes) !== undefined) return;
+function checkFormat(bytes: Uint8Array, where: string): string {
+  const format = sniffFormat(bytes);
+  if (format !== undefined) return format;
   const what = bytes.length === 0 ? 'is empty' : 'does not start like a JPEG, PNG, WebP, GIF, TIFF or AVIF file';
   throw new NvlmError('not-an-image', `${where} ${what}. Give a file in one of these formats, or raw pixels.`);
 }

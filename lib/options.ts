@@ -64,8 +64,8 @@ export function optionalBoolean(value: unknown, name: string): boolean | undefin
 }
 
 /** A function, or undefined when it was left out. */
-export function optionalFunction<T>(value: unknown, name: string): ((value: T) => void) | undefined {
-  if (value === undefined || typeof value === 'function') return value as ((value: T) => void) | undefined;
+export function optionalFunction(value: unknown, name: string): ((value: never) => void) | undefined {
+  if (value === undefined || typeof value === 'function') return value as ((value: never) => void) | undefined;
   throw new NvlmError('bad-option', `Expected a function for ${name} but received ${show(value)}. Leave it out if there is none.`);
 }
 
