@@ -1,0 +1,57 @@
+// Events on their way from an engine's thread to JavaScript: a queue, and a ThreadSafeFunction that wakes the event loop.
+//
+// Node may crash when a thread calls a ThreadSafeFunction whose environment is gone. So `close`, called by the environment's cleanup hook before that
+// happens, and `push` take the same lock; a closed bridge swallows events and never touches the function again.
+#pragma once
+
+#include <node_api.h>
+
+#include <cstddef>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace nvlm {
+
+class Bridge {
+ public:
+  // The other end, on the JS thread. Lives until bridge_gone.
+  class Receiver {
+   public:
+    virtual void deliver(napi_env env, std::vector<Event> events) = 0;
+    virtual void bridge_gone(napi_env env) = 0;
+
+   protected:
+    ~Receiver() = default;
+  };
+
+  explicit Bridge(Receiver& receiver) : receiver_(receiver) {}
+  Bridge(const Bridge&) = delete;
+  Bridge& operator=(const Bridge&) = delete;
+
+  // JS thread, once. The event loop is held until `hold(env, false)`.
+  bool open(napi_env env);
+  void hold(napi_env env, bool keep);
+  // JS thread; idempotent. `release`: lets go of the function too (the environment does it itself when it ends).
+  void close(bool release);
+
+  // Any thread. Text of a request that still waits for the event loop is joined, so a busy loop costs memory for text only.
+  void push(Event event);
+
+ private:
+  static void on_wake(napi_env env, napi_value function, void* context, void* data);
+  static void on_gone(napi_env env, void* data, void* hint);
+  bool merge(Event& event);
+
+  Receiver& receiver_;
+  napi_threadsafe_function function_ = nullptr;
+  std::mutex mutex_;
+  bool closed_ = true;
+  bool woken_ = false;  // a wake is on its way and will find what is queued
+  std::vector<Event> queue_;
+  std::unordered_map<uint64_t, size_t> text_at_;  // request -> its text event in the queue
+};
+
+}  // namespace nvlm

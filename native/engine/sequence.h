@@ -1,0 +1,57 @@
+// One request from its submission to its end: where reading the prompt stands, the pages it owns, what it has said.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/detokenizer.h"
+#include "engine/engine.h"
+#include "engine/image_store.h"
+#include "engine/stop_strings.h"
+#include "engine/vocabulary.h"
+
+namespace nvlm {
+
+using Clock = std::chrono::steady_clock;
+
+inline double milliseconds_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
+struct Sequence {
+  Sequence(uint64_t request_id, Request what, Clock::time_point now)
+      : id(request_id), request(std::move(what)), stops(request.stop_strings), stage_began(now) {}
+
+  // Key/value positions that are taken when the last token has been drawn (that one is never fed).
+  int positions() const { return prompt_length + request.max_tokens - 1; }
+  // Positions that wait to be fed: the rest of the prompt, or the token drawn last.
+  int pending() const { return static_cast<int>(history.size()) - fed; }
+  bool reading() const { return fed < prompt_length; }
+
+  const uint64_t id;
+  Request request;
+
+  // Of the request's images, in its order; those of `fresh` are still pixels and stand in `images` too.
+  std::vector<ImageRef> images;
+  std::vector<ImageRef> fresh;
+  std::vector<ImageInput> fresh_pixels;
+  Routing routing;
+
+  std::vector<int32_t> self_pages;
+  std::vector<int32_t> cross_pages, cross_fill;  // those of all images, in key order
+
+  int prompt_length = 0;
+  std::vector<int32_t> history;  // prompt, then answer
+  int fed = 0;                   // positions whose keys and values are written
+  int generated = 0;
+
+  StopStrings stops;
+  Detokenizer characters;
+  Timings timings;
+  Clock::time_point stage_began;
+};
+
+// Takes the token drawn last. Answers the events it causes; the last of them is a `finish` when the answer has ended.
+std::vector<Event> accept(Sequence& sequence, const nvlm_sampled& sampled, const Vocabulary& vocabulary);
+
+}  // namespace nvlm

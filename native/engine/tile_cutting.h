@@ -1,0 +1,18 @@
+// The images of a request as the engine sees them before the encoder: how many tiles they make, and cutting them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/engine.h"
+#include "image/tiles.h"
+
+namespace nvlm {
+
+// Tiles of an image given as pixels, the thumbnail included (spec section 3, step 4). Throws Error("internal") when grid or size make no sense.
+int tile_count(const ModelConfig& config, const ImageInput& image);
+
+// u8 [tiles of all images, side, side, 3].
+std::vector<uint8_t> cut_images(const ModelConfig& config, const std::vector<ImageInput>& images, const ParallelFor& parallel_for);
+
+}  // namespace nvlm
