@@ -16,8 +16,8 @@ const tree = into ? inRoot('out', 'from-source') : releaseTree;
 const target = into ? path.join(into, 'nvlm.node') : addonFile;
 
 if (args.includes('--inputs')) {
-  const sources = fs.readdirSync(inRoot('native'), { recursive: true }).filter((file) => /\.(h|hpp|cc|txt|map)$/.test(file));
-  console.log(['CMakeLists.txt', ...sources.map((file) => `native/${file.replaceAll('\\', '/')}`)].join('\n'));
+  const sources = fs.readdirSync(inRoot('native'), { recursive: true }).filter(file => /\.(h|hpp|cc|txt|map)$/.test(file));
+  console.log(['CMakeLists.txt', ...sources.map(file => `native/${file.replaceAll('\\', '/')}`)].join('\n'));
   process.exit(0);
 }
 
@@ -25,7 +25,6 @@ if (spawnSync('cmake', ['--version']).error) {
   fail('cmake was not found. Install CMake 3.18 or newer and a C++20 compiler (Debian, Ubuntu: apt-get install g++ cmake ninja-build).');
 }
 
-const nodeAddonApi = path.dirname(require.resolve('node-addon-api/package.json'));
 const built = spawnSync(
   process.execPath,
   [
@@ -37,13 +36,16 @@ const built = spawnSync(
     tree,
     '--config',
     'Release',
-    `--CDNVLM_NODE_API_INCLUDE=${nodeAddonApi}`,
+    '--log-level',
+    'error',
     `--CDNVLM_BUILD_TESTS=${tests ? 'ON' : 'OFF'}`,
   ],
   { cwd: root, stdio: 'inherit' },
 );
 if (built.status !== 0) {
-  fail('the native build failed; the lines above say where. It needs CMake 3.18 or newer and a C++20 compiler (g++ 11 or newer, clang 14 or newer).');
+  fail(
+    'the native build failed; the lines above say where. It needs CMake 3.18 or newer and a C++20 compiler (g++ 11 or newer, clang 14 or newer).',
+  );
 }
 
 // A running process may have the old addon mapped: replace the file, never write into it.

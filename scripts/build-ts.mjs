@@ -11,7 +11,10 @@ const dist = inRoot('dist');
 
 fs.rmSync(fresh, { recursive: true, force: true });
 const tsc = path.join(path.dirname(require.resolve('typescript/package.json')), 'bin', 'tsc');
-const compiled = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.json', '--outDir', fresh, '--noEmitOnError'], { cwd: root, stdio: 'inherit' });
+const compiled = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.json', '--outDir', fresh, '--noEmitOnError'], {
+  cwd: root,
+  stdio: 'inherit',
+});
 if (compiled.status !== 0) {
   console.error('nvlm: TypeScript did not compile; dist/ is left as it was.');
   process.exit(1);
@@ -26,9 +29,9 @@ if (fs.existsSync(dist)) fs.renameSync(dist, `${dist}.old`);
 fs.renameSync(fresh, dist);
 fs.rmSync(`${dist}.old`, { recursive: true, force: true });
 
-const names = Object.keys(require(path.join(dist, 'index.js'))).filter((name) => name !== 'default' && name !== '__esModule');
+const names = Object.keys(require(path.join(dist, 'index.js'))).filter(name => name !== 'default' && name !== '__esModule');
 fs.writeFileSync(
   path.join(dist, 'index.mjs'),
-  `// Generated: the ES module face of index.js.\nimport nvlm from './index.js';\n\nexport const { ${names.sort().join(', ')} } = nvlm;\n`,
+  `// Generated: the ES module face of index.js.\nimport nvlm from './index.js';\n\nexport const { ${names.toSorted().join(', ')} } = nvlm;\n`,
 );
 fs.writeFileSync(path.join(dist, 'index.d.mts'), "// Generated: the types of index.mjs.\nexport * from './index.js';\n");

@@ -11,7 +11,16 @@ const require = createRequire(import.meta.url);
 /** Newest symbol versions allowed: those of Ubuntu 22.04 and RHEL 9. */
 const newest = { GLIBC: [2, 34], GLIBCXX: [3, 4, 29], CXXABI: [1, 3, 13], GCC: [12, 0, 0] };
 const entryPoints = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
-const libraries = ['libstdc++.so.6', 'libm.so.6', 'libgcc_s.so.1', 'libc.so.6', 'libpthread.so.0', 'libdl.so.2', 'ld-linux-x86-64.so.2', 'ld-linux-aarch64.so.1'];
+const libraries = [
+  'libstdc++.so.6',
+  'libm.so.6',
+  'libgcc_s.so.1',
+  'libc.so.6',
+  'libpthread.so.0',
+  'libdl.so.2',
+  'ld-linux-x86-64.so.2',
+  'ld-linux-aarch64.so.1',
+];
 /** Electron refuses memory it did not allocate itself. */
 const refused = ['napi_create_external_buffer', 'napi_create_external_arraybuffer', 'node_api_create_buffer_from_arraybuffer'];
 

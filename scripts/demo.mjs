@@ -9,7 +9,7 @@ const cases = fs
   .readFileSync(path.join(folder, 'cases.jsonl'), 'utf8')
   .split('\n')
   .filter(Boolean)
-  .map((line) => JSON.parse(line));
+  .map(line => JSON.parse(line));
 const columns = { image: 13, question: 32, answer: 20, tiles: 8, tokens: 10, time: 8 };
 let different = 0;
 
@@ -39,14 +39,21 @@ for (const name of Object.keys(cases[0].said)) {
       tiles: `${image.tiles} (${image.columns}x${image.rows})`,
       tokens: `${result.usage.promptTokens} + ${result.usage.generatedTokens}`,
       time: `${result.timings.total.toFixed(0)} ms`,
-      remark: result.text === said[name] ? (said[name] === answer ? '' : `the image says ${answer.replaceAll('\n', ' / ')}`) : `DIFFERS from the reference: ${said[name]}`,
+      remark:
+        result.text === said[name]
+          ? said[name] === answer
+            ? ''
+            : `the image says ${answer.replaceAll('\n', ' / ')}`
+          : `DIFFERS from the reference: ${said[name]}`,
     });
     if (result.text !== said[name]) different += 1;
   }
   await model.close();
 }
 
-console.log('\nTiles: all tiles with the thumbnail (columns x rows of the grid). Tokens: prompt + answer. The models are tiny demonstrations.');
+console.log(
+  '\nTiles: all tiles with the thumbnail (columns x rows of the grid). Tokens: prompt + answer. The models are tiny demonstrations.',
+);
 if (different > 0) {
   console.error(`demo: ${different} answers differ from the reference.`);
   process.exitCode = 1;

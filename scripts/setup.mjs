@@ -15,7 +15,11 @@ installSystemTools();
 
 step('npm packages', 'npm', [inRoot('package-lock.json')], [inRoot('node_modules')], () => {
   // Install scripts are left out: the addon is built below, and no dependency needs its own.
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], 'npm ci failed; check that the npm registry can be reached, then run the command again.');
+  run(
+    'npm',
+    ['ci', '--ignore-scripts', '--no-audit', '--no-fund'],
+    'npm ci failed; check that the npm registry can be reached, then run the command again.',
+  );
 });
 
 const nativeSources = [
@@ -38,7 +42,7 @@ step('TypeScript build', 'typescript', typescriptSources, [inRoot('dist', 'index
 function step(title, name, inputs, results, work) {
   const stampFile = path.join(stampFolder, name);
   const stamp = digest(inputs);
-  const done = results.every((file) => fs.existsSync(file)) && fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp;
+  const done = results.every(file => fs.existsSync(file)) && fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp;
   if (done) return;
   console.error(`setup: ${title}`);
   work();
@@ -57,8 +61,8 @@ function filesUnder(folder) {
   if (!fs.existsSync(folder)) return [];
   return fs
     .readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.join(entry.parentPath ?? entry.path, entry.name));
+    .filter(entry => entry.isFile())
+    .map(entry => path.join(entry.parentPath ?? entry.path, entry.name));
 }
 
 function installSystemTools() {
@@ -70,17 +74,21 @@ function installSystemTools() {
   // node-gyp, whose source fallback the packaging tests run, needs Python and make.
   if (withTestTools) wanted.push({ found: () => has('python3'), package: 'python3' }, { found: () => has('make'), package: 'make' });
 
-  const missing = () => wanted.filter((tool) => !tool.found()).map((tool) => tool.package);
+  const missing = () => wanted.filter(tool => !tool.found()).map(tool => tool.package);
   const packages = missing();
   if (process.platform !== 'linux') {
-    if (packages.length > 0) fail(`missing: ${packages.join(', ')}. Install a C++20 compiler, CMake 3.18 or newer and Ninja, then run the command again.`);
+    if (packages.length > 0)
+      fail(`missing: ${packages.join(', ')}. Install a C++20 compiler, CMake 3.18 or newer and Ninja, then run the command again.`);
     return;
   }
   if (packages.length === 0) return;
 
   const mend = `apt-get install ${packages.join(' ')}`;
   const isRoot = process.getuid() === 0;
-  if (!has('apt-get')) fail(`missing: ${packages.join(', ')}, and this system has no apt-get. Install them with its package manager, then run the command again.`);
+  if (!has('apt-get'))
+    fail(
+      `missing: ${packages.join(', ')}, and this system has no apt-get. Install them with its package manager, then run the command again.`,
+    );
   if (!isRoot && !has('sudo')) fail(`missing: ${packages.join(', ')}, and this user may not install them. Run as root: ${mend}`);
 
   console.error(`setup: system packages ${packages.join(', ')}`);
@@ -97,7 +105,7 @@ function installSystemTools() {
 }
 
 function has(command) {
-  return (process.env.PATH ?? '').split(path.delimiter).some((folder) => {
+  return (process.env.PATH ?? '').split(path.delimiter).some(folder => {
     try {
       fs.accessSync(path.join(folder, command), fs.constants.X_OK);
       return true;
