@@ -28,7 +28,7 @@ export const errorTable = {
     mend: 'Download or copy the named file again and compare its checksum.',
   },
   'unsupported-architecture': {
-    description: 'config.json names an architecture other than NVLM_D, NVLM_X or NVLM_H, or a decoder other than Qwen2 or Llama.',
+    description: 'The file config.json names an architecture other than NVLM_D, NVLM_X or NVLM_H, or a decoder other than Qwen2 or Llama.',
     mend: 'Use a checkpoint of the NVLM 1.0 family.',
   },
   'unsupported-dtype': {
