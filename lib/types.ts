@@ -246,7 +246,13 @@ export interface ModelInfo {
   /** Side of a tile in pixels. */
   tileSize: number;
   tokensPerTile: number;
+  /** Fewest and most tiles of an image, thumbnail not counted. */
+  minTiles: number;
   maxTiles: number;
+  /** false: every image becomes one tile. */
+  dynamicTiles: boolean;
+  /** Whether a thumbnail follows when there is more than one tile. */
+  useThumbnail: boolean;
   /** Positions of one sequence. */
   contextLength: number;
   maxSequences: number;

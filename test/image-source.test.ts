@@ -45,8 +45,8 @@ describe('pixels equal to Pillow bit for bit', () => {
 });
 
 test.each(Object.keys(expected))('the size of %s is known from its header, orientation included', async file => {
-  const { width, height } = expected[file]?.oriented as Digest;
-  expect(await size(join(fixtures, file))).toEqual({ width, height });
+  const { sha256: _, ...known } = expected[file]?.oriented ?? { sha256: '' };
+  expect(await size(join(fixtures, file))).toEqual(known);
 });
 
 test('only the beginning of a file is read for its size', async () => {
@@ -66,9 +66,11 @@ test('AVIF is read', async () => {
   expect(error).toBeLessThanOrEqual(3);
 });
 
-describe('conversion by libvips, against the sRGB original', () => {
-  const original = async (): Promise<Buffer> => sharp(join(fixtures, 'rgb.png')).raw().toBuffer();
+async function original(): Promise<Buffer> {
+  return sharp(join(fixtures, 'rgb.png')).raw().toBuffer();
+}
 
+describe('conversion by libvips, against the sRGB original', () => {
   test('a 16-bit PNG is exact: its high bytes are the original', async () => {
     const deep = await sharp(join(fixtures, 'rgb.png')).toColourspace('rgb16').png().toBuffer();
     expect((await sharp(deep).metadata()).depth).toBe('ushort');
@@ -162,12 +164,19 @@ test('a header that promises too many pixels is refused although nothing follows
   const bomb = Buffer.from(readFileSync(join(fixtures, 'rgb.png')).subarray(0, 60));
   bomb.writeUInt32BE(100_000, 16);
   bomb.writeUInt32BE(100_000, 20);
-  const crc = require('node:zlib').crc32 as ((bytes: Buffer) => number) | undefined;
-  bomb.writeUInt32BE(crc?.(bomb.subarray(12, 29)) ?? 0, 29);
-  const error = await failureOf(() => read(bomb));
-  expect(['image-too-large', 'truncated-image']).toContain(error.code);
-  if (crc !== undefined) expect(error.code).toBe('image-too-large');
+  bomb.writeUInt32BE(crc32(bomb.subarray(12, 29)), 29);
+  expect((await failureOf(() => read(bomb))).code).toBe('image-too-large');
 });
+
+/** PNG's checksum; zlib has it only in newer Node versions. */
+function crc32(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return (crc ^ 0xffffffff) >>> 0;
+}
 
 test.each([
   ['text', Buffer.from('hello, this is no image at all')],

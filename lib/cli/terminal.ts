@@ -1,0 +1,39 @@
+/** What the commands share of the terminal: standard input, progress, interruption, numbers. */
+
+import { buffer } from 'node:stream/consumers';
+import { InvalidArgumentError } from 'commander';
+import type { LoadProgress } from '../types.js';
+
+/** An image argument: `-` is standard input, anything else is for the library to judge. */
+export async function imageArgument(argument: string): Promise<string | Uint8Array> {
+  return argument === '-' ? buffer(process.stdin) : argument;
+}
+
+/** Shows load progress on stderr, if that is a terminal; else nothing. */
+export function progressLine(): { onProgress?: (progress: LoadProgress) => void; clear: () => void } {
+  if (!process.stderr.isTTY) return { clear: () => {} };
+  return {
+    onProgress: ({ loaded, total }) => process.stderr.write(`\rLoading ${Math.floor((100 * loaded) / Math.max(total, 1))}%`),
+    clear: () => process.stderr.write('\r\x1b[K'),
+  };
+}
+
+/** A signal that Ctrl-C aborts. `done` gives Ctrl-C back its usual meaning. */
+export function interruptSignal(): { signal: AbortSignal; done: () => void } {
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
+  process.once('SIGINT', abort);
+  return { signal: controller.signal, done: () => process.removeListener('SIGINT', abort) };
+}
+
+/** Reads a number on the command line; its range is the library's business. */
+export function numberArgument(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('It is no number.');
+  return value;
+}
+
+/** Bytes for people. */
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
