@@ -24,7 +24,7 @@ async function put(path, bytes) {
 for (const entry of await readdir(golden, { withFileTypes: true })) {
   if (!entry.isDirectory()) continue;
   const folder = join(golden, entry.name);
-  const images = (await readdir(folder)).filter(name => name.endsWith('.png')).sort();
+  const images = (await readdir(folder)).filter(name => name.endsWith('.png')).toSorted();
   if (images.length === 0) continue;
   const sizes = {};
   for (const name of images) {
