@@ -6,7 +6,9 @@
 #include "addon/async_task.h"
 #include "addon/convert.h"
 #include "addon/functions.h"
+#include "cpu/thread_pool.h"
 #include "image/tiles.h"
+#include "platform/memory.h"
 
 namespace nvlm {
 namespace {
@@ -46,10 +48,10 @@ class CutTilesTask final : public AsyncTask {
 
  private:
   void execute() override {
-    const auto serially = [](std::int64_t n, const std::function<void(std::int64_t)>& body) {
-      for (std::int64_t i = 0; i < n; ++i) body(i);
-    };
-    cut_tiles(image_.pixels, image_.width, image_.height, image_.columns, image_.rows, side_, thumbnail_, out_, serially);
+    const int threads = usable_cpus();
+    const std::shared_ptr<cpu::ThreadPool> pool = cpu::ThreadPool::acquire(threads);
+    const ParallelFor parallel_for = [&](std::int64_t n, const std::function<void(std::int64_t)>& body) { pool->run(n, threads, body); };
+    cut_tiles(image_.pixels, image_.width, image_.height, image_.columns, image_.rows, side_, thumbnail_, out_, parallel_for);
   }
 
   napi_value result(napi_env env) override {

@@ -6,9 +6,9 @@
 #include <thread>
 #include <utility>
 
+#include "cpu/thread_pool.h"
 #include "engine/cancellation.h"
 #include "engine/scheduler.h"
-#include "engine/tile_cutting.h"
 #include "platform/error.h"
 
 namespace nvlm {
@@ -35,11 +35,6 @@ const Error& closed_error() {
   return error;
 }
 
-// Until the CPU pool runs it.
-void serially(std::int64_t n, const std::function<void(std::int64_t)>& body) {
-  for (std::int64_t i = 0; i < n; ++i) body(i);
-}
-
 }  // namespace
 
 struct Engine::Impl {
@@ -52,7 +47,10 @@ struct Engine::Impl {
     std::unique_ptr<Model> model = load();
     {
       std::unique_ptr<Scheduler> scheduler;
-      if (model) scheduler = std::make_unique<Scheduler>(*model, cancellation, serially, [this](Event event) { emit(std::move(event)); });
+      if (model) {
+        const ParallelFor parallel_for = [this](std::int64_t n, const std::function<void(std::int64_t)>& body) { pool->run(n, threads, body); };
+        scheduler = std::make_unique<Scheduler>(*model, cancellation, parallel_for, [this](Event event) { emit(std::move(event)); });
+      }
       while (wait_for_work(scheduler && !scheduler->idle())) {
         for (Command& command : take_commands()) obey(command, scheduler.get());
         if (scheduler) scheduler->turn();
@@ -62,6 +60,7 @@ struct Engine::Impl {
       if (scheduler) scheduler->end_all(closed_error());
     }
     model.reset();
+    pool.reset();
     publish(nullptr);
     Event closed;
     closed.type = Event::Type::closed;
@@ -81,6 +80,8 @@ struct Engine::Impl {
         sink(std::move(step));
       };
       model = loader(options, progress, cancellation.flag());
+      threads = model->description().options.threads;
+      pool = cpu::ThreadPool::acquire(threads);
       event.type = Event::Type::loaded;
       event.description = std::make_shared<Description>(model->description());
     });
@@ -198,7 +199,11 @@ struct Engine::Impl {
   const Sink sink;
   const Loader loader;
   Cancellation cancellation;
-  std::vector<Event> outbox;  // engine's thread only
+
+  // Of the engine's thread alone.
+  std::vector<Event> outbox;
+  std::shared_ptr<cpu::ThreadPool> pool;  // cuts tiles
+  int threads = 1;
 
   mutable std::mutex mutex;
   std::condition_variable wake;
