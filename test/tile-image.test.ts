@@ -1,0 +1,40 @@
+import { join } from 'node:path';
+import { tileImage } from 'nvlm';
+import sharp from 'sharp';
+import { failureOf } from './support/failure';
+import { goldenFolder } from './support/golden';
+import { picture } from './support/models';
+
+test('an image is cut as the model sees it, thumbnail last', async () => {
+  const { data, info } = await sharp(picture).removeAlpha().raw().toBuffer({ resolveWithObject: true });
+  const cut = await tileImage(picture);
+  expect(cut).toMatchObject({ width: info.width, height: info.height, columns: 3, rows: 2, tileSize: 112 });
+  expect(cut.tags).toEqual(['<tile_1>', '<tile_2>', '<tile_3>', '<tile_4>', '<tile_5>', '<tile_6>', '<tile_global_thumbnail>']);
+  expect(cut.pixels.map(({ length }) => length)).toEqual(Array.from({ length: 7 }, () => 112 * 112 * 3));
+  const raw = await tileImage({ data, width: info.width, height: info.height, channels: 3 });
+  expect(raw.pixels).toEqual(cut.pixels);
+});
+
+test('an image of exactly one tile is that tile, and carries the thumbnail tag', async () => {
+  const data = Uint8Array.from({ length: 112 * 112 * 3 }, (_, k) => (k * 7) % 256);
+  const cut = await tileImage({ data, width: 112, height: 112, channels: 3 });
+  expect(cut.tags).toEqual(['<tile_global_thumbnail>']);
+  expect(Buffer.from(cut.pixels[0] ?? []).equals(Buffer.from(data))).toBe(true);
+});
+
+test('maxTiles bounds the grid', async () => {
+  expect((await tileImage(picture, { maxTiles: 2 })).tags.length).toBeLessThanOrEqual(3);
+  expect((await tileImage(join(goldenFolder, 'd-six-tiles', 'image1.png'), { maxTiles: 12 })).tags.length).toBeGreaterThan(7);
+});
+
+test.each([
+  ['an unknown option', picture, { maxTile: 1 }, 'bad-option', 'Did you mean maxTiles?'],
+  ['13 tiles', picture, { maxTiles: 13 }, 'bad-option', 'between 1 and 12'],
+  ['an unknown model', picture, { model: 'nvlm-huge' }, 'unknown-model', 'nvlm-huge'],
+  ['too many pixels', picture, { maxPixels: 10 }, 'image-too-large', 'limit of 10'],
+  ['no image', 7, {}, 'bad-messages', 'for image but received 7'],
+] as const)('%s is refused', async (_, image, options, code, named) => {
+  const error = await failureOf(() => tileImage(image as never, options as never));
+  expect(error.code).toBe(code);
+  expect(error.message).toContain(named);
+});
