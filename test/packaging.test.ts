@@ -103,7 +103,8 @@ describe('installed with --ignore-scripts where no compiler is', () => {
 });
 
 test('installs with scripts where no compiler is, since the prebuild is found', async () => {
-  const folder = await install('scripts', ['--foreground-scripts', '--allow-scripts=nvlm'], tarball, { PATH: barePath });
+  const folder = await install('scripts', ['--foreground-scripts'], tarball, { PATH: barePath });
+  expect(await readFile(join(folder, 'npm-install.log'), 'utf8')).toContain('> node-gyp-build');
   expect(existsSync(join(folder, 'node_modules', 'nvlm', 'build'))).toBe(false);
   await run('node', ['-e', "require('nvlm').devices()"], { cwd: folder, env: { PATH: barePath } });
 }, 180_000);
@@ -115,7 +116,7 @@ test('builds from source where no prebuild is', async () => {
   const unpacked = join(source, 'package');
   await rm(join(unpacked, 'prebuilds'), { recursive: true });
   const bare = await pack(unpacked, source);
-  const folder = await install('from-source', ['--foreground-scripts', '--allow-scripts=nvlm'], join(source, bare.filename), nodeHeaders());
+  const folder = await install('from-source', ['--foreground-scripts'], join(source, bare.filename), nodeHeaders());
   const installed = join(folder, 'node_modules', 'nvlm');
   expect((await stat(join(installed, 'build', 'Release', 'nvlm.node'))).size).toBeGreaterThan(0);
   // The compiler's leftovers would more than double the size.
@@ -143,7 +144,11 @@ async function install(name: string, flags: string[], file: string, env: NodeJS.
   const folder = join(scratch, name);
   await mkdir(folder);
   await writeFile(join(folder, 'package.json'), '{ "name": "a-user", "version": "1.0.0", "private": true }\n');
-  await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', ...flags, file], { cwd: folder, env });
+  const { stdout, stderr } = await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', ...flags, file], {
+    cwd: folder,
+    env,
+  });
+  await writeFile(join(folder, 'npm-install.log'), stdout + stderr);
   return folder;
 }
 
