@@ -1,0 +1,51 @@
+#include <vector>
+
+#include "cpu/kernels.h"
+
+namespace nvlm::cpu {
+namespace {
+
+struct InstructionSet {
+  const char* name;
+  const host::Kernels& (*kernels)();
+  bool (*available)();
+};
+
+bool always() { return true; }
+
+#ifdef NVLM_HAS_CPU_SET_avx2
+// The compiler's check asks CPUID and, through XGETBV, whether the system saves the wide registers.
+bool has_avx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+}
+#endif
+
+const std::vector<InstructionSet>& sets() {
+  static const std::vector<InstructionSet> list = {
+#ifdef NVLM_HAS_CPU_SET_avx2
+      {"avx2", avx2::kernels, has_avx2},
+#endif
+      {"generic", generic::kernels, always},
+  };
+  return list;
+}
+
+}  // namespace
+
+const host::Kernels* choose_kernels(const std::string& name, std::string& reason) {
+  std::string names;
+  for (const InstructionSet& set : sets()) {
+    if (set.available()) {
+      if (name.empty() || name == set.name) return &set.kernels();
+      names += (names.empty() ? "" : ", ") + std::string(set.name);
+    } else if (name == set.name) {
+      reason = "this CPU or system lacks the instruction set " + name;
+      return nullptr;
+    }
+  }
+  reason = "there is no instruction set '" + name + "'; this machine has " + names;
+  return nullptr;
+}
+
+}  // namespace nvlm::cpu

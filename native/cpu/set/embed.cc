@@ -1,0 +1,23 @@
+// embed and gather_rows: copies.
+#include "cpu/set/kernels.h"
+
+namespace nvlm::cpu::NVLM_CPU_SET {
+
+void embed(const host::Op& op) {
+  const nvlm_batch& b = *op.batch;
+  const int64_t n = op.out_cols;
+  for (int64_t r = 0; r < op.out_rows; ++r) {
+    float* out = op.out + r * n;
+    if (b.source && b.source[r]) {
+      std::copy_n(b.source[r], n, out);
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i] = host::stored_value(op.w->data, op.w->dtype, b.token[r] * n + i);
+    }
+  }
+}
+
+void gather_rows(const host::Op& op) {
+  for (int64_t o = 0; o < op.out_rows; ++o) std::copy_n(op.in + op.batch->out_row[o] * op.in_cols, op.in_cols, op.out + o * op.in_cols);
+}
+
+}  // namespace nvlm::cpu::NVLM_CPU_SET

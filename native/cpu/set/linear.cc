@@ -1,0 +1,261 @@
+// linear, linear_gelu, linear_swiglu, linear_residual, logits (spec sections 4 and 6): out [m, n] = f(x [m, k] · wᵀ), w [n, k] in bf16, f16 or f32, sums in f32.
+//
+// Layout: weight rows in panels of 16, [n/16][k][16] in the stored format, the last panel zero-padded. One layout serves many rows and one: a step along k reads
+// 16 neighbouring weights whatever the number of rows. Gate and up rows share a panel: columns 0–7 are gates, 8–15 their ups, so that SwiGLU needs no shuffle.
+// Threads: a grid of row blocks × panel groups. A row block's x stays in the second-level cache while the panels of the group pass.
+#include <cmath>
+#include <cstring>
+
+#include "cpu/set/kernels.h"
+#include "cpu/set/linear.h"
+#include "cpu/set/math.h"
+
+namespace nvlm::cpu::NVLM_CPU_SET {
+namespace {
+
+constexpr int kPanel = 16;
+// 6 rows × 2 vectors are 12 sums, with 2 weights and 1 broadcast 15 of 16 registers; 12 independent sums cover a latency of 4–5 at 2 a cycle.
+constexpr int kRows = 6;
+constexpr int64_t kRowBlock = 8 * kRows;
+constexpr int64_t kPanelGroup = 4;
+
+struct F32 {
+  using Stored = float;
+  static Vec load(const float* p) { return NVLM_CPU_SET::load(p); }
+};
+struct Bf16 {
+  using Stored = uint16_t;
+  static Vec load(const uint16_t* p) { return load_bf16(p); }
+};
+struct F16 {
+  using Stored = uint16_t;
+  static Vec load(const uint16_t* p) { return load_f16(p); }
+};
+
+// ---- Inner loop: R rows × one panel. U sums a column are kept apart and added at the end, so that few rows have enough independent sums too. ----
+
+template <typename Format, int R, int U>
+void multiply(const float* const* x, const typename Format::Stored* w, int64_t k, Vec (&sum)[R][2]) {
+  Vec part[U][R][2];
+  for (int u = 0; u < U; ++u) {
+    for (int r = 0; r < R; ++r) part[u][r][0] = part[u][r][1] = set(0.0f);
+  }
+  int64_t i = 0;
+  for (; i + U <= k; i += U) {
+    for (int u = 0; u < U; ++u) {
+      const Vec w0 = Format::load(w + (i + u) * kPanel), w1 = Format::load(w + (i + u) * kPanel + kLanes);
+      for (int r = 0; r < R; ++r) {
+        const Vec a = set(x[r][i + u]);
+        part[u][r][0] = fma(a, w0, part[u][r][0]);
+        part[u][r][1] = fma(a, w1, part[u][r][1]);
+      }
+    }
+  }
+  for (; i < k; ++i) {
+    const Vec w0 = Format::load(w + i * kPanel), w1 = Format::load(w + i * kPanel + kLanes);
+    for (int r = 0; r < R; ++r) {
+      const Vec a = set(x[r][i]);
+      part[0][r][0] = fma(a, w0, part[0][r][0]);
+      part[0][r][1] = fma(a, w1, part[0][r][1]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < 2; ++c) {
+      sum[r][c] = part[0][r][c];
+      for (int u = 1; u < U; ++u) sum[r][c] = add(sum[r][c], part[u][r][c]);
+    }
+  }
+}
+
+// ---- Epilogues: the two vectors of a row's panel go out; `valid` columns of the panel exist. ----
+
+// The first `count` lanes, where a whole vector would run over the end.
+Vec load_some(const float* p, int64_t count) {
+  if (count >= kLanes) return load(p);
+  float buffer[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) buffer[i] = p[i];
+  return load(buffer);
+}
+
+void store_some(float* p, Vec a, int64_t count) {
+  if (count >= kLanes) return store(p, a);
+  float buffer[kLanes];
+  store(buffer, a);
+  for (int64_t i = 0; i < count; ++i) p[i] = buffer[i];
+}
+
+// value(column, affine result, lanes there are) -> what is stored at out[row][column].
+template <typename Value>
+void store_panel(const host::Op& op, int64_t row, int64_t panel, const Vec (&sum)[2], Value value) {
+  for (int c = 0; c < 2; ++c) {
+    const int64_t column = panel * kPanel + c * kLanes, left = op.out_cols - column;
+    if (left <= 0) return;
+    Vec y = sum[c];
+    if (op.bias) y = add(y, load_some(op.bias->floats() + column, left));
+    float* out = op.out + row * op.out_cols + column;
+    store_some(out, value(column, y, out, left), left);
+  }
+}
+
+struct Plain {
+  void operator()(const host::Op& op, int64_t row, int64_t panel, const Vec (&sum)[2]) const {
+    store_panel(op, row, panel, sum, [](int64_t, Vec y, const float*, int64_t) { return y; });
+  }
+};
+
+struct Gelu {
+  void operator()(const host::Op& op, int64_t row, int64_t panel, const Vec (&sum)[2]) const {
+    store_panel(op, row, panel, sum, [](int64_t, Vec y, const float*, int64_t) { return gelu(y); });
+  }
+};
+
+struct SwiGlu {
+  void operator()(const host::Op& op, int64_t row, int64_t panel, const Vec (&sum)[2]) const {
+    const int64_t column = panel * kLanes;
+    store_some(op.out + row * op.out_cols + column, mul(silu(sum[0]), sum[1]), op.out_cols - column);
+  }
+};
+
+struct Residual {
+  float gate;  // of all columns; or 1, and the scale per column
+  const float* scale;
+  void operator()(const host::Op& op, int64_t row, int64_t panel, const Vec (&sum)[2]) const {
+    store_panel(op, row, panel, sum, [&](int64_t column, Vec y, const float* out, int64_t left) {
+      const Vec s = scale ? load_some(scale + column, left) : set(gate);
+      return fma(s, y, load_some(out, left));
+    });
+  }
+};
+
+// ---- Row tails, threads ----
+
+template <typename Format, int R, int U, typename Epilogue>
+void tile(const host::Op& op, int64_t row, int64_t panel, const Epilogue& epilogue) {
+  const float* x[R];
+  for (int r = 0; r < R; ++r) x[r] = op.in + (row + r) * op.in_cols;
+  Vec sum[R][2];
+  const auto* w = static_cast<const typename Format::Stored*>(op.w->data) + panel * op.in_cols * kPanel;
+  multiply<Format, R, U>(x, w, op.in_cols, sum);
+  for (int r = 0; r < R; ++r) epilogue(op, row + r, panel, sum[r]);
+}
+
+template <typename Format, typename Epilogue>
+void rows_by_panel(const host::Op& op, int64_t first, int64_t end, int64_t panel, const Epilogue& epilogue) {
+  int64_t row = first;
+  for (; row + kRows <= end; row += kRows) tile<Format, kRows, 1>(op, row, panel, epilogue);
+  switch (end - row) {
+    case 1: return tile<Format, 1, 4>(op, row, panel, epilogue);
+    case 2: return tile<Format, 2, 2>(op, row, panel, epilogue);
+    case 3: return tile<Format, 3, 2>(op, row, panel, epilogue);
+    case 4: return tile<Format, 4, 1>(op, row, panel, epilogue);
+    case 5: return tile<Format, 5, 1>(op, row, panel, epilogue);
+    default: return;
+  }
+}
+
+template <typename Format, typename Epilogue>
+void run_format(const host::Op& op, const Epilogue& epilogue) {
+  const int64_t rows = op.in_rows, outputs_a_panel = op.w->interleaved ? kLanes : kPanel, panels = (op.out_cols + outputs_a_panel - 1) / outputs_a_panel;
+  const int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock, groups = (panels + kPanelGroup - 1) / kPanelGroup;
+  op.parallel(row_blocks * groups, [&](int64_t task) {
+    const int64_t first = task / groups * kRowBlock, end = std::min(rows, first + kRowBlock);
+    const int64_t first_panel = task % groups * kPanelGroup, end_panel = std::min(panels, first_panel + kPanelGroup);
+    for (int64_t panel = first_panel; panel < end_panel; ++panel) rows_by_panel<Format>(op, first, end, panel, epilogue);
+  });
+}
+
+template <typename Epilogue>
+void run(const host::Op& op, const Epilogue& epilogue) {
+  switch (op.w->dtype) {
+    case NVLM_F32: return run_format<F32>(op, epilogue);
+    case NVLM_BF16: return run_format<Bf16>(op, epilogue);
+    case NVLM_F16: return run_format<F16>(op, epilogue);
+  }
+}
+
+// Weight row -> its column in the panels.
+int64_t packed_column(const nvlm_weight_source& source, int64_t row) {
+  if (!source.interleave) return row;
+  const int64_t pair = row / 2;
+  return pair / kLanes * kPanel + pair % kLanes + (row % 2) * kLanes;
+}
+
+int64_t panel_count(const nvlm_weight_source& source) {
+  const int64_t rows = host::source_rows(source);
+  return source.interleave ? (rows / 2 + kLanes - 1) / kLanes : (rows + kPanel - 1) / kPanel;
+}
+
+template <typename Stored>
+void pack_matrix(const nvlm_weight_source& source, nvlm_weight& weight) {
+  auto* packed = static_cast<Stored*>(weight.data);
+  for (int64_t r = 0; r < weight.rows; ++r) {
+    const host::SourceRow from = host::source_row(source, r);
+    const auto& part = source.part[from.part];
+    const char* stored = static_cast<const char*>(part.data) + from.row * part.row_stride * static_cast<int64_t>(sizeof(Stored));
+    const int64_t column = packed_column(source, r);
+    Stored* to = packed + column / kPanel * weight.cols * kPanel + column % kPanel;
+    for (int64_t k = 0; k < weight.cols; ++k) std::memcpy(to + k * kPanel, stored + k * static_cast<int64_t>(sizeof(Stored)), sizeof(Stored));
+  }
+}
+
+// Rows as they are, dense.
+void pack_table(const nvlm_weight_source& source, nvlm_weight& weight, int64_t element) {
+  char* to = static_cast<char*>(weight.data);
+  for (int64_t r = 0; r < weight.rows; ++r) {
+    const host::SourceRow from = host::source_row(source, r);
+    const auto& part = source.part[from.part];
+    std::copy_n(static_cast<const char*>(part.data) + from.row * part.row_stride * element, weight.cols * element, to + r * weight.cols * element);
+  }
+}
+
+int64_t element_bytes(nvlm_dtype dtype) { return dtype == NVLM_F32 ? 4 : 2; }
+
+}  // namespace
+
+void multiply_row_block(const float* const* x, int rows, const nvlm_weight& w, int64_t panel, float* out) {
+  const auto multiply_by = [&]<typename Format>(Format) {
+    const auto* panel_weights = static_cast<const typename Format::Stored*>(w.data) + panel * w.cols * kPanel;
+    const auto put = [&](int row, const Vec(&sum)[2]) {
+      store(out + row * kPanel, sum[0]);
+      store(out + row * kPanel + kLanes, sum[1]);
+    };
+    if (rows == kRows) {
+      Vec sum[kRows][2];
+      multiply<Format, kRows, 1>(x, panel_weights, w.cols, sum);
+      for (int r = 0; r < kRows; ++r) put(r, sum[r]);
+      return;
+    }
+    for (int r = 0; r < rows; ++r) {
+      Vec sum[1][2];
+      multiply<Format, 1, 4>(x + r, panel_weights, w.cols, sum);
+      put(r, sum[0]);
+    }
+  };
+  switch (w.dtype) {
+    case NVLM_F32: return multiply_by(F32{});
+    case NVLM_BF16: return multiply_by(Bf16{});
+    case NVLM_F16: return multiply_by(F16{});
+  }
+}
+
+uint64_t packed_bytes(const nvlm_weight_source& source) {
+  const int64_t element = element_bytes(source.part[0].dtype);
+  const int64_t rows = source.use == NVLM_TABLE ? host::source_rows(source) : panel_count(source) * kPanel;
+  return static_cast<uint64_t>(rows) * static_cast<uint64_t>(source.part[0].cols) * static_cast<uint64_t>(element);
+}
+
+void pack(const nvlm_weight_source& source, nvlm_weight& weight) {
+  if (source.use == NVLM_TABLE) return pack_table(source, weight, element_bytes(weight.dtype));
+  return weight.dtype == NVLM_F32 ? pack_matrix<float>(source, weight) : pack_matrix<uint16_t>(source, weight);
+}
+
+void linear(const host::Op& op) { run(op, Plain{}); }
+void linear_gelu(const host::Op& op) { run(op, Gelu{}); }
+void linear_swiglu(const host::Op& op) { run(op, SwiGlu{}); }
+
+void linear_residual(const host::Op& op) {
+  if (op.c().tanh_gate) return run(op, Residual{std::tanh(op.scale->floats()[0]), nullptr});
+  return run(op, Residual{1.0f, op.scale ? op.scale->floats() : nullptr});
+}
+
+}  // namespace nvlm::cpu::NVLM_CPU_SET

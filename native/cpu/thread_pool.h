@@ -1,0 +1,52 @@
+// The process's CPU threads, shared by all models: created with the first device, joined with the last.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace nvlm::cpu {
+
+class ThreadPool {
+ public:
+  // The one pool, with at least threads - 1 workers (the caller is the other thread). Throws std::system_error when the system refuses a thread.
+  static std::shared_ptr<ThreadPool> acquire(int threads);
+
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // body(i) for i in [0, count), each once, on the calling thread and at most threads - 1 workers; returns when all are done. Any number of threads may
+  // call at once. body must not throw and must not call run.
+  void run(int64_t count, int threads, const std::function<void(int64_t)>& body);
+
+ private:
+  struct Job {
+    const std::function<void(int64_t)>* body;
+    int64_t count;
+    int wanted;                    // workers that may still join (under mutex_)
+    std::atomic<int64_t> next{0};  // next index to take
+    std::atomic<int> active{0};    // workers inside
+  };
+
+  ThreadPool() = default;
+  void grow(int workers);
+  void work();
+  Job* join_a_job();
+  static void take_indices(Job& job);
+
+  std::mutex mutex_;
+  std::condition_variable wake_, left_;
+  std::vector<Job*> jobs_;
+  std::vector<std::thread> workers_;
+  std::atomic<uint64_t> posted_{0};  // jobs ever posted: what an idle worker watches before it sleeps
+  int sleeping_ = 0;
+  bool stop_ = false;
+};
+
+}  // namespace nvlm::cpu

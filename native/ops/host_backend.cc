@@ -1,0 +1,291 @@
+#include "ops/host_backend.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "ops/check_program.h"
+#include "platform/memory.h"
+
+using nvlm::host::Kernels;
+using nvlm::host::Op;
+
+struct nvlm_device {
+  const Kernels* kernels;
+  const char* backend_name;
+  int threads;
+  nvlm::host::ParallelFor parallel_for;
+  void* pool;
+  void (*release_pool)(void*);
+  uint64_t used = 0;
+  std::string error;
+};
+
+struct nvlm_plan {
+  std::string name;
+  std::vector<nvlm_record> records;
+  std::vector<nvlm_tensor> tensors;
+  std::vector<nvlm_weight*> weights;
+  nvlm_program program;  // pointers into the vectors above
+};
+
+namespace nvlm::host {
+namespace {
+
+// Above this, memory is mapped rather than taken from the heap.
+constexpr uint64_t kMapFrom = uint64_t{1} << 20;
+constexpr uint64_t kAlignment = 64;
+
+thread_local std::string open_error;
+
+nvlm_status fail(nvlm_device* device, nvlm_status status, const std::string& message) {
+  device->error = message;
+  return status;
+}
+
+uint64_t rounded(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+void* take(uint64_t bytes) { return bytes >= kMapFrom ? map_anonymous(bytes) : std::aligned_alloc(kAlignment, rounded(bytes)); }
+
+void give(void* memory, uint64_t bytes) {
+  if (bytes >= kMapFrom) {
+    unmap(memory, bytes);
+  } else {
+    std::free(memory);
+  }
+}
+
+nvlm_status alloc(nvlm_device* device, uint64_t bytes, void** memory) {
+  *memory = take(bytes ? bytes : 1);
+  if (!*memory) return fail(device, NVLM_OUT_OF_MEMORY, "the system refused " + std::to_string(bytes) + " bytes");
+  device->used += bytes;
+  return NVLM_OK;
+}
+
+void release(nvlm_device* device, void* memory, uint64_t bytes) {
+  if (!memory) return;
+  give(memory, bytes ? bytes : 1);
+  device->used -= bytes;
+}
+
+nvlm_status copy(nvlm_device*, void* to, const void* from, uint64_t bytes) {
+  if (bytes) std::memcpy(to, from, bytes);
+  return NVLM_OK;
+}
+
+uint64_t weight_bytes(nvlm_device* device, const nvlm_weight_source* source) {
+  if (source->use != NVLM_VECTOR) return device->kernels->packed_bytes(*source);
+  uint64_t elements = 0;
+  for (int32_t p = 0; p < source->parts; ++p) elements += static_cast<uint64_t>(source->part[p].cols);
+  return elements * sizeof(float);
+}
+
+void free_weight(nvlm_device* device, nvlm_weight* weight) {
+  release(device, weight->data, weight->bytes);
+  delete weight;
+}
+
+nvlm_status check_source(nvlm_device* device, const nvlm_weight_source& source) {
+  if (source.parts < 1 || source.parts > NVLM_MAX_PARTS) return fail(device, NVLM_INVALID, "a weight has no or too many parts");
+  for (int32_t p = 0; p < source.parts; ++p) {
+    const auto& part = source.part[p];
+    if (part.rows < 1 || part.cols < 1 || part.row_stride < part.cols) return fail(device, NVLM_INVALID, "a weight's part has an impossible shape");
+    if (source.use == NVLM_VECTOR ? part.rows != 1 : part.cols != source.part[0].cols) return fail(device, NVLM_INVALID, "a weight's parts do not fit together");
+    if (source.use != NVLM_VECTOR && part.dtype != source.part[0].dtype) {
+      return fail(device, NVLM_UNSUPPORTED, "tensors that are packed together are stored in different types");
+    }
+  }
+  if (source.interleave && (source.parts != 2 || source.part[0].rows != source.part[1].rows)) {
+    return fail(device, NVLM_INVALID, "interleaved parts differ in rows");
+  }
+  return NVLM_OK;
+}
+
+nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** out) {
+  if (const nvlm_status status = check_source(device, *source)) return status;
+  const bool vector = source->use == NVLM_VECTOR;
+  std::unique_ptr<nvlm_weight> weight(new (std::nothrow) nvlm_weight{});
+  if (!weight) return fail(device, NVLM_OUT_OF_MEMORY, "no memory for a weight");
+  weight->use = source->use;
+  weight->interleaved = source->interleave != 0;
+  weight->bytes = weight_bytes(device, source);
+  weight->cols = source->part[0].cols;
+  weight->dtype = vector ? NVLM_F32 : source->part[0].dtype;
+  weight->rows = source_rows(*source);
+  if (const nvlm_status status = alloc(device, weight->bytes, &weight->data)) return status;
+  if (vector) {
+    auto* to = static_cast<float*>(weight->data);
+    for (int32_t p = 0; p < source->parts; ++p) {
+      for (int64_t i = 0; i < source->part[p].cols; ++i) *to++ = stored_value(source->part[p].data, source->part[p].dtype, i);
+    }
+    weight->rows = 1;
+    weight->cols = static_cast<int64_t>(weight->bytes / sizeof(float));
+  } else {
+    if (weight->bytes < kMapFrom) std::memset(weight->data, 0, weight->bytes);  // mapped memory is zero already
+    device->kernels->pack(*source, *weight);
+  }
+  *out = weight.release();
+  return NVLM_OK;
+}
+
+uint64_t plan_bytes(nvlm_device*, const nvlm_program*) { return 0; }
+
+nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan** out) {
+  try {
+    const std::string wrong = check_program(*program);
+    if (!wrong.empty()) return fail(device, NVLM_INVALID, wrong);
+    auto plan = std::make_unique<nvlm_plan>();
+    plan->name = program->name;
+    plan->records.assign(program->records, program->records + program->record_count);
+    plan->tensors.assign(program->tensors, program->tensors + program->tensor_count);
+    plan->weights.assign(program->weights, program->weights + program->weight_count);
+    plan->program = *program;
+    plan->program.name = plan->name.c_str();
+    plan->program.records = plan->records.data();
+    plan->program.tensors = plan->tensors.data();
+    plan->program.weights = plan->weights.data();
+    *out = plan.release();
+    return NVLM_OK;
+  } catch (const std::bad_alloc&) {
+    return fail(device, NVLM_OUT_OF_MEMORY, "no memory for a plan");
+  }
+}
+
+void free_plan(nvlm_device*, nvlm_plan* plan) { delete plan; }
+
+int64_t count_of(const nvlm_batch& batch, nvlm_extent extent) {
+  return extent == NVLM_TILES ? batch.tiles : extent == NVLM_ROWS ? batch.rows : batch.outs;
+}
+
+Op bind(const nvlm_device& device, const nvlm_plan& plan, const nvlm_record& record, const nvlm_batch& batch) {
+  Op op{};
+  op.record = &record;
+  op.batch = &batch;
+  char* arena = static_cast<char*>(plan.program.arena);
+  if (record.in >= 0) {
+    const nvlm_tensor& t = plan.tensors[record.in];
+    op.in = reinterpret_cast<const float*>(arena + t.offset);
+    op.in_rows = t.rows_each * count_of(batch, t.extent);
+    op.in_cols = t.cols;
+  }
+  if (record.out >= 0) {
+    const nvlm_tensor& t = plan.tensors[record.out];
+    op.out = reinterpret_cast<float*>(arena + t.offset);
+    op.out_rows = t.rows_each * count_of(batch, t.extent);
+    op.out_cols = t.cols;
+  }
+  const auto weight = [&](int32_t i) -> const nvlm_weight* { return i < 0 ? nullptr : plan.weights[i]; };
+  op.w = weight(record.w);
+  op.bias = weight(record.bias);
+  op.scale = weight(record.scale);
+  op.extra = weight(record.extra);
+  op.self_kv = &plan.program.self_kv;
+  op.cross_kv = &plan.program.cross_kv;
+  op.parallel_for = device.parallel_for;
+  op.pool = device.pool;
+  op.threads = device.threads;
+  return op;
+}
+
+nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel) {
+  try {
+    const std::string wrong = check_batch(plan->program, *batch);
+    if (!wrong.empty()) return fail(device, NVLM_INVALID, wrong);
+    for (const nvlm_record& record : plan->records) {
+      if (cancel && *cancel) return NVLM_CANCELLED;
+      const Op op = bind(*device, *plan, record, *batch);
+      if ((record.out >= 0 ? op.out_rows : op.in_rows) > 0) device->kernels->run[record.op](op);
+    }
+    return NVLM_OK;
+  } catch (const std::bad_alloc&) {
+    return fail(device, NVLM_OUT_OF_MEMORY, "no memory while running a plan");
+  }
+}
+
+void close_device(nvlm_device* device) {
+  if (device->release_pool) device->release_pool(device->pool);
+  delete device;
+}
+
+void capabilities(nvlm_device* device, nvlm_capabilities* out) { *out = {device->backend_name, device->kernels->name, device->threads}; }
+nvlm_status wait(nvlm_device*) { return NVLM_OK; }
+uint64_t used_bytes(nvlm_device* device) { return device->used; }
+const char* last_error(nvlm_device* device) { return device ? device->error.c_str() : open_error.c_str(); }
+
+}  // namespace
+
+void set_open_error(const char* message) { open_error = message; }
+
+nvlm_status open_device(const Kernels& kernels, const char* backend_name, int threads, ParallelFor parallel_for, void* pool, void (*release_pool)(void*),
+                        nvlm_device** device) {
+  *device = new (std::nothrow) nvlm_device{&kernels, backend_name, threads, parallel_for, pool, release_pool, 0, {}};
+  if (*device) return NVLM_OK;
+  set_open_error("no memory for a device");
+  return NVLM_OUT_OF_MEMORY;
+}
+
+nvlm_backend backend_table() {
+  nvlm_backend b{};
+  b.version = NVLM_BACKEND_VERSION;
+  b.close = close_device;
+  b.capabilities = capabilities;
+  b.alloc = alloc;
+  b.free = release;
+  b.write = copy;
+  b.read = copy;
+  b.weight_bytes = weight_bytes;
+  b.upload_weight = upload_weight;
+  b.free_weight = free_weight;
+  b.plan_bytes = plan_bytes;
+  b.compile = compile;
+  b.free_plan = free_plan;
+  b.run = run;
+  b.wait = wait;
+  b.used_bytes = used_bytes;
+  b.last_error = last_error;
+  return b;
+}
+
+float stored_value(const void* data, nvlm_dtype dtype, int64_t i) {
+  const char* at = static_cast<const char*>(data) + i * (dtype == NVLM_F32 ? 4 : 2);
+  if (dtype == NVLM_F32) {
+    float value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+  }
+  uint16_t half;
+  std::memcpy(&half, at, sizeof half);
+  if (dtype == NVLM_BF16) {
+    const uint32_t bits = static_cast<uint32_t>(half) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
+  float size;
+  if (exponent == 31) {
+    size = mantissa ? NAN : INFINITY;
+  } else {
+    size = exponent ? std::ldexp(1024.0f + static_cast<float>(mantissa), exponent - 25) : std::ldexp(static_cast<float>(mantissa), -24);
+  }
+  return half & 0x8000 ? -size : size;
+}
+
+int64_t source_rows(const nvlm_weight_source& source) {
+  int64_t rows = 0;
+  for (int32_t p = 0; p < source.parts; ++p) rows += source.part[p].rows;
+  return rows;
+}
+
+SourceRow source_row(const nvlm_weight_source& source, int64_t r) {
+  if (source.interleave) return {static_cast<int32_t>(r % 2), r / 2};
+  int32_t part = 0;
+  while (r >= source.part[part].rows) r -= source.part[part++].rows;
+  return {part, r};
+}
+
+}  // namespace nvlm::host

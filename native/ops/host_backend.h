@@ -1,0 +1,70 @@
+// What every backend in host memory shares: allocation, weights, the checks of programs and batches, and the loop over records. A backend is then a
+// table of kernels, one an op, and a way to pack weights. Used by ops/reference and cpu/.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "ops/ops.h"
+
+struct nvlm_weight {
+  nvlm_weight_use use;
+  bool interleaved;  // rows 2i and 2i + 1 are a gate and its up row
+  int64_t rows, cols;  // as stored, all parts; a vector: rows 1
+  nvlm_dtype dtype;    // of `data`; vectors are float32
+  void* data;          // packed as the kernels like it
+  uint64_t bytes;
+  const float* floats() const { return static_cast<const float*>(data); }
+};
+
+namespace nvlm::host {
+
+// body(i) for i in [0, count), on the threads of the device.
+using ParallelFor = void (*)(void* pool, int64_t count, const std::function<void(int64_t)>& body);
+
+// One record with its operands looked up and checked: all that a kernel sees.
+struct Op {
+  const nvlm_record* record;
+  const nvlm_batch* batch;
+  const float* in;  // [in_rows, in_cols]
+  float* out;       // [out_rows, out_cols]
+  int64_t in_rows, in_cols, out_rows, out_cols;
+  const nvlm_weight *w, *bias, *scale, *extra;  // nullptr: none
+  const nvlm_kv_cache *self_kv, *cross_kv;
+  ParallelFor parallel_for;
+  void* pool;
+  int threads;
+
+  const nvlm_constants& c() const { return record->c; }
+  void parallel(int64_t count, const std::function<void(int64_t)>& body) const { parallel_for(pool, count, body); }
+};
+
+using Kernel = void (*)(const Op&);
+
+// One instruction set.
+struct Kernels {
+  const char* name;
+  Kernel run[NVLM_OP_COUNT];
+  // A matrix or table of this source: bytes of its packed copy, and the packing itself. weight.data holds that many bytes, zeroed.
+  uint64_t (*packed_bytes)(const nvlm_weight_source& source);
+  void (*pack)(const nvlm_weight_source& source, nvlm_weight& weight);
+};
+
+// The functions of a backend table. A device is opened with its kernels and pool.
+nvlm_status open_device(const Kernels& kernels, const char* backend_name, int threads, ParallelFor parallel_for, void* pool, void (*release_pool)(void*),
+                        nvlm_device** device);
+void set_open_error(const char* message);  // what last_error(NULL) answers on this thread
+// Everything but name and open filled in.
+nvlm_backend backend_table();
+
+// Element i of a stored part as float32.
+float stored_value(const void* data, nvlm_dtype dtype, int64_t i);
+// Row r of a source's stacked or interleaved rows: which part, and which row of it.
+struct SourceRow {
+  int32_t part;
+  int64_t row;
+};
+SourceRow source_row(const nvlm_weight_source& source, int64_t r);
+int64_t source_rows(const nvlm_weight_source& source);
+
+}  // namespace nvlm::host

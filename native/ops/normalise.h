@@ -1,0 +1,14 @@
+// Pixels to the encoder's input (spec section 3.5).
+#pragma once
+
+#include <cstdint>
+
+namespace nvlm::host {
+
+// (x/255 - mean)/std in float32, channel 0 red, 1 green, 2 blue.
+inline float normalised(uint8_t value, int channel) {
+  constexpr float kMean[3] = {0.485f, 0.456f, 0.406f}, kStd[3] = {0.229f, 0.224f, 0.225f};
+  return (static_cast<float>(value) / 255.0f - kMean[channel]) / kStd[channel];
+}
+
+}  // namespace nvlm::host
