@@ -4,15 +4,19 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { inRoot, root } from './paths.mjs';
 
-const jestReport = inRoot('out', 'jest.json');
+/** Tests that measure time or memory: they have the machine to themselves, after the others. */
+const measuring = 'event-loop|memory';
 const npm = (...script) => ['npm', ['run', '--silent', ...script]];
+const reportOf = name => inRoot('out', `${name}.json`);
+const jest = (name, ...args) => npm('jest', '--', '--json', `--outputFile=${reportOf(name)}`, ...args);
 const steps = {
   typecheck: npm('typecheck'),
   lint: npm('lint'),
   format: npm('format:check'),
   symbols: npm('check:symbols'),
   package: npm('check:package'),
-  jest: npm('jest', '--', '--json', `--outputFile=${jestReport}`),
+  jest: jest('jest', `--testPathIgnorePatterns=test/(${measuring})`),
+  measure: jest('measure', '--runInBand', `--testPathPatterns=test/(${measuring})`),
   sanitize: npm('test:sanitize'),
 };
 
@@ -27,17 +31,17 @@ let passed = 0;
 let failed = 0;
 const lines = [];
 fs.mkdirSync(inRoot('out'), { recursive: true });
-fs.rmSync(jestReport, { force: true });
 for (const [name, [command, args]] of Object.entries(steps)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   console.log(`\n--- ${name}`);
   const started = performance.now();
+  fs.rmSync(reportOf(name), { force: true });
   // jest's JSON goes to its file; its own report and everybody else's words go to this output.
   const ok = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] }).status === 0;
   const seconds = (performance.now() - started) / 1000;
   let count = '';
-  if (name === 'jest') {
-    const report = fs.existsSync(jestReport) ? JSON.parse(fs.readFileSync(jestReport, 'utf8')) : null;
+  if (args.includes('jest')) {
+    const report = fs.existsSync(reportOf(name)) ? JSON.parse(fs.readFileSync(reportOf(name), 'utf8')) : null;
     const good = report?.numPassedTests ?? 0;
     // A run that failed without a failing test (a file that does not compile, a crash) counts as one.
     const bad = (report?.numFailedTests ?? 0) + (report?.numRuntimeErrorTestSuites ?? 0);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "platform/condition_wait.h"
+
 namespace nvlm::cpu {
 namespace {
 
@@ -79,7 +81,7 @@ void ThreadPool::run(int64_t count, int threads, const std::function<void(int64_
     return;
   }
   std::unique_lock lock(mutex_);
-  left_.wait(lock, [&] { return job.active.load() == 0; });
+  condition_wait(left_, lock, [&] { return job.active.load() == 0; });
 }
 
 // Under mutex_.
@@ -110,7 +112,7 @@ void ThreadPool::work() {
     lock.lock();
     if (posted || posted_.load() != seen) continue;
     ++sleeping_;
-    wake_.wait(lock, [&] { return stop_ || posted_.load() != seen; });
+    condition_wait(wake_, lock, [&] { return stop_ || posted_.load() != seen; });
     --sleeping_;
   }
 }

@@ -9,6 +9,7 @@
 #include "cpu/thread_pool.h"
 #include "engine/cancellation.h"
 #include "engine/scheduler.h"
+#include "platform/condition_wait.h"
 #include "platform/error.h"
 
 namespace nvlm {
@@ -112,7 +113,7 @@ struct Engine::Impl {
   // False when the engine is to stop.
   bool wait_for_work(bool busy) {
     std::unique_lock lock(mutex);
-    if (!busy) wake.wait(lock, [this] { return cancellation.stopping() || !commands.empty(); });
+    if (!busy) condition_wait(wake, lock, [this] { return cancellation.stopping() || !commands.empty(); });
     return !cancellation.stopping();
   }
 
