@@ -1,10 +1,13 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bundledModels, inspect, load, type LoadProgress } from 'nvlm';
+import { bundledModels, type EncodedImage, inspect, load, type LoadProgress } from 'nvlm';
 import { failureOf } from './support/failure';
 import { goldenFolder } from './support/golden';
-import { bundled } from './support/models';
+import { bundled, picture } from './support/models';
+
+/** Keeps handles from being collected. */
+const held: EncodedImage[] = [];
 
 let folder: string;
 beforeEach(() => {
@@ -53,13 +56,13 @@ test.each([
   expect(total).toBe(parts.weights + parts.kvCache + parts.crossCache + parts.activations + parts.images);
 });
 
-test('memory in use is what was planned', async () => {
-  for (const name of bundled) {
-    await using model = await load(name);
-    const { free: _, ...planned } = model.info.memory;
-    await model.generate({ messages: [{ role: 'user', content: 'What is 2 + 3?' }] });
-    expect(model.memory()).toEqual(planned);
-  }
+test.each(bundled)('the memory of %s in use is what was planned, the images once there are as many as fit', async name => {
+  await using model = await load(name, { maxImages: 3 });
+  const { free: _, ...planned } = model.info.memory;
+  await model.generate({ messages: [{ role: 'user', content: 'What is 2 + 3?' }] });
+  expect(model.memory()).toEqual({ ...planned, images: 0, total: planned.total - planned.images });
+  for (let i = 0; i < 3; i++) await model.encodeImage(picture).then(image => held.push(image));
+  expect(model.memory()).toEqual(planned);
 });
 
 test('inspect plans the same without loading, and lists the decoder program', async () => {
@@ -163,7 +166,11 @@ describe('what cannot be loaded is refused with a code that says why', () => {
   });
 
   test('a model that needs more memory than there is, before reading weights', async () => {
-    const error = await failureOf(() => load('nvlm-tiny-x', { maxSequences: 64, maxImages: 256, contextLength: 1048576, maxTiles: 12 }));
+    const copy = copyOf('d-one-tile');
+    editConfig(copy, config => {
+      (config['llm_config'] as Record<string, unknown>)['max_position_embeddings'] = 2 ** 20;
+    });
+    const error = await failureOf(() => load(copy, { maxSequences: 64, contextLength: 2 ** 20 }));
     expect(error.code).toBe('out-of-memory');
   });
 

@@ -47,7 +47,7 @@ test('a stream yields the text piece by piece and at last the whole result', asy
 });
 
 test('text comes while the answer is being made', async () => {
-  const { parts } = await collect(forever.stream({ messages: sum, maxTokens: 300 }));
+  const { parts } = await collect(forever.stream({ messages: sum, maxTokens: 1500 }));
   expect(parts).toBeGreaterThan(5);
 });
 
