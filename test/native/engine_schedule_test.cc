@@ -17,6 +17,7 @@ namespace {
 struct Setup {
   Family family = Family::D;
   int max_sequences = 4, context = 1024, max_images = 4;
+  bool hold_load = false;
 };
 
 struct Rig {
@@ -26,6 +27,7 @@ struct Rig {
     options.context_length = setup.context;
     options.max_images = setup.max_images;
     options.max_tiles = 6;
+    control->hold_load = setup.hold_load;
     auto shared = control;
     engine = std::make_unique<Engine>(options, log.sink(), [setup, shared](const LoadOptions& o, const auto& progress, const volatile int32_t* cancel) {
       progress(1, 2);
@@ -382,18 +384,14 @@ int main() {
   });
 
   run("the load can be cancelled, and fail; then requests are refused", [] {
-    Rig rig;
-    rig.control->hold_load = true;
-    Rig held;
-    held.control->hold_load = true;
+    Setup holding;
+    holding.hold_load = true;
+    Rig held(holding);
     const uint64_t early = held.engine->submit(text_request(3, 3));
     held.engine->cancel(0);
-    const Outcome load = held.log.wait(0);
-    if (load.code == "aborted") {  // the thread may have been past the hold already
-      ended(held.log.wait(early), "closed", "a request that came early");
-      ended(held.log.wait(held.engine->submit(text_request(3, 3))), "closed", "and one that came late");
-    }
-    rig.control->hold_load = false;
+    ended(held.log.wait(0), "aborted", "load");
+    ended(held.log.wait(early), "closed", "a request that came early");
+    ended(held.log.wait(held.engine->submit(text_request(3, 3))), "closed", "and one that came late");
     EventLog log;
     Engine broken({}, log.sink(), [](const LoadOptions&, const auto&, const volatile int32_t*) -> std::unique_ptr<Model> { throw Error("corrupt-checkpoint", "planted"); });
     ended(log.wait(0), "corrupt-checkpoint", "load");
@@ -404,8 +402,10 @@ int main() {
 
   run("destroying during load, queue, encode, projection, prefill and decode ends everything with closed", [] {
     for (int stage = 0; stage < 6; ++stage) {
-      Rig rig({Family::X});
-      if (stage == 0) rig.control->hold_load = true;
+      Setup setup;
+      setup.family = Family::X;
+      setup.hold_load = stage == 0;
+      Rig rig(setup);
       if (stage == 1) rig.control->hold_encode = true;
       if (stage == 2) rig.control->hold_cross = true;
       if (stage == 3) rig.control->hold_step = true;
