@@ -13,6 +13,7 @@ const steps = {
   typecheck: npm('typecheck'),
   lint: npm('lint'),
   format: npm('format:check'),
+  docs: npm('docs', '--', '--check'),
   symbols: npm('check:symbols'),
   package: npm('check:package'),
   jest: jest('jest', `--testPathIgnorePatterns=test/(${measuring})`),
