@@ -1,12 +1,12 @@
 // Everything between a fresh clone and a working build, each step only when it is needed: system packages, npm packages, the native
-// build, TypeScript. Needs nothing but Node. `--with-test-tools` also asks for what only the tests use.
+// build, TypeScript. Needs nothing but Node. `--for-tests` also sees to what only the tests need.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { addonFile, inRoot, releaseTree, root, stampFolder } from './paths.mjs';
 
-const withTestTools = process.argv.includes('--with-test-tools');
+const forTests = process.argv.includes('--for-tests');
 
 const major = Number(process.versions.node.split('.')[0]);
 if (major < 20) fail(`Node ${process.versions.node} is too old; install Node 20 or newer.`);
@@ -27,11 +27,25 @@ const nativeSources = [
   inRoot('package.json'),
   inRoot('scripts', 'build-native.mjs'),
   ...filesUnder(inRoot('native')),
-  ...filesUnder(inRoot('test', 'native')),
 ];
-step('native build (the first takes a few minutes)', 'native', nativeSources, [addonFile, releaseTree], () => {
-  run(process.execPath, ['scripts/build-native.mjs', '--tests'], 'the native build failed; the compiler output above says where.');
-});
+const nativeMend = 'the native build failed; the compiler output above says where.';
+if (forTests) {
+  const testSources = filesUnder(inRoot('test', 'native'));
+  step(
+    'native build with its tests (the first takes a few minutes)',
+    'native-tests',
+    [...nativeSources, ...testSources],
+    [addonFile, releaseTree],
+    () => {
+      run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeMend);
+      markDone('native', nativeSources);
+    },
+  );
+} else {
+  step('native build (the first takes a minute or two)', 'native', nativeSources, [addonFile], () => {
+    run(process.execPath, ['scripts/build-native.mjs'], nativeMend);
+  });
+}
 
 const typescriptSources = [inRoot('tsconfig.json'), inRoot('scripts', 'build-ts.mjs'), ...filesUnder(inRoot('lib'))];
 step('TypeScript build', 'typescript', typescriptSources, [inRoot('dist', 'index.mjs')], () => {
@@ -46,8 +60,12 @@ function step(title, name, inputs, results, work) {
   if (done) return;
   console.error(`setup: ${title}`);
   work();
+  markDone(name, inputs);
+}
+
+function markDone(name, inputs) {
   fs.mkdirSync(stampFolder, { recursive: true });
-  fs.writeFileSync(stampFile, stamp);
+  fs.writeFileSync(path.join(stampFolder, name), digest(inputs));
 }
 
 /** By content, not by time: a checkout that touches every file builds nothing. */
@@ -72,7 +90,7 @@ function installSystemTools() {
     { found: () => has('ninja') || has('make'), package: 'ninja-build' },
   ];
   // node-gyp, whose source fallback the packaging tests run, needs Python and make.
-  if (withTestTools) wanted.push({ found: () => has('python3'), package: 'python3' }, { found: () => has('make'), package: 'make' });
+  if (forTests) wanted.push({ found: () => has('python3'), package: 'python3' }, { found: () => has('make'), package: 'make' });
 
   const missing = () => wanted.filter(tool => !tool.found()).map(tool => tool.package);
   const packages = missing();
