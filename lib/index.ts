@@ -24,6 +24,7 @@ export type {
   MemoryUse,
   Message,
   ModelInfo,
+  ModelStats,
   RawImage,
   StreamPart,
   TextPart,

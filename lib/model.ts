@@ -22,9 +22,9 @@ import type {
   ImageOptions,
   Inspection,
   LoadOptions,
-  MemoryUse,
   Message,
   ModelInfo,
+  ModelStats,
   TokenCount,
 } from './types.js';
 
@@ -98,9 +98,10 @@ export class Model {
     return describe(checkpoint, description, license);
   }
 
-  /** Bytes in use now, by purpose. */
-  memory(): MemoryUse {
-    return { ...this.#state.client.stats().memory };
+  /** What the model holds and does now. */
+  stats(): ModelStats {
+    const { memory, ...counts } = this.#state.client.stats();
+    return { memory: { ...memory }, ...counts };
   }
 
   /** Answers the messages. Rejects with `aborted` if the signal is, and with `closed` if the model is closed meanwhile. */

@@ -271,6 +271,20 @@ export interface ModelInfo {
   threads: number;
 }
 
+/** What a model holds and does; part of the answer of `model.stats`. */
+export interface ModelStats {
+  /** Bytes in use. */
+  memory: MemoryUse;
+  /** Calls that run or wait. */
+  activeRequests: number;
+  /** Encoded images in memory. */
+  images: number;
+  /** Tiles that went through the encoder since loading. */
+  encodedTiles: number;
+  /** Times an image was projected to cross-attention keys and values of a layer, since loading. */
+  crossProjections: number;
+}
+
 /** What `inspect` answers: the checkpoint without its weights loaded. */
 export interface Inspection extends ModelInfo {
   /** The decoder's program, one line an operation. */

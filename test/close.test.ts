@@ -33,7 +33,7 @@ test('after close every call is refused with closed, and closing again is fine',
     () => model.tokenize('x'),
     () => model.detokenize([1]),
     () => model.countTokens({ messages: sum }),
-    () => model.memory(),
+    () => model.stats(),
   ]) {
     expect((await failureOf(call)).code).toBe('closed');
   }

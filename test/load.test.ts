@@ -60,9 +60,9 @@ test.each(bundled)('the memory of %s in use is what was planned, the images once
   await using model = await load(name, { maxImages: 3 });
   const { free: _, ...planned } = model.info.memory;
   await model.generate({ messages: [{ role: 'user', content: 'What is 2 + 3?' }] });
-  expect(model.memory()).toEqual({ ...planned, images: 0, total: planned.total - planned.images });
+  expect(model.stats().memory).toEqual({ ...planned, images: 0, total: planned.total - planned.images });
   for (let i = 0; i < 3; i++) await model.encodeImage(picture).then(image => held.push(image));
-  expect(model.memory()).toEqual(planned);
+  expect(model.stats().memory).toEqual(planned);
 });
 
 test('inspect plans the same without loading, and lists the decoder program', async () => {
