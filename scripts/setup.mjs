@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { addonFile, inRoot, releaseTree, root, stampFolder } from './paths.mjs';
+import { addonFile, inRoot, releaseTree, root, sanitizeTree, stampFolder } from './paths.mjs';
 
 const forTests = process.argv.includes('--for-tests');
 
