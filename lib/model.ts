@@ -28,6 +28,9 @@ import type {
   TokenCount,
 } from './types.js';
 
+/** The largest number that a tile's tag had in training (spec section 5). */
+const TRAINED_TILES = 6;
+
 // A forgotten model closes itself once it is collected and its last call is over.
 const forgotten = new FinalizationRegistry<ModelState>(state => {
   state.client.closeWhenIdle(() => state.tokenizer.close());
@@ -55,6 +58,10 @@ export async function load(model: string, options?: LoadOptions): Promise<Model>
       const { minTiles, maxTiles, maxImages } = description;
       const limits = { minTiles, maxTiles, maxImages };
       const { maxPixels } = settings;
+      if (maxTiles > TRAINED_TILES && settings.onLog !== undefined) {
+        const message = `Images may have up to ${maxTiles} tiles, and tags above <tile_${TRAINED_TILES}> were never trained. Expect worse reading.`;
+        settings.onLog({ level: 'warn', message });
+      }
       return new Model({ checkpoint, client, description, tokenizer, defaults, license, limits, maxPixels, stopIds, tileTags });
     } catch (error) {
       await client.close();

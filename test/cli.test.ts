@@ -1,10 +1,11 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { bundled, evalFolder, picture } from './support/models';
+import { bundled, endless, evalFolder, picture, root } from './support/models';
 import { runCli, runNode } from './support/run';
-import { root } from './support/models';
 
 const receipt = join(evalFolder, 'demo', 'receipt.png');
 
@@ -118,6 +119,7 @@ test.each([
   ['no question', ['ask'], 2, 'missing required argument'],
   ['a number that is none', ['ask', 'x', '--seed', 'one'], 2, 'It is no number'],
   ['a number out of range', ['ask', 'x', '--max-tokens', '0'], 2, '[bad-option]'],
+  ['an image where the question belongs', ['ask', receipt], 2, 'The last argument is the question'],
   ['a missing image', ['ask', 'missing.png', 'What?'], 2, '[file-not-found]'],
   ['an unknown model', ['inspect', 'nvlm-tiny-z'], 2, 'Did you mean nvlm-tiny-'],
   ['a file that is no image', ['ask', 'package.json', 'What?'], 1, '[not-an-image]'],
@@ -126,6 +128,17 @@ test.each([
   expect([code, stdout]).toEqual([expected, '']);
   expect(stderr).toContain(named);
   expect(stderr).not.toContain('    at ');
+});
+
+test('Ctrl-C ends an answer with exit code 130 and says nothing', async () => {
+  const child = spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), 'ask', 'Hello', '-m', endless, '--max-tokens', '1900']);
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  child.stdout.once('data', () => child.kill('SIGINT'));
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  expect([code, signal, stderr]).toEqual([130, null, '']);
 });
 
 test('--help has examples and --version the version', async () => {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { runInNewContext } from 'node:vm';
 import { load, type Model } from 'nvlm';
 import { failureOf } from './support/failure';
 import { goldenCases, goldenFolder } from './support/golden';
@@ -53,6 +54,17 @@ test('every way to give an image leads to the same answer', async () => {
   }
   const apart = await model.generate({ messages: [{ role: 'user', content: 'What is the total?' }], images: [receipt] });
   expect(apart.text).toBe('$26.14');
+});
+
+test('what a user passes may come from another realm', async () => {
+  const bytes = readFileSync(receipt);
+  const foreign = runInNewContext(
+    `const data = new Uint8Array(bytes); ({ messages: [{ role: 'user', content: [{ type: 'image', image: asBuffer ? data.buffer : data },
+      { type: 'text', text: 'What is the total?' }] }] })`,
+    { bytes: Array.from(bytes), asBuffer: true },
+  ) as Parameters<Model['generate']>[0];
+  expect(foreign instanceof Object).toBe(false);
+  expect((await model.generate(foreign)).text).toBe('$26.14');
 });
 
 test('maxTiles of an image bounds its grid', async () => {

@@ -1,7 +1,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bundledModels, type EncodedImage, inspect, load, type LoadProgress } from 'nvlm';
+import { bundledModels, type EncodedImage, inspect, load, type LoadProgress, type LogEntry } from 'nvlm';
 import { failureOf } from './support/failure';
 import { goldenFolder } from './support/golden';
 import { bundled, picture } from './support/models';
@@ -78,6 +78,15 @@ test('inspect plans the same without loading, and lists the decoder program', as
 test('options shape the model: tiles, context, sequences and images', async () => {
   await using model = await load('nvlm-tiny-d', { maxTiles: 12, contextLength: 512, maxSequences: 3, maxImages: 2 });
   expect(model.info).toMatchObject({ maxTiles: 12, contextLength: 512, maxSequences: 3, maxImages: 2 });
+});
+
+test('onLog hears that tags above 6 were never trained', async () => {
+  const heard: LogEntry[] = [];
+  const onLog = (entry: LogEntry): number => heard.push(entry);
+  await using _six = await load('nvlm-tiny-d', { maxTiles: 6, onLog });
+  expect(heard).toEqual([]);
+  await using _twelve = await load('nvlm-tiny-d', { maxTiles: 12, onLog });
+  expect(heard).toEqual([{ level: 'warn', message: expect.stringContaining('<tile_6>') as string }]);
 });
 
 test('progress runs up to the size of the weights', async () => {

@@ -1,7 +1,10 @@
 /** `nvlm ask IMAGE… "question"`: streams the answer to stdout. */
 
+import { existsSync } from 'node:fs';
 import { Command } from 'commander';
+import { NvlmError } from '../errors.js';
 import { load } from '../model.js';
+import { show } from '../options.js';
 import type { GenerateOptions } from '../types.js';
 import { imageArgument, interruptSignal, numberArgument, progressLine } from './terminal.js';
 
@@ -50,6 +53,9 @@ Examples:
 
 async function ask(given: string[], options: AskOptions): Promise<void> {
   const question = given.at(-1) ?? '';
+  if (question === '-' || existsSync(question)) {
+    throw new NvlmError('bad-option', `The last argument is the question, but ${show(question)} is an image. Put the question behind it.`);
+  }
   const { signal, done } = interruptSignal();
   const { onProgress, clear } = progressLine();
   const { model: name, threads, maxTiles, system, orient, json, ...sampling } = options;
