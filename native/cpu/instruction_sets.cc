@@ -35,16 +35,14 @@ const std::vector<InstructionSet>& sets() {
 
 const host::Kernels* choose_kernels(const std::string& name, std::string& reason) {
   std::string names;
+  bool known = false;
   for (const InstructionSet& set : sets()) {
-    if (set.available()) {
-      if (name.empty() || name == set.name) return &set.kernels();
-      names += (names.empty() ? "" : ", ") + std::string(set.name);
-    } else if (name == set.name) {
-      reason = "this CPU or system lacks the instruction set " + name;
-      return nullptr;
-    }
+    known = known || name == set.name;
+    if (!set.available()) continue;
+    if (name.empty() || name == set.name) return &set.kernels();
+    names += (names.empty() ? "" : ", ") + std::string(set.name);
   }
-  reason = "there is no instruction set '" + name + "'; this machine has " + names;
+  reason = (known ? "this CPU or system lacks the instruction set '" : "there is no instruction set '") + name + "'; this machine has " + names;
   return nullptr;
 }
 

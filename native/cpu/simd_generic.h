@@ -40,6 +40,7 @@ inline Vec mul(Vec a, Vec b) {
 inline Vec div(Vec a, Vec b) {
   return lanes([&](int i) { return a.v[i] / b.v[i]; });
 }
+// max and min give the second operand when either is NaN, as the x86 instructions do.
 inline Vec max(Vec a, Vec b) {
   return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
 }
@@ -62,7 +63,8 @@ inline Vec round(Vec a) {
 // 2^n for whole n in [-126, 127].
 inline Vec exp2_whole(Vec n) {
   return lanes([&](int i) {
-    const int32_t bits = (static_cast<int32_t>(n.v[i]) + 127) * (1 << 23);
+    const int32_t whole = n.v[i] == n.v[i] ? static_cast<int32_t>(n.v[i]) : 0;  // a NaN has no integer; the caller's factor carries it
+    const int32_t bits = (whole + 127) * (1 << 23);
     float r;
     std::memcpy(&r, &bits, sizeof r);
     return r;

@@ -54,7 +54,12 @@ void ThreadPool::grow(int workers) {
 }
 
 void ThreadPool::take_indices(Job& job) {
-  for (int64_t i = job.next.fetch_add(1); i < job.count; i = job.next.fetch_add(1)) (*job.body)(i);
+  try {
+    for (int64_t i = job.next.fetch_add(1); i < job.count; i = job.next.fetch_add(1)) (*job.body)(i);
+  } catch (...) {
+    if (!job.failed.exchange(true)) job.error = std::current_exception();
+    job.next.store(job.count);
+  }
 }
 
 void ThreadPool::run(int64_t count, int threads, const std::function<void(int64_t)>& body) {
@@ -78,10 +83,11 @@ void ThreadPool::run(int64_t count, int threads, const std::function<void(int64_
   }
   if (spin_until([&] { return job.active.load() == 0; })) {
     const std::lock_guard lock(mutex_);  // the last worker has let go of the lock under which it left
-    return;
+  } else {
+    std::unique_lock lock(mutex_);
+    condition_wait(left_, lock, [&] { return job.active.load() == 0; });
   }
-  std::unique_lock lock(mutex_);
-  condition_wait(left_, lock, [&] { return job.active.load() == 0; });
+  if (job.error) std::rethrow_exception(job.error);
 }
 
 // Under mutex_.

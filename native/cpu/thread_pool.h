@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -22,7 +23,7 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   // body(i) for i in [0, count), each once, on the calling thread and at most threads - 1 workers; returns when all are done. Any number of threads may
-  // call at once. body must not throw and must not call run.
+  // call at once. body must not call run. When it throws, no further index is begun and the first exception comes out of run once all threads have left.
   void run(int64_t count, int threads, const std::function<void(int64_t)>& body);
 
  private:
@@ -32,6 +33,8 @@ class ThreadPool {
     int wanted;                    // workers that may still join (under mutex_)
     std::atomic<int64_t> next{0};  // next index to take
     std::atomic<int> active{0};    // workers inside
+    std::atomic<bool> failed{false};
+    std::exception_ptr error;  // written by the thread that set `failed`; read once all have left
   };
 
   ThreadPool() = default;

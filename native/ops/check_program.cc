@@ -45,6 +45,7 @@ class ProgramCheck {
     if (!wrong_.empty()) return;
     const nvlm_weight& x = *p_.weights[w];
     require(x.use == use && (x.interleaved ? x.rows / 2 : x.rows) == rows && x.cols == cols, what);
+    require(!x.interleaved || p_.records[index_].op == NVLM_LINEAR_SWIGLU, "gate and up must be interleaved, and nothing else");
   }
   void vector(int32_t w, int64_t length, const char* what, bool optional = false) { weight(w, NVLM_VECTOR, 1, length, what, optional); }
 
@@ -62,9 +63,11 @@ class ProgramCheck {
 
   void check_linear(const nvlm_record& r, const nvlm_tensor& in, const nvlm_tensor& out) {
     same_rows(in, out);
+    require(r.in != r.out, "input and output must differ");
     weight(r.w, NVLM_MATRIX, out.cols, in.cols, "the matrix does not fit");
     if (!wrong_.empty()) return;
-    require(p_.weights[r.w]->interleaved == (r.op == NVLM_LINEAR_SWIGLU), "gate and up must be interleaved, and nothing else");
+    require(p_.weights[r.w]->interleaved || r.op != NVLM_LINEAR_SWIGLU, "gate and up must be interleaved, and nothing else");
+    require(r.op != NVLM_LINEAR_SWIGLU || r.bias < 0, "SwiGLU takes no bias");
     vector(r.bias, out.cols, "the bias does not fit", true);
     if (r.op == NVLM_LINEAR_RESIDUAL) vector(r.scale, r.c.tanh_gate ? 1 : out.cols, "the scale does not fit", !r.c.tanh_gate);
   }
@@ -74,6 +77,7 @@ class ProgramCheck {
     heads(c, true);
     if (!wrong_.empty()) return;
     same_rows(in, out);
+    require(r.in != r.out, "input and output must differ");
     const int64_t width = static_cast<int64_t>(c.heads) * c.head_dim;
     require(out.cols == width && in.cols >= width, "queries do not fit");
     switch (c.source) {
@@ -192,7 +196,9 @@ std::string check_keys(const nvlm_batch& b, const nvlm_pages& pages, const nvlm_
 }
 
 std::string check_rows(const nvlm_batch& b) {
-  if (b.sequences < 0 || (b.rows > 0 && b.sequences == 0) || b.row_begin[0] != 0 || b.row_begin[b.sequences] != b.rows) return "the batch's sequences do not cover its rows";
+  if (b.sequences < 0 || (b.rows > 0 && b.sequences == 0)) return "the batch's sequences do not cover its rows";
+  if (b.sequences == 0) return {};
+  if (b.row_begin[0] != 0 || b.row_begin[b.sequences] != b.rows) return "the batch's sequences do not cover its rows";
   for (int32_t s = 0; s < b.sequences; ++s) {
     if (b.row_begin[s + 1] < b.row_begin[s]) return "the batch's sequences do not cover its rows";
   }
@@ -219,6 +225,7 @@ std::string check_batch(const nvlm_program& p, const nvlm_batch& b) {
     return "the batch is larger than its plan";
   }
   if (uses(p, NVLM_PATCH_EMBED) && b.tiles > 0 && !b.pixels) return "the batch has no pixels";
+  if (uses(p, NVLM_SAMPLE) && b.sampled && b.outs > 0 && !b.sampling) return "the batch has no sampling options";
   std::string wrong = check_embed(p, b);
   if (wrong.empty() && uses(p, NVLM_ROPE_KV_WRITE)) {
     for (int64_t r = 0; r < b.rows && wrong.empty(); ++r) {

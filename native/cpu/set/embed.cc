@@ -1,4 +1,4 @@
-// embed and gather_rows: copies.
+// embed and gather_rows: copies. Threads take blocks of rows.
 #include "cpu/set/kernels.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
@@ -6,14 +6,16 @@ namespace nvlm::cpu::NVLM_CPU_SET {
 void embed(const host::Op& op) {
   const nvlm_batch& b = *op.batch;
   const int64_t n = op.out_cols;
-  for (int64_t r = 0; r < op.out_rows; ++r) {
-    float* out = op.out + r * n;
-    if (b.source && b.source[r]) {
-      std::copy_n(b.source[r], n, out);
-    } else {
-      for (int64_t i = 0; i < n; ++i) out[i] = host::stored_value(op.w->data, op.w->dtype, b.token[r] * n + i);
+  parallel_rows(op, op.out_rows, row_grain(n), [&](int64_t first, int64_t end) {
+    for (int64_t r = first; r < end; ++r) {
+      float* out = op.out + r * n;
+      if (b.source && b.source[r]) {
+        std::copy_n(b.source[r], n, out);
+      } else {
+        for (int64_t i = 0; i < n; ++i) out[i] = host::stored_value(op.w->data, op.w->dtype, b.token[r] * n + i);
+      }
     }
-  }
+  });
 }
 
 void gather_rows(const host::Op& op) {
