@@ -1,0 +1,34 @@
+// The op cases, one file an op, and the tests of what is not one op's arithmetic.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "support/op_case.h"
+#include "support/op_runner.h"
+
+namespace nvlm::test {
+
+std::vector<OpCase> linear_cases();
+std::vector<OpCase> activation_cases();
+std::vector<OpCase> norm_cases();
+std::vector<OpCase> attention_cases();
+std::vector<OpCase> kv_write_cases();
+std::vector<OpCase> patch_embed_cases();
+std::vector<OpCase> pixel_shuffle_cases();
+std::vector<OpCase> embed_cases();
+// Shapes of real models, for --time.
+std::vector<OpCase> timed_cases();
+
+// A linear op of these sizes (see linear.cc); SwiGLU has 2n weight rows.
+OpCase linear_case(nvlm_op op, int64_t rows, int64_t n, int64_t k, nvlm_dtype dtype, const std::string& variant = "");
+// Self attention of one sequence per entry: `keys` in its pages, of which its last `rows` are the queries' own (causal).
+OpCase causal_attention_case(const std::vector<std::pair<int64_t, int64_t>>& keys_rows, int32_t heads, int32_t kv_heads, int32_t head_dim);
+OpCase tile_attention_case(int64_t tiles, int32_t rows_each, int32_t heads, int32_t head_dim);
+
+void test_sampling(const Device& device);
+void test_rejections(const Device& device);
+void test_devices(const std::vector<std::string>& sets);
+void test_thread_pool();
+
+}  // namespace nvlm::test

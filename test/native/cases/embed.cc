@@ -1,0 +1,64 @@
+// embed, gather_rows. What could break: stored types, rows from images among tokens, first and last row of the table, rows taken twice. Bit for bit, and the
+// reference itself against the values from which the table was made.
+#include <memory>
+
+#include "cases/cases.h"
+
+namespace nvlm::test {
+namespace {
+
+OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, bool images) {
+  OpCase c;
+  c.name = "embed " + std::to_string(rows) + " of " + std::to_string(vocab) + "x" + std::to_string(n) + " " + dtype_name(dtype) + (images ? " with image rows" : "");
+  Random random(c.name);
+  c.batch.rows = rows;
+  c.record.op = NVLM_EMBED;
+  const Weight table = matrix_weight(random, NVLM_TABLE, {vocab}, n, dtype);
+  c.record.w = c.add(table);
+  c.record.out = c.add(Tensor{NVLM_ROWS, 1, n, {}});
+  for (int64_t r = 0; r < rows; ++r) c.batch.token.push_back(static_cast<int32_t>(r == 0 ? 0 : r == 1 ? vocab - 1 : random.below(vocab)));
+  const auto image = std::make_shared<std::vector<float>>(random.uniforms(rows * n));
+  for (int64_t r = 0; images && r < rows; ++r) {
+    c.batch.source.push_back(r % 3 == 1 ? image->data() + r * n : nullptr);
+    if (r % 3 == 1) c.batch.token[static_cast<size_t>(r)] = -1;  // not looked at
+  }
+  const std::vector<int32_t> tokens = c.batch.token;
+  c.bounds = [=](const std::vector<float>& truth) {  // holds the image's rows while the case lives
+    Bounds b{std::vector<double>(truth.size(), 0), std::vector<double>(truth.size(), 1), 0};
+    for (size_t i = 0; i < truth.size(); ++i) {
+      const int64_t row = static_cast<int64_t>(i) / n, column = static_cast<int64_t>(i) % n, token = tokens[static_cast<size_t>(row)];
+      const float expected = token < 0 ? (*image)[i] : table.values[static_cast<size_t>(token * n + column)];
+      if (truth[i] != expected) b.limit[i] = -1;  // the reference is wrong: nothing can pass
+    }
+    return b;
+  };
+  return c;
+}
+
+OpCase gather_case(int64_t rows, const std::vector<int32_t>& out_rows, int64_t n) {
+  OpCase c;
+  c.name = "gather_rows " + std::to_string(out_rows.size()) + " of " + std::to_string(rows) + "x" + std::to_string(n);
+  Random random(c.name);
+  c.batch.rows = rows;
+  c.batch.outs = static_cast<int64_t>(out_rows.size());
+  c.batch.out_row = out_rows;
+  c.record.op = NVLM_GATHER_ROWS;
+  c.record.in = c.add(Tensor{NVLM_ROWS, 1, n, random.uniforms(rows * n)});
+  c.record.out = c.add(Tensor{NVLM_OUTS, 1, n, {}});
+  return c;
+}
+
+}  // namespace
+
+std::vector<OpCase> embed_cases() {
+  std::vector<OpCase> cases = {gather_case(5, {4, 0, 4}, 33), gather_case(1, {0}, 1), gather_case(9, {}, 8)};
+  for (const nvlm_dtype type : {NVLM_F32, NVLM_BF16, NVLM_F16}) {
+    for (const bool images : {false, true}) {
+      cases.push_back(embed_case(1, 1, 1, type, images));
+      cases.push_back(embed_case(50, 31, 37, type, images));
+    }
+  }
+  return cases;
+}
+
+}  // namespace nvlm::test

@@ -1,0 +1,213 @@
+// linear, linear_gelu, linear_swiglu, linear_residual, logits. What could break: panel tails (n not a multiple of 16 or 8), row tails (1..5 behind blocks of 6),
+// k tails of the unrolled loop, stored types, stacked and interleaved parts, unaligned or strided rows, bias, scale and gate.
+//
+// Tolerance. A sum of k products in any order, each product and sum rounded or fused, is off by at most (k + 3)·u·A with A = Σ|x·w| + |bias|; typically, errors
+// being independent, by a few u·A whatever k, so the root mean square may be 4 u·A. Through GELU (slope ≤ 1.13) and SiLU (slope ≤ 1.1) that passes on, plus their own error.
+#include <algorithm>
+
+#include "cases/cases.h"
+
+namespace nvlm::test {
+namespace {
+
+struct Affine {
+  double value, size;
+};
+
+Affine affine(const OpCase& c, int64_t r, int64_t row_of_w) {
+  const Tensor& in = c.tensors[static_cast<size_t>(c.record.in)];
+  const float* x = in.data.data() + r * in.cols;
+  const float* w = c.weights[static_cast<size_t>(c.record.w)].values.data() + row_of_w * in.cols;
+  Affine a{0, 0};
+  for (int64_t i = 0; i < in.cols; ++i) {
+    a.value += static_cast<double>(x[i]) * w[i];
+    a.size += std::abs(static_cast<double>(x[i]) * w[i]);
+  }
+  if (c.record.bias >= 0) {
+    const double bias = c.weights[static_cast<size_t>(c.record.bias)].values[static_cast<size_t>(row_of_w)];
+    a.value += bias;
+    a.size += std::abs(bias);
+  }
+  return a;
+}
+
+double silu(double x) { return x / (1 + std::exp(-x)); }
+
+Bounds linear_bounds(const OpCase& c, const std::vector<float>& truth) {
+  const Tensor& out = c.tensors[static_cast<size_t>(c.record.out)];
+  const double sum_error = (static_cast<double>(c.tensors[static_cast<size_t>(c.record.in)].cols) + 3) * kUnit;
+  Bounds b;
+  b.rms = 4 * kUnit;
+  for (int64_t i = 0; i < static_cast<int64_t>(truth.size()); ++i) {
+    const int64_t r = i / out.cols, n = i % out.cols;
+    const double y = std::abs(truth[static_cast<size_t>(i)]);
+    double limit, size;
+    if (c.record.op == NVLM_LINEAR_SWIGLU) {
+      const Affine gate = affine(c, r, 2 * n), up = affine(c, r, 2 * n + 1);
+      limit = 1.1 * sum_error * gate.size * (std::abs(up.value) + sum_error * up.size) + std::abs(silu(gate.value)) * sum_error * up.size + (2e-7 + 4 * kUnit) * y;
+      size = 1.1 * gate.size * std::abs(up.value) + std::abs(silu(gate.value)) * up.size + 4 * y;
+    } else {
+      const Affine a = affine(c, r, n);
+      limit = sum_error * a.size;
+      size = a.size;
+      if (c.record.op == NVLM_LINEAR_GELU) {
+        limit = 1.13 * limit + 1e-6;
+        size += 4 * 1e-6 / kUnit / 4;
+      } else if (c.record.op == NVLM_LINEAR_RESIDUAL) {
+        double s = 1;
+        if (c.record.scale >= 0) s = c.weights[static_cast<size_t>(c.record.scale)].values[c.record.c.tanh_gate ? 0 : static_cast<size_t>(n)];
+        if (c.record.c.tanh_gate) s = std::tanh(s);
+        const double residual = std::abs(out.data[static_cast<size_t>(i)]);
+        limit = std::abs(s) * (limit + 3 * kUnit * a.size) + 2 * kUnit * (residual + y);
+        size = std::abs(s) * a.size + residual;
+      }
+    }
+    b.limit.push_back(limit);
+    b.size.push_back(size);
+  }
+  return b;
+}
+
+// Every finite bit pattern of a half type times 1, whose value is made from its parts here: any difference is a wrong conversion.
+OpCase every_half(nvlm_dtype dtype) {
+  OpCase c;
+  c.name = std::string("linear 1x65536x1, every ") + dtype_name(dtype);
+  Random random(c.name);
+  Weight w = matrix_weight(random, NVLM_MATRIX, {65536}, 1, dtype);
+  for (int i = 0; i < 65536; ++i) {
+    const int bits = dtype == NVLM_BF16 ? 7 : 10, bias = dtype == NVLM_BF16 ? 127 : 15, mantissa = i & ((1 << bits) - 1), exponent = (i & 0x7fff) >> bits;
+    const bool finite = exponent != 2 * bias + 1;
+    const auto half = static_cast<uint16_t>(finite ? i : 0);
+    std::memcpy(w.parts[0].bytes.data() + 1 + 2 * i, &half, 2);
+    const float size = std::ldexp(static_cast<float>(exponent ? (1 << bits) + mantissa : mantissa), std::max(exponent, 1) - bias - bits);
+    w.values[static_cast<size_t>(i)] = !finite ? 0 : i & 0x8000 ? -size : size;
+  }
+  c.batch.rows = 1;
+  c.record.op = NVLM_LINEAR;
+  c.record.in = c.add(Tensor{NVLM_ROWS, 1, 1, {1}});
+  c.record.out = c.add(Tensor{NVLM_ROWS, 1, 65536, {}});
+  const std::vector<float> values = w.values;
+  c.record.w = c.add(std::move(w));
+  c.bounds = [values](const std::vector<float>& truth) {
+    Bounds b{std::vector<double>(truth.size(), 0), std::vector<double>(truth.size(), 1), 0};
+    for (size_t i = 0; i < truth.size(); ++i) {
+      if (truth[i] != values[i]) b.limit[i] = -1;  // the reference is wrong: nothing can pass
+    }
+    return b;
+  };
+  return c;
+}
+
+const char* op_name(nvlm_op op) {
+  switch (op) {
+    case NVLM_LINEAR_GELU: return "linear_gelu";
+    case NVLM_LINEAR_SWIGLU: return "linear_swiglu";
+    case NVLM_LINEAR_RESIDUAL: return "linear_residual";
+    case NVLM_LOGITS: return "logits";
+    default: return "linear";
+  }
+}
+
+}  // namespace
+
+// variant: words among bias, scale, gate, parts, strided.
+OpCase linear_case(nvlm_op op, int64_t rows, int64_t n, int64_t k, nvlm_dtype dtype, const std::string& variant) {
+  const auto with = [&](const char* word) { return variant.find(word) != std::string::npos; };
+  OpCase c;
+  c.name = std::string(op_name(op)) + " " + std::to_string(rows) + "x" + std::to_string(n) + "x" + std::to_string(k) + " " + dtype_name(dtype) + (variant.empty() ? "" : " " + variant);
+  Random random(c.name);
+  const nvlm_extent extent = op == NVLM_LOGITS ? NVLM_OUTS : NVLM_ROWS;
+  (op == NVLM_LOGITS ? c.batch.outs : c.batch.rows) = rows;
+  c.record.op = op;
+  c.record.in = c.add(Tensor{extent, 1, k, random.uniforms(rows * k)});
+  const bool residual = op == NVLM_LINEAR_RESIDUAL;
+  c.record.out = c.add(Tensor{extent, 1, n, residual ? random.uniforms(rows * n) : std::vector<float>()});
+  std::vector<int64_t> parts{n};
+  if (op == NVLM_LINEAR_SWIGLU) parts = {n, n};
+  if (with("parts")) parts = {n - 2 * (n / 3), n / 3, n / 3};
+  c.record.w = c.add(matrix_weight(random, NVLM_MATRIX, parts, k, dtype, op == NVLM_LINEAR_SWIGLU, with("strided") ? 5 : 0));
+  if (with("bias")) c.record.bias = c.add(vector_weight(random.uniforms(n)));
+  if (with("scale")) c.record.scale = c.add(vector_weight(random.uniforms(n)));
+  if (with("gate")) {
+    c.record.scale = c.add(vector_weight({0.7f}));
+    c.record.c.tanh_gate = 1;
+  }
+  const double weights = static_cast<double>(op == NVLM_LINEAR_SWIGLU ? 2 * n : n);
+  c.flops = 2.0 * static_cast<double>(rows) * weights * static_cast<double>(k);
+  c.bytes = weights * static_cast<double>(k) * (dtype == NVLM_F32 ? 4 : 2);
+  return c;
+}
+
+std::vector<OpCase> linear_cases() {
+  std::vector<OpCase> cases;
+  constexpr nvlm_dtype kTypes[] = {NVLM_F32, NVLM_BF16, NVLM_F16};
+  struct Shape {
+    int64_t rows, n, k;
+  };
+  // Rows 1..5 and 6 have loops of their own; 48 is a row block, 16 a panel, 64 a panel group.
+  constexpr Shape kShapes[] = {{1, 1, 1}, {1, 64, 896}, {1, 151, 65}, {2, 17, 3}, {3, 15, 7}, {4, 33, 31}, {5, 16, 64}, {6, 48, 129}, {7, 8, 8}, {11, 31, 13}, {13, 65, 100}, {47, 80, 33}, {48, 64, 16}, {49, 81, 40}, {103, 20, 5}};
+  for (const Shape& s : kShapes) {
+    for (const nvlm_dtype type : kTypes) {
+      cases.push_back(linear_case(NVLM_LINEAR, s.rows, s.n, s.k, type, "bias"));
+      cases.push_back(linear_case(NVLM_LINEAR_SWIGLU, s.rows, s.n, s.k, type));
+      cases.push_back(linear_case(NVLM_LINEAR_RESIDUAL, s.rows, s.n, s.k, type, "bias scale"));
+    }
+    cases.push_back(linear_case(NVLM_LINEAR_GELU, s.rows, s.n, s.k, NVLM_BF16, "bias"));
+    cases.push_back(linear_case(NVLM_LOGITS, s.rows, s.n, s.k, NVLM_BF16));
+    cases.push_back(linear_case(NVLM_LINEAR, s.rows, s.n, s.k, NVLM_BF16));
+    cases.push_back(linear_case(NVLM_LINEAR_RESIDUAL, s.rows, s.n, s.k, NVLM_BF16, "bias gate"));
+    cases.push_back(linear_case(NVLM_LINEAR_RESIDUAL, s.rows, s.n, s.k, NVLM_F32));
+  }
+  cases.push_back(every_half(NVLM_BF16));
+  cases.push_back(every_half(NVLM_F16));
+  for (const nvlm_dtype type : kTypes) {
+    cases.push_back(linear_case(NVLM_LINEAR, 9, 37, 24, type, "bias parts"));
+    cases.push_back(linear_case(NVLM_LINEAR, 9, 37, 24, type, "bias parts strided"));
+    cases.push_back(linear_case(NVLM_LINEAR_SWIGLU, 9, 37, 24, type, "strided"));
+  }
+  for (OpCase& c : cases) {
+    if (c.bounds) continue;
+    // The case is copied into its own bounds, since it may move.
+    const OpCase operands = c;
+    c.bounds = [operands](const std::vector<float>& truth) { return linear_bounds(operands, truth); };
+  }
+  return cases;
+}
+
+// GELU and SiLU alone, over their whole range: k = 1 and w = 1, so that the error is the activation's.
+std::vector<OpCase> activation_cases() {
+  std::vector<OpCase> cases;
+  for (const nvlm_op op : {NVLM_LINEAR_GELU, NVLM_LINEAR_SWIGLU}) {
+    constexpr int64_t kRows = 8192;
+    OpCase c;
+    c.name = op == NVLM_LINEAR_GELU ? "gelu over [-12, 12] and far out" : "silu over [-12, 12] and far out";
+    std::vector<float> x;
+    for (int64_t i = 0; i < kRows - 6; ++i) x.push_back(-12.0f + 24.0f * static_cast<float>(i) / static_cast<float>(kRows - 6));
+    for (const float far : {-1e4f, -100.0f, -0.0f, 1e-30f, 100.0f, 1e4f}) x.push_back(far);
+    c.batch.rows = kRows;
+    c.record.op = op;
+    c.record.in = c.add(Tensor{NVLM_ROWS, 1, 1, x});
+    c.record.out = c.add(Tensor{NVLM_ROWS, 1, 1, {}});
+    Random random(c.name);
+    Weight w = matrix_weight(random, NVLM_MATRIX, op == NVLM_LINEAR_SWIGLU ? std::vector<int64_t>{1, 1} : std::vector<int64_t>{1}, 1, NVLM_F32, op == NVLM_LINEAR_SWIGLU);
+    for (Weight::Part& part : w.parts) {
+      const float one = 1;
+      std::memcpy(part.bytes.data() + 1, &one, 4);
+    }
+    c.record.w = c.add(w);
+    // GELU: 1e-6 absolute, and beyond 4 the rounding of a number that large. SiLU·x = x²·σ(x): the exponential's 2e-7 and three roundings, relative.
+    c.bounds = [op](const std::vector<float>& truth) {
+      Bounds b;
+      b.rms = 1;
+      for (const float y : truth) {
+        b.limit.push_back(op == NVLM_LINEAR_GELU ? std::max(1e-6, 4 * kUnit * std::abs(y)) : (2e-7 + 5 * kUnit) * std::abs(y) + 1e-30);
+        b.size.push_back(1e3);
+      }
+      return b;
+    };
+    cases.push_back(std::move(c));
+  }
+  return cases;
+}
+
+}  // namespace nvlm::test

@@ -1,0 +1,89 @@
+// Every op on every instruction set of the CPU backend, against the naive reference.
+//
+//   ops_test                 all tests
+//   ops_test WORD            only op cases whose name contains WORD
+//   ops_test --time [WORD]   time, rate and share of this machine's ceiling for shapes of real models
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "cases/cases.h"
+#include "support/check.h"
+#include "support/op_time.h"
+
+namespace nvlm::test {
+namespace {
+
+// The instruction sets of the CPU backend, best first, and whether this machine has them.
+constexpr const char* kSets[] = {"avx2", "generic"};
+
+std::vector<std::string> available_sets() {
+  std::vector<std::string> sets;
+  for (const char* set : kSets) {
+    const nvlm_open_options options{1, set};
+    nvlm_device* device = nullptr;
+    if (nvlm_cpu_backend()->open(&options, &device) == NVLM_OK) {
+      nvlm_cpu_backend()->close(device);
+      sets.emplace_back(set);
+    }
+  }
+  return sets;
+}
+
+std::vector<OpCase> all_cases() {
+  std::vector<OpCase> all;
+  for (const auto cases : {linear_cases, activation_cases, norm_cases, attention_cases, kv_write_cases, patch_embed_cases, pixel_shuffle_cases, embed_cases}) {
+    for (OpCase& c : cases()) all.push_back(std::move(c));
+  }
+  return all;
+}
+
+// Returns how many cases were skipped for want of an instruction set.
+int compare_all(const std::vector<std::string>& sets, const char* word) {
+  const Device reference("reference", 1);
+  std::vector<std::unique_ptr<Device>> devices;
+  for (const std::string& set : sets) devices.push_back(std::make_unique<Device>(set, 2));
+  int skipped = 0;
+  for (const OpCase& c : all_cases()) {
+    if (word && c.name.find(word) == std::string::npos) continue;
+    run(c.name, [&] {
+      const Outcome truth = run_case(reference, c);
+      for (const auto& device : devices) {
+        const std::string wrong = difference(c, run_case(*device, c), truth);
+        check(wrong.empty(), device->name() + ": " + wrong);
+      }
+    });
+    skipped += static_cast<int>(std::size(kSets) - sets.size());
+  }
+  return skipped;
+}
+
+}  // namespace
+}  // namespace nvlm::test
+
+int main(int argc, char** argv) {
+  using namespace nvlm::test;
+  const std::vector<std::string> sets = available_sets();
+  const bool timing = argc > 1 && std::strcmp(argv[1], "--time") == 0;
+  const char* word = argc > (timing ? 2 : 1) ? argv[timing ? 2 : 1] : nullptr;
+  if (timing) return time_ops(sets, timed_cases(), word);
+  const int skipped = compare_all(sets, word);
+  if (!word) {
+    const Device reference("reference", 1);
+    test_sampling(reference);
+    test_rejections(reference);
+    for (const std::string& set : sets) {
+      const Device device(set, 2);
+      test_sampling(device);
+      test_rejections(device);
+    }
+    test_devices(sets);
+    test_thread_pool();
+  }
+  for (const char* set : kSets) {
+    if (std::find(sets.begin(), sets.end(), set) == sets.end()) std::printf("skipped: this machine has no %s\n", set);
+  }
+  std::printf("%d skipped\n", skipped);
+  return summary();
+}

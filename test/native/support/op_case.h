@@ -1,0 +1,119 @@
+// One op with its operands: what a case file under cases/ describes and the runner runs on every backend.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace nvlm::test {
+
+// Half the distance of neighbouring float32 values at 1: the relative error of one rounding.
+constexpr double kUnit = 0x1p-24;
+
+// SplitMix64; seeded by the case's name, so that a case is the same alone and among others.
+class Random {
+ public:
+  explicit Random(const std::string& seed) {
+    for (const char c : seed) state_ = (state_ ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  }
+  uint64_t bits() {
+    uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  int64_t below(int64_t end) { return static_cast<int64_t>(bits() % static_cast<uint64_t>(end)); }
+  float uniform(float low, float high) { return low + (high - low) * static_cast<float>(bits() >> 40) * 0x1p-24f; }
+  std::vector<float> uniforms(int64_t count, float low = -1, float high = 1) {
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& v : values) v = uniform(low, high);
+    return values;
+  }
+
+ private:
+  uint64_t state_ = 0xcbf29ce484222325u;
+};
+
+struct Weight {
+  struct Part {
+    nvlm_dtype dtype;
+    int64_t rows, cols, stride;
+    std::vector<uint8_t> bytes;  // the tensor starts at byte 1: stored data may be unaligned
+  };
+  nvlm_weight_use use = NVLM_VECTOR;
+  bool interleave = false;
+  std::vector<Part> parts;
+  std::vector<float> values;  // as the op sees them: all rows in their final order, dense
+
+  nvlm_weight_source source() const;
+};
+
+// float32 values as a vector; with several lengths, in as many parts.
+Weight vector_weight(const std::vector<float>& values);
+// Random rows in parts stored as dtype, each value in about [-1, 1]; rows lie `gap` elements further apart than they are long.
+Weight matrix_weight(Random& random, nvlm_weight_use use, const std::vector<int64_t>& part_rows, int64_t cols, nvlm_dtype dtype, bool interleave = false, int64_t gap = 0);
+
+struct Tensor {
+  nvlm_extent extent;
+  int64_t rows_each, cols;
+  std::vector<float> data;  // empty: written by the op, NaN before
+};
+
+struct PageList {
+  std::vector<int32_t> begin{0}, page, fill;
+};
+
+struct Batch {
+  int64_t tiles = 0, rows = 0, outs = 0;
+  std::vector<uint8_t> pixels;
+  std::vector<int32_t> token, position, self_begin, self_end, cross_begin, cross_end, row_begin, out_row;
+  std::vector<const float*> source;
+  std::vector<int64_t> kv_slot;
+  PageList self_pages, cross_pages;
+  std::vector<nvlm_sampling> sampling;
+
+  nvlm_batch view(nvlm_sampled* sampled) const;
+};
+
+struct Cache {
+  int32_t layers = 0, pages = 0, kv_heads = 0, head_dim = 0;
+  std::vector<float> data;  // empty: NaN
+};
+
+// |got − truth| ≤ limit for each element, and √(Σ error² / Σ size²) ≤ rms. `size`: the magnitude from which an element is summed.
+struct Bounds {
+  std::vector<double> limit, size;
+  double rms = 0;
+};
+
+struct OpCase {
+  std::string name;
+  nvlm_record record{};
+  std::vector<Tensor> tensors;
+  std::vector<Weight> weights;
+  Batch batch;
+  Cache self_kv, cross_kv;
+  std::function<Bounds(const std::vector<float>& truth)> bounds;  // of the output tensor; unset: bit for bit
+  double cache_limit = 0;                                         // of what the op writes to a cache, absolute
+  double flops = 0, bytes = 0;                                    // for --time
+
+  OpCase() { record.in = record.out = record.w = record.bias = record.scale = record.extra = -1; }
+  int32_t add(Tensor tensor) {
+    tensors.push_back(std::move(tensor));
+    return static_cast<int32_t>(tensors.size()) - 1;
+  }
+  int32_t add(Weight weight) {
+    weights.push_back(std::move(weight));
+    return static_cast<int32_t>(weights.size()) - 1;
+  }
+  int64_t rows(const Tensor& t) const { return t.rows_each * (t.extent == NVLM_TILES ? batch.tiles : t.extent == NVLM_ROWS ? batch.rows : batch.outs); }
+};
+
+inline const char* dtype_name(nvlm_dtype d) { return d == NVLM_F32 ? "f32" : d == NVLM_BF16 ? "bf16" : "f16"; }
+
+}  // namespace nvlm::test

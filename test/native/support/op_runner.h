@@ -1,0 +1,72 @@
+// Runs a case on a device, poisoned and guarded, and compares the outcome with the reference's.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "support/op_case.h"
+
+namespace nvlm::test {
+
+// An open device; closed at the end, when everything taken from it must have been given back.
+class Device {
+ public:
+  // set: "reference", or an instruction set of the CPU backend. Throws std::runtime_error with the backend's message.
+  Device(const std::string& set, int threads);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  const nvlm_backend& table() const { return *backend_; }
+  nvlm_device* handle() const { return device_; }
+  const std::string& name() const { return name_; }
+
+ private:
+  const nvlm_backend* backend_;
+  nvlm_device* device_ = nullptr;
+  std::string name_;
+};
+
+struct Outcome {
+  nvlm_status status = NVLM_OK;
+  std::string error;
+  std::vector<float> out;                // the output tensor
+  std::vector<float> self_kv, cross_kv;  // whole caches
+  std::vector<nvlm_sampled> sampled;
+  std::string damage;  // what was written that is not the output; empty: nothing
+};
+
+// The case's op on its operands, loaded onto a device and compiled; run as often as wanted.
+class Loaded {
+ public:
+  Loaded(const Device& device, const OpCase& c);  // status and error tell whether it compiled
+  ~Loaded();
+  Loaded(const Loaded&) = delete;
+  Loaded& operator=(const Loaded&) = delete;
+
+  nvlm_status status = NVLM_OK;
+  std::string error;
+  nvlm_status run(const nvlm_batch& batch) { return device_.table().run(device_.handle(), plan_, &batch, nullptr); }
+  Outcome run();
+
+ private:
+  std::vector<float> read_tensor(const nvlm_tensor& tensor, int64_t rows) const;
+  void* alloc(uint64_t bytes);
+  nvlm_kv_cache cache(const Cache& from);
+
+  const Device& device_;
+  const OpCase& case_;
+  std::vector<nvlm_tensor> tensors_;
+  std::vector<nvlm_weight*> weights_;
+  std::vector<std::pair<void*, uint64_t>> memory_;
+  nvlm_program program_{};
+  nvlm_plan* plan_ = nullptr;
+};
+
+Outcome run_case(const Device& device, const OpCase& c);
+
+// Empty: equal within the case's bounds. Else what differs first, with its coordinates.
+std::string difference(const OpCase& c, const Outcome& got, const Outcome& truth);
+
+}  // namespace nvlm::test
