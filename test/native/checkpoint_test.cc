@@ -87,6 +87,7 @@ void wrong_use_names_the_tensor() {
   throws("corrupt-checkpoint", {"missing.weight", "[4, any]", "lacks"}, [&] { c.get("missing.weight", {4, -1}); });
   throws("corrupt-checkpoint", {" w ", "model.safetensors", "[2, 3]", "[3, 2]"}, [&] { c.get("w", {3, 2}); });
   throws("corrupt-checkpoint", {"[2, 3]", "[6]"}, [&] { c.get("w", {6}); });
+  throws("corrupt-checkpoint", {"[2, 3]", "[2]"}, [&] { c.get("w", {2}); });
   throws("corrupt-checkpoint", {"[2, 3]", "[2, 3, 1]"}, [&] { c.get("w", {2, 3, 1}); });
   throws("corrupt-checkpoint", {"1 tensor ", "w (model.safetensors)"}, [&] { c.expect_all_used(); });
   throws("corrupt-checkpoint", {"1 tensor "}, [&] { (void)c.find("w"), c.expect_all_used(); });
@@ -183,7 +184,7 @@ void shards_follow_the_index() {
   refuses_index("{", "corrupt-checkpoint", "index.json");
   refuses_index("[]", "corrupt-checkpoint", "weight_map");
   refuses_index("{}", "corrupt-checkpoint", "weight_map");
-  refuses_index(R"({"weight_map":[]})", "corrupt-checkpoint", "weight_map");
+  refuses_index(R"({"weight_map":["model-00001-of-00002.safetensors"]})", "corrupt-checkpoint", "holds no JSON object with a weight_map");
   refuses_index(R"({"weight_map":{}})", "corrupt-checkpoint", "empty");
   refuses_index(R"({"weight_map":{"a":5}})", "corrupt-checkpoint", "no string");
   for (const char* name : {"../model.safetensors", "/etc/passwd", "a/b.safetensors", "a\\\\b.safetensors", "..", "", "c:x.safetensors", "model.bin", "x\\u0000.safetensors"}) {
@@ -238,6 +239,9 @@ void mapped_files_move() {
   MappedFile& self = *a;
   *a = std::move(self);
   check(a->data() == place && a->size() == 6, "a move onto itself changes nothing");
+  check(a->data()[0] == std::byte{'s'}, "and what is mapped can be read");
+  const MappedFile built = std::move(*a);
+  check(a->data() == nullptr && a->size() == 0 && built.data() == place && built.size() == 6, "a move that builds");
   check(!MappedFile::open(scratch.path() + "/c"), "no such file");
   throws("file-not-found", {"zero byte"}, [&] { MappedFile::open(scratch.path() + std::string("/a\0b", 4)); });
 }

@@ -154,9 +154,9 @@ void bad_values_are_refused_by_name() {
                {"/architectures", "NVLM_D", architecture, "architectures"},
                {"/architectures", {"NVLM_D", "NVLM_X"}, architecture, "architectures"},
                {"/architectures", {7}, architecture, "architectures"},
-               {"/vision_config", gone, config, "vision_config"},
-               {"/vision_config", 5, config, "vision_config"},
-               {"/llm_config", json::array(), config, "llm_config"},
+               {"/vision_config", gone, config, "vision_config in config.json"},
+               {"/vision_config", 5, config, "vision_config in config.json"},
+               {"/llm_config", json::array(), config, "llm_config in config.json"},
                {"/vision_config/hidden_size", -128, config, "vision_config.hidden_size"},
                {"/vision_config/hidden_size", 1e30, config, "vision_config.hidden_size"},
                {"/vision_config/hidden_size", 18446744073709551615u, config, "vision_config.hidden_size"},
@@ -165,6 +165,7 @@ void bad_values_are_refused_by_name() {
                {"/vision_config/hidden_size", "128", config, "vision_config.hidden_size"},
                {"/vision_config/hidden_size", gone, config, "vision_config.hidden_size"},
                {"/vision_config/num_attention_heads", 3, config, "vision_config.num_attention_heads"},
+               {"/vision_config/num_attention_heads", 15, config, "does not divide"},
                {"/vision_config/num_attention_heads", 0, config, "vision_config.num_attention_heads"},
                {"/vision_config/num_attention_heads", 32, config, "vision_config.num_attention_heads"},  // heads of 4
                {"/vision_config/hidden_act", "gelu_tanh", config, "vision_config.hidden_act"},
@@ -204,6 +205,7 @@ void bad_values_are_refused_by_name() {
                {"/min_dynamic_patch", 7, config, "min_dynamic_patch"},
                {"/max_dynamic_patch", 1000000, config, "max_dynamic_patch"},
                {"/ps_version", "v3", config, "ps_version"},
+               {"/select_layer", 18446744073709551615u, config, "select_layer"},  // -1 if it wrapped
                {"/select_layer", 3, config, "select_layer"},
                {"/select_layer", -4, config, "select_layer"},
                {"/template", "internlm2-chat", config, "template"},
@@ -217,7 +219,7 @@ void bad_values_are_refused_by_name() {
                {"/cross_attention_config/layers", {0}, config, "cross_attention_config.layers"},  // contradicts every second layer
                {"/cross_attention_config/layers", {2}, config, "cross_attention_config.layers"},
                {"/cross_attention_config/layers", {-1}, config, "cross_attention_config.layers"},
-               {"/cross_attention_config/layers", {1, 1}, config, "cross_attention_config.layers"},
+               {"/cross_attention_config/layers", {1, 1}, config, "names a layer twice"},
                {"/cross_attention_config/layers", "all", config, "cross_attention_config.layers"},
                {"/cross_attention_config/num_attention_heads", 3, config, "cross_attention_config.num_attention_heads"},
                {"/cross_attention_config/num_key_value_heads", 4, config, "cross_attention_config.num_key_value_heads"}});
@@ -284,6 +286,7 @@ void tensors_win_over_the_config() {
   throws("corrupt-checkpoint", {qkv}, [&] { reconciled({{projector, {48, 512}}, {q, {48, 128}}}); });
   throws("corrupt-checkpoint", {qkv, "[576]"}, [&] { reconciled({{qkv, {576}}, {projector, {48, 512}}, {q, {48, 128}}}); });
   throws("unsupported-config", {qkv, "575 rows"}, [&] { reconciled({{qkv, {575, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });
+  throws("unsupported-config", {qkv, "577 rows"}, [&] { reconciled({{qkv, {577, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });
   throws("unsupported-config", {qkv, "192 rows"}, [&] { reconciled({{qkv, {192, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });
   throws("unsupported-config", {qkv, "480 rows"}, [&] { reconciled({{qkv, {480, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });  // half a head
   throws("unsupported-config", {projector}, [&] { reconciled({{qkv, {576, 1}}, {projector, {0, 512}}, {q, {48, 128}}}); });

@@ -23,7 +23,7 @@ std::string shown(const std::optional<T>& value) {
 void version_2() {
   const ScratchFolder scratch("cgroup2");
   const std::string root = scratch.path() + "/";
-  scratch.write("proc/self/cgroup", "0::/outer/inner\n");
+  scratch.write("proc/self/cgroup", "1:name=systemd:/other\n0::/outer/inner\n");
   scratch.write("proc/meminfo", "MemTotal:       16384 kB\nMemFree:         1 kB\nMemAvailable:    8192 kB\n");
   test::equal(shown(cgroup::memory_limit(root)), std::string("nothing"), "no limit files");
   test::equal(shown(cgroup::memory_left(root)), std::string("nothing"), "no usage files");
