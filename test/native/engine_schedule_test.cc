@@ -176,6 +176,12 @@ int main() {
       test::equal(rig.engine->stats().active_requests, 0, "nothing is active");
     });
 
+    run("two pictures with the same text give different first tokens, " + name, [&] {
+      Request first = image_request(family, 2, 1, 1, 3), second = first;
+      second.images[0] = picture(2, 1, 2);
+      check(alone(family, first).ids.at(0) != alone(family, second).ids.at(0), "the image is seen");
+    });
+
     run("an encoded image is encoded once, " + name + ", and says what its pixels say", [&] {
       const Outcome expected = alone(family, image_request(family, 2, 2, 9, 20));
       Rig rig({family});
@@ -375,8 +381,13 @@ int main() {
     Rig rig(two);
     const uint64_t kept = rig.engine->submit(text_request(30, 400)), dropped = rig.engine->submit(text_request(9, 900)), waiting = rig.engine->submit(text_request(9, 900));
     rig.log.wait_for_tokens(dropped, 3);
+    rig.control->hold_step = true;
+    check(eventually([&] { return rig.control->inside == 1; }), "inside a step of both");
     rig.engine->cancel(waiting);
     rig.engine->cancel(dropped);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    check(rig.control->inside == 1, "the step goes on for the one that is left");
+    rig.control->hold_step = false;
     ended(rig.log.wait(waiting), "aborted", "waiting");
     ended(rig.log.wait(dropped), "aborted", "running");
     check(rig.log.now(waiting).ids.empty(), "it never ran");

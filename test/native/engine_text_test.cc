@@ -101,7 +101,8 @@ int main() {
     stops_the_same({"END"}, "so it ENDs here", "so it ", 0);
     stops_the_same({"END"}, "so it EN is", "so it EN is", -1);
     stops_the_same({"END"}, "ends with EN", "ends with EN", -1);
-    stops_the_same({"aab"}, "aaaab", "aa", 0);               // fall back inside the pattern
+    stops_the_same({"aab"}, "aaab", "a", 0);                 // fall back inside the pattern
+    stops_the_same({"END", "x"}, "so EN, END", "so EN, ", 0);  // each pattern holds back its own
     stops_the_same({"abab", "ba"}, "xabab", "xa", 1);        // what is complete first counts
     stops_the_same({"b", "ab", "aab"}, "xaab", "x", 2);      // of those that end together, the longest
     stops_the_same({"\xE2\x82\xAC"}, "5\xE2\x82\xAC!", "5", 0);
