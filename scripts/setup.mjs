@@ -30,17 +30,14 @@ const nativeSources = [
 ];
 const nativeMend = 'the native build failed; the compiler output above says where.';
 if (forTests) {
-  const testSources = filesUnder(inRoot('test', 'native'));
-  step(
-    'native build with its tests (the first takes a few minutes)',
-    'native-tests',
-    [...nativeSources, ...testSources],
-    [addonFile, releaseTree],
-    () => {
-      run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeMend);
-      markDone('native', nativeSources);
-    },
-  );
+  const withTests = [...nativeSources, ...filesUnder(inRoot('test', 'native'))];
+  step('native build with its tests (the first takes a few minutes)', 'native-tests', withTests, [addonFile, releaseTree], () => {
+    run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeMend);
+    markDone('native', nativeSources);
+  });
+  step('native tests with sanitizers', 'native-sanitize', [...withTests, inRoot('scripts', 'sanitize.mjs')], [sanitizeTree], () => {
+    run(process.execPath, ['scripts/sanitize.mjs', '--build-only'], nativeMend);
+  });
 } else {
   step('native build (the first takes a minute or two)', 'native', nativeSources, [addonFile], () => {
     run(process.execPath, ['scripts/build-native.mjs'], nativeMend);
