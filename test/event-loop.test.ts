@@ -24,7 +24,8 @@ const program = `
     setTimeout(tick, 1);
     return () => { on = false; return worst; };
   };
-  const photo = await sharp({ create: { width: 4000, height: 3000, channels: 3, noise: { type: 'gaussian', mean: 128, sigma: 40 } } }).jpeg().toBuffer();
+  const small = await sharp({ create: { width: 800, height: 600, channels: 3, noise: { type: 'gaussian', mean: 128, sigma: 40 } } }).png().toBuffer();
+  const photo = await sharp(small).resize(4000, 3000).jpeg().toBuffer();
   const text = 'The quick brown fox jumps over the lazy dog, 12 times.\\n'.repeat(1900);
   const model = await nvlm.load('nvlm-tiny-d', { threads: 1 });
   const work = {
@@ -36,7 +37,7 @@ const program = `
   const result = {};
   for (const [name, run] of Object.entries(work)) {
     result[name] = [];
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < 3; i++) {
       const stop = watch();
       const started = performance.now();
       await run();
@@ -57,8 +58,8 @@ test('a 100 KB prompt, a 12-megapixel image and a load block the event loop for 
   const { bytes, result } = JSON.parse(stdout) as { bytes: number; result: Record<string, { busy: number; idle: number }[]> };
   expect(bytes).toBeGreaterThan(100_000);
   for (const [name, runs] of Object.entries(result)) {
-    // What is ours comes back in every run, the machine's own hiccups do not: the best of five runs counts, of the idle loop too.
+    // What is ours comes back in every run, the machine's own hiccups do not: the best of three runs counts, of the idle loop too.
     const over = Math.min(...runs.map(({ busy }) => busy)) - Math.min(...runs.map(({ idle }) => idle));
     expect([name, over < 5 ? 'never blocked' : `blocked for ${over} ms: ${JSON.stringify(runs)}`]).toEqual([name, 'never blocked']);
   }
-});
+}, 180_000);

@@ -83,9 +83,9 @@ test('options shape the model: tiles, context, sequences and images', async () =
 test('onLog hears that tags above 6 were never trained', async () => {
   const heard: LogEntry[] = [];
   const onLog = (entry: LogEntry): number => heard.push(entry);
-  await using _six = await load('nvlm-tiny-d', { maxTiles: 6, onLog });
+  await (await load('nvlm-tiny-d', { maxTiles: 6, onLog })).close();
   expect(heard).toEqual([]);
-  await using _twelve = await load('nvlm-tiny-d', { maxTiles: 12, onLog });
+  await (await load('nvlm-tiny-d', { maxTiles: 12, onLog })).close();
   expect(heard).toEqual([{ level: 'warn', message: expect.stringContaining('<tile_6>') as string }]);
 });
 

@@ -136,6 +136,7 @@ test('an unread stream that is collected is cancelled', async () => {
   (() => void forever.stream(long))();
   await until(() => forever.stats().activeRequests === 1);
   await cancelledSoon();
+  expect(forever.stats().activeRequests).toBe(0);
 });
 
 test('a stream that is read later keeps running under garbage collection', async () => {
