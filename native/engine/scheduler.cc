@@ -72,13 +72,14 @@ void Scheduler::submit(uint64_t id, Request request, Clock::time_point now) {
     sequence.prompt_length = static_cast<int>(prompt.ids.size());
     check_fits(sequence, cross_count);
     sequence.routing = route(model_.config(), prompt, cross_count);
-    const int room = model_.description().options.context_length - sequence.prompt_length;
-    sequence.request.max_tokens = std::min(sequence.request.max_tokens, room);
+    sequence.request.max_tokens = std::min(sequence.request.max_tokens, context() - sequence.prompt_length);
     sequence.history = prompt.ids;
     sequence.history.reserve(prompt.ids.size() + static_cast<size_t>(sequence.request.max_tokens));
     waiting_.push_back(std::move(owned));
   });
 }
+
+int Scheduler::context() const { return std::min(model_.description().options.context_length, self_pages_.total() * NVLM_PAGE_KEYS); }
 
 // A request that waits in vain must not wait: what is larger than the whole cache fails at once.
 void Scheduler::check_fits(const Sequence& sequence, const std::vector<int32_t>& cross_count) const {
@@ -86,13 +87,12 @@ void Scheduler::check_fits(const Sequence& sequence, const std::vector<int32_t>&
   if (sequence.prompt_length < 1 || sequence.request.max_tokens < 1) {
     throw Error("internal", "A request has an empty prompt or asks for " + std::to_string(sequence.request.max_tokens) + " tokens. Please report this.");
   }
-  const int context = std::min(options.context_length, self_pages_.total() * NVLM_PAGE_KEYS);
-  if (sequence.prompt_length >= context) {
+  if (sequence.prompt_length >= context()) {
     std::string images;
     for (const int32_t tiles : sequence.request.prompt.image_tiles) images += (images.empty() ? "" : ", ") + std::to_string(tiles);
     throw Error("prompt-too-long", "The prompt has " + std::to_string(sequence.prompt_length) + " tokens" +
                                        (images.empty() ? "" : " (tiles of its images: " + images + ")") + " but the context holds " +
-                                       std::to_string(context) + ", the answer included. Shorten it, use fewer tiles, or load with a larger contextLength.");
+                                       std::to_string(context()) + ", the answer included. Shorten it, use fewer tiles, or load with a larger contextLength.");
   }
   int cross_pages = 0;
   for (size_t i = 0; i < sequence.images.size(); ++i) {

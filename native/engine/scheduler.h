@@ -52,6 +52,7 @@ class Scheduler {
   void admit();
   void step();
 
+  int context() const;  // positions of one sequence
   void check_fits(const Sequence& sequence, const std::vector<int32_t>& cross_count) const;
   bool reserve(Sequence& sequence);
   void give_back(Sequence& sequence);
