@@ -140,9 +140,12 @@ int main() {
     const std::vector<int> lengths = {1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 511, 512, 513};
     std::vector<Outcome> expected;
     for (const int length : lengths) expected.push_back(alone(Family::D, text_request(length, 70, length)));
-    Rig rig;
+    Setup holding;
+    holding.hold_load = true;  // so that all are there when the first begins
+    Rig rig(holding);
     std::vector<uint64_t> ids;
     for (const int length : lengths) ids.push_back(rig.engine->submit(text_request(length, 70, length)));
+    rig.control->hold_load = false;
     for (size_t i = 0; i < ids.size(); ++i) {
       const Outcome outcome = rig.log.wait(ids[i]);
       same(outcome, expected[i], "length " + std::to_string(lengths[i]));
