@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { addonFile, inRoot, root } from './paths.mjs';
+import { addonFile, inRoot, releaseTree, root } from './paths.mjs';
 
 const require = createRequire(import.meta.url);
 const self = fileURLToPath(import.meta.url);
@@ -30,7 +30,9 @@ function prebuild() {
 }
 
 function answerNodeGyp() {
-  const built = spawnSync(process.execPath, [inRoot('scripts', 'build-native.mjs'), '--tests'], { cwd: root, stdio: 'inherit' });
+  // The development tree stays as it is configured, so that nothing in it is built anew.
+  const tests = fs.existsSync(path.join(releaseTree, 'test')) ? ['--tests'] : [];
+  const built = spawnSync(process.execPath, [inRoot('scripts', 'build-native.mjs'), ...tests], { cwd: root, stdio: 'inherit' });
   if (built.status !== 0) process.exit(built.status ?? 1);
   const release = path.join(process.cwd(), 'build', 'Release');
   fs.mkdirSync(release, { recursive: true });
