@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include "ops/cancel.h"
 #include "platform/error.h"
 
 namespace nvlm {
@@ -75,7 +76,7 @@ void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device, const
   uint64_t total = 0, done = 0;
   for (const nvlm_weight_source& source : sources_) total += stored_bytes(source);
   for (const nvlm_weight_source& source : sources_) {
-    if (cancel && *cancel) throw Error("aborted", "Loading was aborted.");
+    if (cancelled(cancel)) throw Error("aborted", "Loading was aborted.");
     nvlm_weight* weight = nullptr;
     const nvlm_status status = backend.upload_weight(device, &source, &weight);
     if (status != NVLM_OK) throw Error(status == NVLM_OUT_OF_MEMORY ? "out-of-memory" : "internal", backend.last_error(device));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/cancel.h"
 #include "ops/check_program.h"
 #include "platform/memory.h"
 
@@ -196,7 +197,7 @@ nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, c
     const std::string wrong = check_batch(plan->program, *batch);
     if (!wrong.empty()) return fail(device, NVLM_INVALID, wrong);
     for (const nvlm_record& record : plan->records) {
-      if (cancel && *cancel) return NVLM_CANCELLED;
+      if (cancelled(cancel)) return NVLM_CANCELLED;
       const Op op = bind(*device, *plan, record, *batch);
       if ((record.out >= 0 ? op.out_rows : op.in_rows) > 0) device->kernels->run[record.op](op);
     }
