@@ -6,7 +6,7 @@ import type { CallImage } from './messages.js';
 import type { ModelState } from './model-state.js';
 import type { NativeImage } from './native-types.js';
 import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './prompt.js';
-import { chooseGrid, tileCount } from './tiling.js';
+import { imageUsage } from './tiling.js';
 import type { ImageUsage, TokenCount } from './types.js';
 
 /** An image that is ready for the engine. */
@@ -29,7 +29,7 @@ export async function prepareImages(state: ModelState, images: readonly CallImag
 export async function prepareImage(state: ModelState, image: CallImage): Promise<PreparedImage> {
   if (image.source.kind === 'encoded') return encodedImage(state, image);
   const pixels = await readPixels(image.source, { orient: image.orient, maxPixels: state.maxPixels, where: image.where });
-  const usage = imageUsage(state, pixels, image.maxTiles);
+  const usage = usageOf(state, pixels, image.maxTiles);
   const native = { pixels: pixels.data, width: pixels.width, height: pixels.height, columns: usage.columns, rows: usage.rows };
   return { native, usage };
 }
@@ -38,7 +38,7 @@ export async function prepareImage(state: ModelState, image: CallImage): Promise
 export async function measureImage(state: ModelState, image: CallImage): Promise<ImageUsage> {
   if (image.source.kind === 'encoded') return encodedImage(state, image).usage;
   const size = await readSize(image.source, { orient: image.orient, maxPixels: state.maxPixels, where: image.where });
-  return imageUsage(state, size, image.maxTiles);
+  return usageOf(state, size, image.maxTiles);
 }
 
 /** Encodes the messages for images of the given cost. */
@@ -83,9 +83,7 @@ function encodedImage(state: ModelState, image: CallImage): PreparedImage {
   return { native: { handle: handle.handle }, usage: handle.usage };
 }
 
-function imageUsage(state: ModelState, size: { width: number; height: number }, maxTiles: number | undefined): ImageUsage {
+function usageOf(state: ModelState, size: { width: number; height: number }, maxTiles: number | undefined): ImageUsage {
   const { description } = state;
-  const grid = chooseGrid(size.width, size.height, { ...description, maxTiles: maxTiles ?? description.maxTiles });
-  const tiles = tileCount(grid, description.useThumbnail && description.dynamicTiles);
-  return { width: size.width, height: size.height, ...grid, tiles, tokens: tiles * description.tokensPerTile };
+  return imageUsage(size.width, size.height, { ...description, maxTiles: maxTiles ?? description.maxTiles });
 }

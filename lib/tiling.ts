@@ -1,5 +1,7 @@
 /** Grid choice and tile counts (spec section 3, point 2). Pure functions; all arithmetic is binary64, as published. */
 
+import type { ImageUsage } from './types.js';
+
 /** Columns and rows of tiles. */
 export interface Grid {
   columns: number;
@@ -60,4 +62,11 @@ export function chooseGrid(width: number, height: number, config: TilingConfig):
 export function tileCount(grid: Grid, useThumbnail: boolean): number {
   const tiles = grid.columns * grid.rows;
   return useThumbnail && tiles > 1 ? tiles + 1 : tiles;
+}
+
+/** What an image of this size takes: its grid, its tiles and all their tokens. */
+export function imageUsage(width: number, height: number, config: TilingConfig & { tokensPerTile: number }): ImageUsage {
+  const grid = chooseGrid(width, height, config);
+  const tiles = tileCount(grid, config.useThumbnail);
+  return { width, height, ...grid, tiles, tokens: tiles * config.tokensPerTile };
 }

@@ -2,8 +2,7 @@
 
 import { Command } from 'commander';
 import { inspect } from '../model.js';
-import { chooseGrid, tileCount } from '../tiling.js';
-import type { Inspection } from '../types.js';
+import { imageUsage } from '../tiling.js';
 import { megabytes, numberArgument } from './terminal.js';
 
 interface InspectOptions {
@@ -36,7 +35,7 @@ export function inspectCommand(): Command {
 
 async function inspectModel(name: string, { json, ...options }: InspectOptions): Promise<void> {
   const model = await inspect(name, options);
-  const images = SIZES.map(([width, height]) => imageCost(model, width, height));
+  const images = SIZES.map(([width, height]) => imageUsage(width, height, model));
   if (json) {
     process.stdout.write(`${JSON.stringify({ ...model, images }, null, 2)}\n`);
     return;
@@ -85,11 +84,4 @@ function row(label: string, text: string): string {
 
 function millions(count: number): string {
   return `${(count / 1e6).toFixed(2)} M`;
-}
-
-function imageCost(model: Inspection, width: number, height: number): { width: number; height: number } & Record<string, number> {
-  const { tileSize, minTiles, maxTiles, dynamicTiles, useThumbnail, tokensPerTile } = model;
-  const grid = chooseGrid(width, height, { tileSize, minTiles, maxTiles, dynamicTiles, useThumbnail });
-  const tiles = tileCount(grid, useThumbnail);
-  return { width, height, columns: grid.columns, rows: grid.rows, tiles, tokens: tiles * tokensPerTile };
 }
