@@ -34,7 +34,7 @@ class ThreadPool {
     std::atomic<int64_t> next{0};  // next index to take
     std::atomic<int> active{0};    // workers inside
     std::atomic<bool> failed{false};
-    std::exception_ptr error;  // written by the thread that set `failed`; read once all have left
+    std::exception_ptr error{};  // written by the thread that set `failed`; read once all have left
   };
 
   ThreadPool() = default;

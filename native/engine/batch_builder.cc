@@ -133,7 +133,6 @@ nvlm_batch BatchBuilder::step_batch() {
   batch.out_row = out_row_.data();
   batch.sampling = sampling_.data();
   batch.sampled = sampled_.data();
-  batch.skip_cross = cross_ ? 0 : 1;
   return batch;
 }
 

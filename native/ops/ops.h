@@ -186,7 +186,6 @@ typedef struct nvlm_batch {
   const int32_t* out_row;
   const nvlm_sampling* sampling;
   nvlm_sampled* sampled; /* NULL: the sample op does nothing */
-  int32_t skip_cross; /* no row attends to anything in cross pages: records reading them (and their projections, c.layer's block) are not run */
 } nvlm_batch;
 
 /* ---- Weights ---- */
