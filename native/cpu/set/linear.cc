@@ -13,9 +13,6 @@
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
 
-constexpr int kPanel = 16;
-// 6 rows × 2 vectors are 12 sums, with 2 weights and 1 broadcast 15 of 16 registers; 12 independent sums cover a latency of 4–5 at 2 a cycle.
-constexpr int kRows = 6;
 constexpr int64_t kRowBlock = 8 * kRows;
 constexpr int64_t kPanelGroup = 4;
 

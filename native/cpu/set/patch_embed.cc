@@ -1,4 +1,4 @@
-// patch_embed (spec section 4): a stride-equals-patch convolution is a product with rows gathered from the pixels. Threads take groups of six patches.
+// patch_embed (spec section 4): a stride-equals-patch convolution is a product with rows gathered from the pixels. Threads take groups of as many patches as the product takes rows.
 #include <vector>
 
 #include "cpu/set/kernels.h"
@@ -6,23 +6,16 @@
 #include "ops/normalise.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
-namespace {
-
-constexpr int kPatches = 6;  // rows of multiply_row_block
-constexpr int kPanel = 16;
-
-}  // namespace
-
 void patch_embed(const host::Op& op) {
   const int64_t side = op.c().side, patch = op.c().patch, grid = side / patch, patches = grid * grid, k = 3 * patch * patch, n = op.out_cols;
-  const int64_t groups = (patches + kPatches - 1) / kPatches;
+  const int64_t groups = (patches + kRows - 1) / kRows;
   float level[3][256];  // every value a pixel can have
   for (int channel = 0; channel < 3; ++channel) {
     for (int value = 0; value < 256; ++value) level[channel][value] = host::normalised(static_cast<uint8_t>(value), channel);
   }
   op.parallel(op.batch->tiles * groups, [&](int64_t task) {
-    const int64_t tile = task / groups, first = task % groups * kPatches;
-    const auto count = static_cast<int>(std::min<int64_t>(kPatches, patches - first));
+    const int64_t tile = task / groups, first = task % groups * kRows;
+    const auto count = static_cast<int>(std::min<int64_t>(kRows, patches - first));
     const uint8_t* pixels = op.batch->pixels + tile * side * side * 3;
     float* out = op.out + tile * (patches + 1) * n;
     const float* positions = op.extra->floats();
@@ -30,7 +23,7 @@ void patch_embed(const host::Op& op) {
       for (int64_t i = 0; i < n; ++i) out[i] = op.scale->floats()[i] + positions[i];
     }
     std::vector<float> rows(static_cast<size_t>(count * k));
-    const float* x[kPatches];
+    const float* x[kRows];
     for (int p = 0; p < count; ++p) {
       const int64_t top = (first + p) / grid * patch, left = (first + p) % grid * patch;
       float* row = rows.data() + p * k;
@@ -43,7 +36,7 @@ void patch_embed(const host::Op& op) {
       }
     }
     for (int64_t column = 0; column < n; column += kPanel) {
-      float product[kPatches * kPanel];
+      float product[kRows * kPanel];
       multiply_row_block(x, count, *op.w, column / kPanel, product);
       for (int p = 0; p < count; ++p) {
         float* to = out + (first + p + 1) * n;
