@@ -39,22 +39,17 @@ Value ProgramBuilder::patch_embed(Linear patch, Weight class_token, Weight posit
   return add(r, NVLM_TILES, grid * grid + 1, weights_.rows(patch.w));
 }
 
-Value ProgramBuilder::rms_norm(Value x, Weight w, float eps) {
-  nvlm_record r = record(NVLM_RMS_NORM);
-  r.in = x.id;
-  r.w = w;
-  r.c.eps = eps;
-  return add_like(r, x, program_.tensors[x.id].cols);
-}
-
-Value ProgramBuilder::layer_norm(Value x, Weight w, Weight bias, float eps) {
-  nvlm_record r = record(NVLM_LAYER_NORM);
+Value ProgramBuilder::norm(nvlm_op op, Value x, Weight w, Weight bias, float eps) {
+  nvlm_record r = record(op);
   r.in = x.id;
   r.w = w;
   r.bias = bias;
   r.c.eps = eps;
   return add_like(r, x, program_.tensors[x.id].cols);
 }
+
+Value ProgramBuilder::rms_norm(Value x, Weight w, float eps) { return norm(NVLM_RMS_NORM, x, w, kNoWeight, eps); }
+Value ProgramBuilder::layer_norm(Value x, Weight w, Weight bias, float eps) { return norm(NVLM_LAYER_NORM, x, w, bias, eps); }
 
 void ProgramBuilder::qk_norm(Value qkv, Weight q, Weight k, int true_width, float eps) {
   nvlm_record r = record(NVLM_QK_NORM);
@@ -66,28 +61,18 @@ void ProgramBuilder::qk_norm(Value qkv, Weight q, Weight k, int true_width, floa
   add_in_place(r);
 }
 
-Value ProgramBuilder::linear(Value x, Linear l) {
-  nvlm_record r = record(NVLM_LINEAR);
+Value ProgramBuilder::product(nvlm_op op, Value x, Linear l) {
+  nvlm_record r = record(op);
   r.in = x.id;
   r.w = l.w;
   r.bias = l.bias;
   return add_like(r, x, weights_.rows(l.w));
 }
 
-Value ProgramBuilder::linear_gelu(Value x, Linear l) {
-  nvlm_record r = record(NVLM_LINEAR_GELU);
-  r.in = x.id;
-  r.w = l.w;
-  r.bias = l.bias;
-  return add_like(r, x, weights_.rows(l.w));
-}
-
-Value ProgramBuilder::linear_swiglu(Value x, Weight gate_up) {
-  nvlm_record r = record(NVLM_LINEAR_SWIGLU);
-  r.in = x.id;
-  r.w = gate_up;
-  return add_like(r, x, weights_.rows(gate_up));
-}
+Value ProgramBuilder::linear(Value x, Linear l) { return product(NVLM_LINEAR, x, l); }
+Value ProgramBuilder::linear_gelu(Value x, Linear l) { return product(NVLM_LINEAR_GELU, x, l); }
+Value ProgramBuilder::linear_swiglu(Value x, Weight gate_up) { return product(NVLM_LINEAR_SWIGLU, x, {gate_up, kNoWeight}); }
+Value ProgramBuilder::logits(Value x, Weight head) { return product(NVLM_LOGITS, x, {head, kNoWeight}); }
 
 void ProgramBuilder::linear_residual(Value x, Value h, Linear l, Weight scale) {
   nvlm_record r = record(NVLM_LINEAR_RESIDUAL);
@@ -164,13 +149,6 @@ Value ProgramBuilder::gather_rows(Value x) {
   nvlm_record r = record(NVLM_GATHER_ROWS);
   r.in = x.id;
   return add(r, NVLM_OUTS, 1, program_.tensors[x.id].cols);
-}
-
-Value ProgramBuilder::logits(Value x, Weight head) {
-  nvlm_record r = record(NVLM_LOGITS);
-  r.in = x.id;
-  r.w = head;
-  return add_like(r, x, weights_.rows(head));
 }
 
 void ProgramBuilder::sample(Value logits) {

@@ -62,6 +62,8 @@ class ProgramBuilder {
   Program finish(int64_t max_tiles, int64_t max_rows, int64_t max_outs, const std::vector<Value>& kept);
 
  private:
+  Value norm(nvlm_op op, Value x, Weight w, Weight bias, float eps);
+  Value product(nvlm_op op, Value x, Linear l);
   Value add(nvlm_record record, nvlm_extent extent, int64_t rows_each, int64_t cols);
   Value add_like(nvlm_record record, Value like, int64_t cols);
   void add_in_place(nvlm_record record);
