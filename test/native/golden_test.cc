@@ -6,6 +6,7 @@
 #include "model/blueprint.h"
 #include "model/model.h"
 #include "model/routing.h"
+#include "ops/host_backend.h"
 #include "support/check.h"
 #include "support/golden.h"
 
@@ -249,25 +250,7 @@ std::vector<float> embedded(const std::vector<Routing::Source>& sources, const s
         out.push_back(images[sources[i].image][sources[i].row * hidden + c]);
         continue;
       }
-      const int64_t at = ids[i] * hidden + c;
-      if (table.dtype == NVLM_F32) {
-        float value;
-        std::copy_n(table.data + at * 4, 4, reinterpret_cast<std::byte*>(&value));
-        out.push_back(value);
-      } else {
-        uint16_t half;
-        std::copy_n(table.data + at * 2, 2, reinterpret_cast<std::byte*>(&half));
-        if (table.dtype == NVLM_BF16) {
-          const uint32_t wide = static_cast<uint32_t>(half) << 16;
-          float value;
-          std::copy_n(reinterpret_cast<const std::byte*>(&wide), 4, reinterpret_cast<std::byte*>(&value));
-          out.push_back(value);
-        } else {
-          const int exponent = (half >> 10) & 31, mantissa = half & 1023;
-          const double size = exponent ? std::ldexp(1.0 + mantissa / 1024.0, exponent - 15) : std::ldexp(mantissa / 1024.0, -14);
-          out.push_back(static_cast<float>(half & 0x8000 ? -size : size));
-        }
-      }
+      out.push_back(host::stored_value(table.data, table.dtype, ids[i] * hidden + c));
     }
   }
   return out;
