@@ -25,24 +25,26 @@ if (spawnSync('cmake', ['--version']).error) {
   fail('cmake was not found. Install CMake 3.18 or newer and a C++20 compiler (Debian, Ubuntu: apt-get install g++ cmake ninja-build).');
 }
 
-const built = spawnSync(
-  process.execPath,
-  [
-    require.resolve('cmake-js/bin/cmake-js'),
-    'build',
-    '--directory',
-    root,
-    '--out',
-    tree,
-    '--config',
-    'Release',
-    '--log-level',
-    'error',
-    `--CDNVLM_BUILD_TESTS=${tests ? 'ON' : 'OFF'}`,
-  ],
-  { cwd: root, stdio: 'inherit' },
-);
-if (built.status !== 0) {
+// Configured every time: `cmake-js build` alone keeps the options of a tree that is there, and a first configuration that failed.
+for (const command of ['configure', 'build']) {
+  const done = spawnSync(
+    process.execPath,
+    [
+      require.resolve('cmake-js/bin/cmake-js'),
+      command,
+      '--directory',
+      root,
+      '--out',
+      tree,
+      '--config',
+      'Release',
+      '--log-level',
+      'error',
+      `--CDNVLM_BUILD_TESTS=${tests ? 'ON' : 'OFF'}`,
+    ],
+    { cwd: root, stdio: 'inherit' },
+  );
+  if (done.status === 0) continue;
   fail(
     'the native build failed; the lines above say where. It needs CMake 3.18 or newer and a C++20 compiler (g++ 11 or newer, clang 14 or newer).',
   );

@@ -31,7 +31,8 @@ const nativeSources = [
 const nativeMend = 'the native build failed; the compiler output above says where.';
 if (forTests) {
   const withTests = [...nativeSources, ...filesUnder(inRoot('test', 'native'))];
-  step('native build with its tests (the first takes a few minutes)', 'native-tests', withTests, [addonFile, releaseTree], () => {
+  const aTestProgram = path.join(releaseTree, 'test', 'native', 'ops_test');
+  step('native build with its tests (the first takes a few minutes)', 'native-tests', withTests, [addonFile, aTestProgram], () => {
     run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeMend);
     markDone('native', nativeSources);
   });
