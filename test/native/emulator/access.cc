@@ -1,0 +1,245 @@
+// Every access to memory ends here: those of instrumented kernels (hooks.cc), and those of instructions that the emulator carries out itself.
+#include <link.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "emulator/machine.h"
+
+namespace nvlm::emulator {
+namespace {
+
+const char* verb(bool write) { return write ? "written" : "read"; }
+
+std::string bytes_at(const char* space, uint64_t offset, uint64_t bytes) {
+  return std::to_string(bytes) + " bytes at " + std::to_string(offset) + " of " + space + " memory";
+}
+
+// Where this program and its libraries lie: tables of constants are read from there.
+bool in_an_image(const void* address) {
+  struct Query {
+    uintptr_t address;
+    bool found;
+  } query{reinterpret_cast<uintptr_t>(address), false};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* data) {
+        auto& q = *static_cast<Query*>(data);
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          const auto& segment = info->dlpi_phdr[i];
+          if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W)) continue;
+          const uintptr_t begin = info->dlpi_addr + segment.p_vaddr;
+          if (q.address >= begin && q.address < begin + segment.p_memsz) q.found = true;
+        }
+        return q.found ? 1 : 0;
+      },
+      &query);
+  return query.found;
+}
+
+// Bounds and unwritten bytes of a region. False: trapped (only on the host, where trap returns).
+bool check_state(const Region& region, const char* space, const void* address, uint64_t bytes, bool write) {
+  const uint64_t offset = region.offset(address);
+  const uint8_t* state = region.state + offset;
+  uint8_t least = kWritten;
+  for (uint64_t i = 0; i < bytes; ++i) least = std::min(least, state[i]);
+  if (least == kNobodys) {
+    trap("bounds", bytes_at(space, offset, bytes) + " are " + verb(write) + ", which belong to nobody");
+    return false;
+  }
+  if (!write && least == kUnwritten) {
+    trap("unwritten", bytes_at(space, offset, bytes) + " are read, but nothing was written there");
+    return false;
+  }
+  if (write && least != kWritten) std::fill_n(region.state + offset, bytes, static_cast<uint8_t>(kWritten));
+  return true;
+}
+
+const Region* region_of(const void* address, const char** space) {
+  Machine& m = machine();
+  if (m.heap.region().contains(address)) {
+    *space = "global";
+    return &m.heap.region();
+  }
+  if (current->block->shared.contains(address)) {
+    *space = "shared";
+    return &current->block->shared;
+  }
+  return nullptr;
+}
+
+void check_elsewhere(const void* address, uint64_t bytes, bool write) {
+  const StackRange stacks = stack_range();
+  const auto* at = static_cast<const unsigned char*>(address);
+  if (at >= stacks.begin && at < stacks.end) {
+    if (at < current->fiber.stack || at + bytes > current->fiber.stack + kStackBytes) trap("host memory", "a thread uses another thread's local variables");
+    return;
+  }
+  if (is_pinned(address, bytes)) return;
+  if (!write && in_an_image(address)) return;
+  trap("host memory", "a kernel " + std::string(write ? "writes" : "reads") + " memory that is not the device's");
+}
+
+}  // namespace
+
+void access(const void* address, uint64_t bytes, bool write, Access::Kind kind) {
+  Machine& m = machine();
+  if (!current) {
+    if (m.heap.region().contains(address)) trap("host memory", "the host uses device memory without a copy");
+    return;
+  }
+  const char* space = "";
+  const Region* region = region_of(address, &space);
+  if (!region) return check_elsewhere(address, bytes, write);
+  ++m.counters.accesses;
+  check_state(*region, space, address, bytes, write);
+  const uint32_t era = region == &m.heap.region() ? m.launches : current->block->serial;
+  const Actor actor{era, current->block->number, static_cast<uint16_t>(current->number), &current->knows};
+  const uint64_t begin = region->offset(address), end = begin + bytes;
+  for (uint64_t granule = begin / kGranule; granule * kGranule < end; ++granule) {
+    uint8_t mask = 0;
+    for (uint64_t i = 0; i < kGranule; ++i) {
+      const uint64_t byte = granule * kGranule + i;
+      if (byte >= begin && byte < end) mask |= static_cast<uint8_t>(1u << i);
+    }
+    Cell& cell = region->cells[granule];
+    const std::string conflict = write ? note_write(cell, actor, mask, kind) : note_read(cell, actor, mask, kind);
+    if (!conflict.empty()) trap("race", bytes_at(space, begin, bytes) + " are " + verb(write) + "; " + conflict);
+  }
+}
+
+uint4 load_streaming(const void* global) {
+  if (reinterpret_cast<uintptr_t>(global) % 16) trap("alignment", "a load of 16 bytes from an address that is not a multiple of 16");
+  if (!machine().heap.region().contains(global)) trap("bounds", "a global load from elsewhere");
+  access(global, 16, false, Access::plain);
+  return *static_cast<const uint4*>(global);
+}
+
+// ---- Asynchronous copies to shared memory ----
+
+namespace {
+
+void arrive(Thread& thread, PendingCopy& copy) {
+  if (!copy.done) {
+    if (copy.valid) {
+      std::copy_n(copy.from, 16, copy.to);
+    } else {
+      std::fill_n(copy.to, 16, static_cast<unsigned char>(0));
+    }
+    copy.done = true;
+  }
+  const Region& shared = thread.block->shared;
+  const Actor actor{thread.block->serial, thread.block->number, static_cast<uint16_t>(thread.number), &thread.knows};
+  for (uint64_t i = 0; i < 16; i += kGranule) copy_arrived(shared.cells[(shared.offset(copy.to) + i) / kGranule], actor);
+}
+
+}  // namespace
+
+void copy_async(void* shared, const void* global, bool valid) {
+  Thread& thread = *current;
+  if (!thread.block->shared.contains(shared)) trap("copies", "an asynchronous copy to what is not the block's shared memory");
+  if (reinterpret_cast<uintptr_t>(shared) % 16 || reinterpret_cast<uintptr_t>(global) % 16) trap("copies", "an asynchronous copy with an address that is not aligned to 16 bytes");
+  if (valid) {
+    if (!machine().heap.region().contains(global)) trap("copies", "an asynchronous copy from what is not global memory");
+    access(global, 16, false, Access::plain);
+  }
+  access(shared, 16, true, Access::pending_copy);
+  PendingCopy copy{static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), valid, false, -1};
+  if (machine().completes_early()) {
+    // The bytes are there, but nobody may count on it.
+    if (valid) {
+      std::copy_n(copy.from, 16, copy.to);
+    } else {
+      std::fill_n(copy.to, 16, static_cast<unsigned char>(0));
+    }
+    copy.done = true;
+  } else {
+    std::fill_n(copy.to, 16, static_cast<unsigned char>(0xff));
+  }
+  thread.copies.push_back(copy);
+}
+
+void commit_copies() {
+  Thread& thread = *current;
+  for (PendingCopy& copy : thread.copies) {
+    if (copy.group < 0) copy.group = thread.groups;
+  }
+  ++thread.groups;
+}
+
+void wait_copies(int pending) { finish_copies(*current, current->groups - pending); }
+
+void finish_copies(Thread& thread, int up_to_group) {
+  for (PendingCopy& copy : thread.copies) {
+    if (copy.group >= 0 && copy.group < up_to_group) arrive(thread, copy);
+  }
+  std::erase_if(thread.copies, [&](const PendingCopy& copy) { return copy.group >= 0 && copy.group < up_to_group; });
+}
+
+// ---- Atomics and fences ----
+
+namespace {
+
+std::map<const void*, std::shared_ptr<const OtherBlocks>>& variables() {
+  static std::map<const void*, std::shared_ptr<const OtherBlocks>> all;
+  return all;
+}
+
+// Those of earlier launches mean nothing in this one.
+std::shared_ptr<const OtherBlocks>& variable(const void* address) {
+  static uint32_t launch = 0;
+  if (launch != machine().launches) {
+    variables().clear();
+    launch = machine().launches;
+  }
+  return variables()[address];
+}
+
+uint32_t add(uint32_t* address, uint32_t value) {
+  if (!machine().heap.region().contains(address)) trap("bounds", "a global atomic elsewhere");
+  if (reinterpret_cast<uintptr_t>(address) % 4) trap("alignment", "an atomic on an address that is not a multiple of 4");
+  access(address, 4, false, Access::atomic);
+  access(address, 4, true, Access::atomic);
+  const uint32_t old = *address;
+  *address = old + value;
+  return old;
+}
+
+std::shared_ptr<const OtherBlocks> joined(std::shared_ptr<const OtherBlocks> a, const std::shared_ptr<const OtherBlocks>& b) {
+  if (!a) return b;
+  if (b) {
+    auto both = std::make_shared<OtherBlocks>(*a);
+    for (const auto& [block, clocks] : *b) {
+      if (!both->count(block)) (*both)[block] = clocks;
+    }
+    a = both;
+  }
+  return a;
+}
+
+}  // namespace
+
+uint32_t add_acquire_release(uint32_t* address, uint32_t value) {
+  Thread& thread = *current;
+  const uint32_t old = add(address, value);
+  acquire_release(thread.knows, thread.block->number, thread.number, thread.block->threads, variable(address));
+  return old;
+}
+
+// Relaxed by itself; with a fence before it releases, with one behind it acquires.
+uint32_t atomic_add(uint32_t* address, uint32_t value) {
+  Thread& thread = *current;
+  const uint32_t old = add(address, value);
+  std::shared_ptr<const OtherBlocks>& v = variable(address);
+  thread.unfenced = joined(thread.unfenced, v);
+  v = joined(v, thread.fenced);
+  return old;
+}
+
+void thread_fence() {
+  Thread& thread = *current;
+  std::shared_ptr<const OtherBlocks> released = std::exchange(thread.unfenced, nullptr);
+  acquire_release(thread.knows, thread.block->number, thread.number, thread.block->threads, released);
+  thread.fenced = released;
+}
+
+}  // namespace nvlm::emulator

@@ -1,0 +1,42 @@
+// How tests steer the emulator and ask what it saw. The emulated device is one per process; its calls may come from any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace nvlm::emulator {
+
+// When asynchronous copies (cp.async, and copies on streams) happen: as soon as issued, as late as allowed, or each by a coin.
+enum class Completion { early, late, random };
+
+struct Settings {
+  uint64_t seed = 1;
+  Completion completion = Completion::random;
+  int major = 8, minor = 0;
+  int multiprocessors = 4;
+  int shared_per_block = 163 * 1024;
+  int resident_blocks = 3;               // blocks interleaved at a time
+  uint64_t memory = uint64_t{768} << 20;  // of the device
+};
+
+// Starts anew: forgets a fault, frees nothing that is still allocated (that is a trap). Environment variables NVLM_EMULATOR_SEED and
+// NVLM_EMULATOR_COMPLETION (early, late, random) override.
+void configure(const Settings& settings);
+
+// What went wrong first since `configure`: detector, kernel, block, thread, and the words. Empty: nothing.
+std::string fault();
+// Device allocations that are alive.
+uint64_t live_allocations();
+
+// Counted over all launches since `configure`; the memory hooks must be compiled in (see instrumented) for all but the first two.
+struct Counters {
+  uint64_t launches = 0;
+  uint64_t matrix_conflicts = 0;  // extra cycles of load_matrices over conflict-free ones
+  uint64_t accesses = 0;
+};
+Counters counters();
+
+// True when kernels were compiled with memory hooks: races, uninitialised reads and bounds are checked.
+bool instrumented();
+
+}  // namespace nvlm::emulator

@@ -1,0 +1,52 @@
+// Kernels may be compiled with -fsanitize=thread while ThreadSanitizer's runtime is not linked: then every load and store calls one of these. Without
+// it nothing calls them, and `instrumented` says so.
+#include "emulator/machine.h"
+
+namespace {
+
+bool seen = false;
+
+inline void hook(const void* address, uint64_t bytes, bool write) { nvlm::emulator::access(address, bytes, write, nvlm::emulator::Access::plain); }
+
+}  // namespace
+
+extern "C" {
+
+void __tsan_init() { seen = true; }  // called once by every instrumented file
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
+
+#define NVLM_HOOK(bytes)                                                    \
+  void __tsan_read##bytes(void* a) { hook(a, bytes, false); }               \
+  void __tsan_write##bytes(void* a) { hook(a, bytes, true); }               \
+  void __tsan_unaligned_read##bytes(void* a) { hook(a, bytes, false); }     \
+  void __tsan_unaligned_write##bytes(void* a) { hook(a, bytes, true); }     \
+  void __tsan_volatile_read##bytes(void* a) { hook(a, bytes, false); }      \
+  void __tsan_volatile_write##bytes(void* a) { hook(a, bytes, true); }
+NVLM_HOOK(1)
+NVLM_HOOK(2)
+NVLM_HOOK(4)
+NVLM_HOOK(8)
+NVLM_HOOK(16)
+#undef NVLM_HOOK
+void __tsan_read_range(void* a, unsigned long bytes) { hook(a, bytes, false); }
+void __tsan_write_range(void* a, unsigned long bytes) { hook(a, bytes, true); }
+
+// Function-local statics of the host code take these.
+unsigned char __tsan_atomic8_load(const volatile unsigned char* a, int) { return __atomic_load_n(a, __ATOMIC_SEQ_CST); }
+unsigned __tsan_atomic32_load(const volatile unsigned* a, int) { return __atomic_load_n(a, __ATOMIC_SEQ_CST); }
+unsigned long __tsan_atomic64_load(const volatile unsigned long* a, int) { return __atomic_load_n(a, __ATOMIC_SEQ_CST); }
+void __tsan_atomic32_store(volatile unsigned* a, unsigned v, int) { __atomic_store_n(a, v, __ATOMIC_SEQ_CST); }
+unsigned __tsan_atomic32_fetch_add(volatile unsigned* a, unsigned v, int) { return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST); }
+unsigned __tsan_atomic32_fetch_sub(volatile unsigned* a, unsigned v, int) { return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST); }
+void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+}  // extern "C"
+
+namespace nvlm::emulator {
+
+bool instrumented() { return seen; }
+
+}  // namespace nvlm::emulator

@@ -1,0 +1,284 @@
+#include "emulator/machine.h"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+
+namespace nvlm::emulator {
+
+thread_local Thread* current = nullptr;
+
+namespace {
+
+constexpr uint32_t kMostThreads = 1024;
+constexpr uint32_t kSharedBytes = 512 * 1024;  // of a slot: 227 KB and the gaps
+
+std::string triple(uint3 i) { return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")"; }
+
+uint32_t volume(dim3 d) { return d.x * d.y * d.z; }
+uint3 at(uint32_t i, dim3 d) { return {i % d.x, i / d.x % d.y, i / (d.x * d.y)}; }
+
+void thread_main(void* argument) {
+  auto& thread = *static_cast<Thread*>(argument);
+  const KernelLaunch& launch = *machine().launch;
+  launch.call(launch.kernel, launch.args.data());
+  for (const PendingCopy& copy : thread.copies) {
+    if (copy.group >= 0 || copy.valid) trap("copies", "a thread ended with asynchronous copies that it never waited for");
+  }
+  thread.state = Thread::exited;
+  leave(thread.fiber, true);
+}
+
+}  // namespace
+
+Machine& machine() {
+  static Machine instance;
+  return instance;
+}
+
+uint3 thread_index() { return current->index; }
+uint3 block_index() { return current->block->index; }
+dim3 block_dimensions() { return machine().launch->block; }
+dim3 grid_dimensions() { return machine().launch->grid; }
+
+std::string kernel_name(const void* kernel) {
+  Dl_info info;
+  if (!dladdr(kernel, &info) || !info.dli_sname) return "a kernel";
+  int status = 0;
+  char* demangled = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
+  std::string name = demangled ? demangled : info.dli_sname;
+  std::free(demangled);
+  return name.substr(0, name.find('('));
+}
+
+void trap(const char* detector, const std::string& words) {
+  Machine& m = machine();
+  if (m.fault.empty()) {
+    m.fault = std::string(detector) + ": " + words;
+    if (current && m.launch) m.fault += " [" + kernel_name(m.launch->kernel) + ", " + "block " + triple(current->block->index) + " thread " + triple(current->index) + "]";
+  }
+  if (current) {
+    current->state = Thread::exited;
+    leave(current->fiber, true);
+  }
+}
+
+bool Machine::completes_early() { return settings.completion == Completion::early || (settings.completion == Completion::random && random.coin()); }
+
+// ---- Blocks ----
+
+void Machine::start(Block& block, uint32_t number) {
+  const dim3 shape = launch->block;
+  block.number = number;
+  block.serial = ++blocks;
+  block.index = at(number, launch->grid);
+  block.threads = block.live = volume(shape);
+  block.thread.resize(block.threads);
+  block.warp.assign((block.threads + kWarp - 1) / kWarp, {});
+  for (Barrier& barrier : block.barrier) barrier = {};
+  if (block.shared_end) std::fill_n(block.shared.state, block.shared_end, kNobodys);
+  block.arrays.clear();
+  block.shared_end = 0;
+  for (uint32_t w = 0; w < block.warp.size(); ++w) block.warp[w] = {&block, w * kWarp, std::min<uint32_t>(kWarp, block.threads - w * kWarp)};
+  for (uint32_t t = 0; t < block.threads; ++t) {
+    Thread& thread = block.thread[t];
+    thread.state = Thread::ready;
+    thread.index = at(t, shape);
+    thread.block = &block;
+    thread.warp = &block.warp[t / kWarp];
+    thread.number = t;
+    thread.lane = t % kWarp;
+    thread.wait = {};
+    thread.shared_taken = 0;
+    thread.copies.clear();
+    thread.groups = 0;
+    thread.knows = {};
+    thread.fenced = thread.unfenced = nullptr;
+    prepare(thread.fiber, block.first_fiber + static_cast<int>(t), thread_main, &thread);
+  }
+}
+
+void Machine::run(const KernelLaunch& l) {
+  launch = &l;
+  ++launches;
+  ++counters.launches;
+  forget_crowds();
+  const uint32_t blocks = volume(l.grid);
+  std::vector<uint32_t> order(blocks);
+  std::iota(order.begin(), order.end(), 0u);
+  for (uint32_t i = blocks; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+  const auto resident = static_cast<size_t>(std::clamp(settings.resident_blocks, 1, kMaxFibers / static_cast<int>(kMostThreads)));
+  while (slots.size() < resident) {
+    slots.push_back(std::make_unique<Block>());
+    slots.back()->first_fiber = static_cast<int>((slots.size() - 1) * kMostThreads);
+    slots.back()->shared = reserve_region(kSharedBytes);
+  }
+  // How warps take turns: one runs ahead as far as it can, they alternate at every collective, or single lanes do.
+  const uint32_t manner = random.below(4);
+  uint32_t next = 0;
+  std::vector<Block*> running;
+  int idle = 0;
+  while (fault.empty() && (next < blocks || !running.empty())) {
+    for (size_t s = 0; s < resident && running.size() < resident && next < blocks; ++s) {
+      Block* slot = slots[s].get();
+      if (std::find(running.begin(), running.end(), slot) != running.end()) continue;
+      start(*slot, order[next++]);
+      running.push_back(slot);
+    }
+    Block& block = *running[random.below(static_cast<uint32_t>(running.size()))];
+    Warp& warp = block.warp[random.below(static_cast<uint32_t>(block.warp.size()))];
+    bool moved = step(block, warp, manner == 3);
+    while (fault.empty() && manner < 2 && step(block, warp, false)) moved = true;
+    if (block.live == 0) running.erase(std::find(running.begin(), running.end(), &block));
+    idle = moved ? 0 : idle + 1;
+    if (idle > 0 && idle % 4096 == 0) {
+      const bool some_ready = std::any_of(running.begin(), running.end(), [](const Block* b) {
+        return std::any_of(b->thread.begin(), b->thread.end(), [](const Thread& t) { return t.state == Thread::ready; });
+      });
+      if (!some_ready) trap("hang", standstill());
+    }
+  }
+  launch = nullptr;
+}
+
+// Lets the warp's ready threads run until each stands at something, then carries out what is complete. False: nothing moved.
+bool Machine::step(Block& block, Warp& warp, bool one_lane) {
+  bool moved = false;
+  const uint32_t turn = random.below(warp.size);
+  const bool backwards = random.coin();
+  for (uint32_t i = 0; i < warp.size && fault.empty(); ++i) {
+    const uint32_t lane = (turn + (backwards ? warp.size - i : i)) % warp.size;
+    Thread& thread = block.thread[warp.first + lane];
+    if (thread.state != Thread::ready) continue;
+    run_thread(thread);
+    moved = true;
+    if (one_lane) break;
+  }
+  if (fault.empty()) complete(warp);
+  return moved;
+}
+
+bool Machine::run_thread(Thread& thread) {
+  current = &thread;
+  resume(thread.fiber);
+  current = nullptr;
+  if (!fault.empty()) return false;
+  if (thread.state == Thread::exited) {
+    --thread.block->live;
+    leave_barriers(*thread.block);
+  }
+  return true;
+}
+
+// Every collective whose threads have all arrived.
+void Machine::complete(Warp& warp) {
+  uint32_t seen = 0;
+  for (uint32_t lane = 0; lane < warp.size && fault.empty(); ++lane) {
+    const Thread& first = warp.block->thread[warp.first + lane];
+    if ((seen >> lane & 1) || first.state != Thread::waiting || first.wait.kind == Wait::block_barrier) continue;
+    const uint32_t mask = first.wait.mask;
+    bool all = true;
+    for (uint32_t other = 0; other < kWarp; ++other) {
+      if (!(mask >> other & 1)) continue;
+      if (other >= warp.size || warp.block->thread[warp.first + other].state == Thread::exited) {
+        return trap("divergence", "lane " + std::to_string(lane) + " waits in a collective for lane " + std::to_string(other) + ", which has ended or is none [" +
+                                      kernel_name(launch->kernel) + "]");
+      }
+      const Thread& thread = warp.block->thread[warp.first + other];
+      if (thread.state != Thread::waiting || thread.wait.kind == Wait::block_barrier) {
+        all = false;
+        continue;
+      }
+      const bool aligned = first.wait.kind == Wait::mma || first.wait.kind == Wait::load_matrices;
+      if (thread.wait.kind != first.wait.kind || thread.wait.mask != mask || thread.wait.how != first.wait.how || (aligned && thread.wait.site != first.wait.site)) {
+        return trap("divergence", "lanes " + std::to_string(lane) + " and " + std::to_string(other) + " of a warp stand at different collectives, or with different masks [" +
+                                      kernel_name(launch->kernel) + "]");
+      }
+    }
+    seen |= mask;
+    if (all) perform(warp, mask);
+  }
+}
+
+void Machine::perform(Warp& warp, uint32_t mask) {
+  switch (warp.block->thread[warp.first + static_cast<uint32_t>(__builtin_ctz(mask))].wait.kind) {
+    case Wait::shuffle: perform_shuffle(warp, mask); break;
+    case Wait::ballot: perform_ballot(warp, mask); break;
+    case Wait::mma: perform_mma(warp); break;
+    case Wait::load_matrices: perform_load_matrices(warp); break;
+    case Wait::warp_barrier: {
+      std::vector<Knowledge*> by_lane(kWarp, nullptr);
+      for (uint32_t lane = 0; lane < kWarp; ++lane) {
+        if (mask >> lane & 1) by_lane[lane] = &warp.block->thread[warp.first + lane].knows;
+      }
+      join_warp(by_lane);
+      break;
+    }
+    case Wait::none:
+    case Wait::block_barrier: return;
+  }
+  for (uint32_t lane = 0; lane < kWarp; ++lane) {
+    if (mask >> lane & 1) warp.block->thread[warp.first + lane].state = Thread::ready;
+  }
+}
+
+std::string Machine::standstill() const {
+  std::string words = "no thread can go on in " + kernel_name(launch->kernel) + ":";
+  static constexpr const char* kKinds[] = {"nothing", "a warp barrier", "a shuffle", "a ballot", "mma", "ldmatrix", "a block barrier"};
+  int told = 0;
+  for (const auto& slot : slots) {
+    for (const Thread& t : slot->thread) {
+      if (t.state == Thread::waiting && told++ < 4) words += " thread " + std::to_string(t.number) + " of block " + std::to_string(slot->number) + " waits at " + kKinds[t.wait.kind] + ";";
+    }
+  }
+  return words;
+}
+
+// ---- Shared memory ----
+
+unsigned char* shared_base() { return current->block->shared.begin; }
+
+void* take_shared(uint32_t from, uint64_t bytes, uint32_t alignment) {
+  Thread& thread = *current;
+  Block& block = *thread.block;
+  const uint32_t index = thread.shared_taken++;
+  if (index < block.arrays.size()) {
+    const SharedArray& known = block.arrays[index];
+    if (known.from != from || known.bytes != bytes) trap("shared memory", "threads of one block take different shared arrays");
+    return block.shared.begin + known.at;
+  }
+  if (from + bytes > machine().launch->shared) {
+    trap("shared memory", "an array ends at byte " + std::to_string(from + bytes) + ", but the launch gave " + std::to_string(machine().launch->shared));
+  }
+  if (alignment > kSharedGap || (alignment & (alignment - 1))) trap("shared memory", "an alignment above 1024, or no power of two");
+  const uint32_t placed = from + (index + 1) * kSharedGap;
+  if (placed + bytes + kSharedGap > static_cast<uint64_t>(block.shared.end - block.shared.begin)) trap("shared memory", "too many arrays");
+  block.arrays.push_back({from, placed, bytes});
+  std::fill_n(block.shared.begin + placed, bytes, static_cast<unsigned char>(0xff));
+  std::fill_n(block.shared.state + placed, bytes, kUnwritten);
+  block.shared_end = std::max<uint32_t>(block.shared_end, placed + static_cast<uint32_t>(bytes));
+  return block.shared.begin + placed;
+}
+
+// ---- Steering ----
+
+void configure(const Settings& settings) {
+  Machine& m = machine();
+  m.settings = settings;
+  if (const char* seed = std::getenv("NVLM_EMULATOR_SEED")) m.settings.seed = std::strtoull(seed, nullptr, 10);
+  if (const char* completion = std::getenv("NVLM_EMULATOR_COMPLETION")) {
+    m.settings.completion = *completion == 'e' ? Completion::early : *completion == 'l' ? Completion::late : Completion::random;
+  }
+  m.random = Random(m.settings.seed);
+  m.fault.clear();
+  m.counters = {};
+}
+
+std::string fault() { return machine().fault; }
+uint64_t live_allocations() { return machine().heap.count(); }
+Counters counters() { return machine().counters; }
+
+}  // namespace nvlm::emulator
