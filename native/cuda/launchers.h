@@ -1,0 +1,41 @@
+// Every launcher of native/cuda: what it computes is said at the op in ops/ops.h, how, in the file of its name.
+#pragma once
+
+#include "cuda/op.h"
+
+namespace nvlm::gpu {
+
+// kernels/norm.cu
+Status enqueue_rms_norm(const Op& op);
+Status enqueue_layer_norm(const Op& op);
+Status enqueue_qk_norm(const Op& op);            // kernels/qk_norm.cu
+Status enqueue_pixel_shuffle_norm(const Op& op); // kernels/pixel_shuffle_norm.cu
+Status enqueue_rope_kv_write(const Op& op);      // kernels/rope_kv_write.cu
+Status enqueue_kv_write(const Op& op);           // kernels/kv_write.cu
+Status enqueue_embed(const Op& op);              // kernels/embed.cu
+Status enqueue_gather_rows(const Op& op);        // kernels/gather_rows.cu
+Status enqueue_sample(const Op& op);             // kernels/sample.cu
+
+// Attention: kernels/attention_prefill_sm80.cu, attention_decode_sm80.cu, attention_tile_sm80.cu, attention_any.cu (other head sizes).
+Status enqueue_attention(const Op& op);          // attention.cc chooses
+
+// Products with more than 4 rows: kernels/gemm_sm80*.cu, chosen by gemm_plan.cc. linear, linear_gelu, linear_swiglu, linear_residual, logits.
+Status enqueue_gemm(const Op& op);
+Status enqueue_patch_embed(const Op& op);        // kernels/patch_embed.cu
+
+// Products with 1 to 4 rows: kernels/gemv*.cu.
+Status enqueue_gemv(const Op& op);
+// The fused ones of a decode step; the plan finds them by their records.
+Status enqueue_norm_gemv(const Op& norm, const Op& linear);                      // linear or linear_swiglu behind a norm
+Status enqueue_norm_qkv_rope_write(const Op& norm, const Op& qkv, const Op& rope);
+
+// Floats of workspace and counters that any of these may ask for, for programs up to `rows` rows on this device.
+struct WorkspaceNeed {
+  int64_t floats;
+  int32_t counters;
+};
+WorkspaceNeed gemm_workspace(const DeviceInfo& device, int64_t rows, int64_t columns, int64_t depth);
+WorkspaceNeed attention_workspace(const DeviceInfo& device, int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim);
+int64_t patch_embed_workspace(int64_t tiles, int32_t side, int32_t patch);  // floats
+
+}  // namespace nvlm::gpu
