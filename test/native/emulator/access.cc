@@ -75,6 +75,8 @@ void check_elsewhere(const void* address, uint64_t bytes, bool write) {
     return;
   }
   if (is_pinned(address, bytes)) return;
+  const std::vector<unsigned char>& args = machine().launch->args;
+  if (!write && at >= args.data() && at + bytes <= args.data() + args.size()) return;
   if (!write && in_an_image(address)) return;
   trap("host memory", "a kernel " + std::string(write ? "writes" : "reads") + " memory that is not the device's");
 }

@@ -8,6 +8,14 @@ bool seen = false;
 
 inline void hook(const void* address, uint64_t bytes, bool write) { nvlm::emulator::access(address, bytes, write, nvlm::emulator::Access::plain); }
 
+// A GPU faults where a load or store is not aligned to its size.
+inline void aligned_hook(const void* address, uint64_t bytes, bool write) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes && nvlm::emulator::current) {
+    nvlm::emulator::trap("alignment", "an access of " + std::to_string(bytes) + " bytes at an address that is not a multiple of them");
+  }
+  hook(address, bytes, write);
+}
+
 }  // namespace
 
 extern "C" {
@@ -19,8 +27,8 @@ void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 
 #define NVLM_HOOK(bytes)                                                    \
-  void __tsan_read##bytes(void* a) { hook(a, bytes, false); }               \
-  void __tsan_write##bytes(void* a) { hook(a, bytes, true); }               \
+  void __tsan_read##bytes(void* a) { aligned_hook(a, bytes, false); }       \
+  void __tsan_write##bytes(void* a) { aligned_hook(a, bytes, true); }      \
   void __tsan_unaligned_read##bytes(void* a) { hook(a, bytes, false); }     \
   void __tsan_unaligned_write##bytes(void* a) { hook(a, bytes, true); }     \
   void __tsan_volatile_read##bytes(void* a) { hook(a, bytes, false); }      \
