@@ -1,7 +1,7 @@
 // PTX of sm_80: asynchronous copies to shared memory, ldmatrix, mma.sync. Layouts: PTX ISA, "Matrix fragments for mma.m16n8k16".
 #pragma once
 
-#include "cuda/gpu.h"
+#include "cuda/bf16.h"
 
 namespace nvlm::gpu::ptx {
 
@@ -16,6 +16,8 @@ __device__ __forceinline__ void wait_copies() {
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void* row) { emulator::load_matrices(r, row, false); }
 __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void* row) { emulator::load_matrices(r, row, true); }
 __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emulator::mma_bf16(d, a, b); }
+__device__ __forceinline__ uint32_t round_pair(float low, float high) { return pack(low, high); }
+__device__ __forceinline__ float exp2_fast(float x) { return std::exp2(x); }
 
 #else
 
@@ -54,6 +56,20 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Two floats to bf16, to nearest even: `pack` of bf16.h in one instruction.
+__device__ __forceinline__ uint32_t round_pair(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+// 2^x within 2 units of the last place; -inf gives 0, and so does what would be denormal.
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 #endif
