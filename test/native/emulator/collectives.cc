@@ -162,11 +162,13 @@ namespace {
 // Whoever is in the barrier goes on, knowing what all of them knew.
 void release(Block& block, Barrier& barrier, int id) {
   std::vector<Knowledge*> knowledge;
-  for (Thread& thread : block.thread) knowledge.push_back(&thread.knows);
-  join_block(knowledge, barrier.members);
+  std::vector<bool> waited;
   for (Thread& thread : block.thread) {
-    if (thread.state == Thread::waiting && thread.wait.kind == Wait::block_barrier && thread.wait.barrier == id) thread.state = Thread::ready;
+    knowledge.push_back(&thread.knows);
+    waited.push_back(thread.state == Thread::waiting && thread.wait.kind == Wait::block_barrier && thread.wait.barrier == id);
+    if (waited.back()) thread.state = Thread::ready;
   }
+  join_block(knowledge, barrier.members, waited);
   barrier = {};
 }
 
@@ -209,24 +211,36 @@ void leave_barriers(Block& block) {
 
 namespace {
 
-void barrier_at(int id, int threads, bool wait, const void* site) {
+void wait_at_barrier(int id, int threads, const void* site) {
   Thread& thread = *current;
   check_alignment(thread, id, site);
   thread.wait = {};
   thread.wait.kind = Wait::block_barrier;
   thread.wait.site = site;
   thread.wait.barrier = id;
-  arrive_at_barrier(thread, id, threads, wait);
+  arrive_at_barrier(thread, id, threads, true);
 }
 
 }  // namespace
 
-__attribute__((noinline)) void block_barrier() { barrier_at(0, static_cast<int>(current->block->threads), true, __builtin_return_address(0)); }
+__attribute__((noinline)) void block_barrier() { wait_at_barrier(0, static_cast<int>(current->block->threads), __builtin_return_address(0)); }
 
 __attribute__((noinline)) void named_barrier(int id, int threads, bool wait) {
   if (id < 1 || id >= kBarriers) trap("barrier", "a named barrier has a number from 1 to 15");
   if (threads <= 0 || threads % kWarp || threads > static_cast<int>(current->block->threads)) trap("barrier", "a barrier's count must be whole warps of the block");
-  barrier_at(id, threads, wait, __builtin_return_address(0));
+  if (wait) return wait_at_barrier(id, threads, __builtin_return_address(0));
+  // The whole warp arrives at once.
+  Wait arrival = collective(Wait::arrival, kFullWarp, __builtin_return_address(0));
+  arrival.barrier = id;
+  arrival.barrier_threads = threads;
+  stand_at(arrival);
+}
+
+void perform_arrival(Warp& warp) {
+  for (uint32_t lane = 0; lane < kWarp && machine().fault.empty(); ++lane) {
+    Thread& thread = lane_of(warp, lane);
+    arrive_at_barrier(thread, thread.wait.barrier, thread.wait.barrier_threads, false);
+  }
 }
 
 }  // namespace nvlm::emulator

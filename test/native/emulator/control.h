@@ -25,6 +25,8 @@ void configure(const Settings& settings);
 
 // What went wrong first since `configure`: detector, kernel, block, thread, and the words. Empty: nothing.
 std::string fault();
+// Records what is wrong, if nothing was before; a test may add its own. From a kernel it does not return: the launch is over.
+void trap(const char* detector, const std::string& words);
 // Device allocations that are alive.
 uint64_t live_allocations();
 

@@ -192,7 +192,7 @@ void Machine::complete(Warp& warp) {
         all = false;
         continue;
       }
-      const bool aligned = first.wait.kind == Wait::mma || first.wait.kind == Wait::load_matrices;
+      const bool aligned = first.wait.kind == Wait::mma || first.wait.kind == Wait::load_matrices || first.wait.kind == Wait::arrival;
       if (thread.wait.kind != first.wait.kind || thread.wait.mask != mask || thread.wait.how != first.wait.how || (aligned && thread.wait.site != first.wait.site)) {
         return trap("divergence", "lanes " + std::to_string(lane) + " and " + std::to_string(other) + " of a warp stand at different collectives, or with different masks [" +
                                       kernel_name(launch->kernel) + "]");
@@ -209,6 +209,7 @@ void Machine::perform(Warp& warp, uint32_t mask) {
     case Wait::ballot: perform_ballot(warp, mask); break;
     case Wait::mma: perform_mma(warp); break;
     case Wait::load_matrices: perform_load_matrices(warp); break;
+    case Wait::arrival: perform_arrival(warp); break;
     case Wait::warp_barrier: {
       std::vector<Knowledge*> by_lane(kWarp, nullptr);
       for (uint32_t lane = 0; lane < kWarp; ++lane) {
@@ -227,7 +228,7 @@ void Machine::perform(Warp& warp, uint32_t mask) {
 
 std::string Machine::standstill() const {
   std::string words = "no thread can go on in " + kernel_name(launch->kernel) + ":";
-  static constexpr const char* kKinds[] = {"nothing", "a warp barrier", "a shuffle", "a ballot", "mma", "ldmatrix", "a block barrier"};
+  static constexpr const char* kKinds[] = {"nothing", "a warp barrier", "a shuffle", "a ballot", "mma", "ldmatrix", "an arrival", "a block barrier"};
   int told = 0;
   for (const auto& slot : slots) {
     for (const Thread& t : slot->thread) {

@@ -41,7 +41,7 @@ struct Warp;
 
 // What a thread stands at. Pointers lead to the operands on its own stack.
 struct Wait {
-  enum Kind : uint8_t { none, warp_barrier, shuffle, ballot, mma, load_matrices, block_barrier } kind = none;
+  enum Kind : uint8_t { none, warp_barrier, shuffle, ballot, mma, load_matrices, arrival, block_barrier } kind = none;
   uint32_t mask = 0;
   const void* site = nullptr;  // return address, for what must be reached at one place
   Shuffle how{};
@@ -141,8 +141,6 @@ struct Machine {
 };
 Machine& machine();
 
-// Records what is wrong, once. From a kernel it does not return: the launch is over.
-void trap(const char* detector, const std::string& words);
 std::string kernel_name(const void* kernel);
 
 // ---- Parts ----
@@ -159,6 +157,7 @@ void perform_ballot(Warp& warp, uint32_t mask);
 void perform_mma(Warp& warp);
 void perform_load_matrices(Warp& warp);
 void finish_copies(Thread& thread, int up_to_group);
+void perform_arrival(Warp& warp);
 void arrive_at_barrier(Thread& thread, int id, int threads, bool wait);
 void leave_barriers(Block& block);  // after a thread exited: who waits at __syncthreads may go on
 

@@ -138,12 +138,12 @@ void join_warp(const std::vector<Knowledge*>& by_lane) {
   }
 }
 
-void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& taking_part) {
+void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& arrived, const std::vector<bool>& waited) {
   auto clocks = std::make_shared<Clocks>(threads.size(), 0);
   std::shared_ptr<const OtherBlocks> others;
   const Clocks* seen = nullptr;
   for (size_t t = 0; t < threads.size(); ++t) {
-    if (!taking_part[t]) continue;
+    if (!arrived[t]) continue;
     const Knowledge& k = *threads[t];
     if (k.block && k.block.get() != seen) {
       seen = k.block.get();
@@ -155,10 +155,11 @@ void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>&
     others = merged(others, k.others);
   }
   for (size_t t = 0; t < threads.size(); ++t) {
-    if (!taking_part[t]) continue;
+    if (!arrived[t]) continue;
+    ++threads[t]->clock;
+    if (!waited[t]) continue;
     threads[t]->block = clocks;
     threads[t]->others = others;
-    ++threads[t]->clock;
   }
 }
 

@@ -58,8 +58,8 @@ void forget_crowds();  // between launches
 
 // The synchronising operations. Threads are numbered within their block.
 void join_warp(const std::vector<Knowledge*>& by_lane);  // null: not taking part
-// All of the block that have not exited, or those of a named barrier. `threads`: everybody's knowledge by number; `taking_part` as given.
-void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& taking_part);
+// `threads`: everybody's knowledge by number. Those who arrived tell what they know; those who waited learn it.
+void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& arrived, const std::vector<bool>& waited);
 void acquire_release(Knowledge& thread, uint32_t block, uint32_t thread_number, uint32_t block_threads, std::shared_ptr<const OtherBlocks>& variable);
 
 }  // namespace nvlm::emulator

@@ -1,0 +1,16 @@
+// Small programs with one bug each, and the same without it: proof that the emulator catches what it claims to.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace nvlm::emulator {
+
+struct Planted {
+  std::string name;
+  std::string detector;  // the first word of the fault; several, separated by |, where the schedule decides
+  void (*run)(bool planted);
+};
+std::vector<Planted> planted_bugs();
+
+}  // namespace nvlm::emulator
