@@ -133,9 +133,12 @@ describe('every way to give an image leads to the same pixels', () => {
     expect(digest(await read({ data: clamped, width: info.width, height: info.height, channels }))).toEqual(expected[name]?.oriented);
   });
 
-  test('raw RGB is handed on without a copy', async () => {
+  test('raw RGB in shared memory is read in place, everything else is copied', async () => {
+    const shared = new Uint8ClampedArray(new SharedArrayBuffer(20), 4, 12);
+    const inPlace = await read({ data: shared, width: 2, height: 2, channels: 3 });
+    expect([inPlace.data.buffer, inPlace.data.byteOffset, inPlace.data.byteLength]).toEqual([shared.buffer, 4, 12]);
     const data = new Uint8Array(12);
-    expect((await read({ data, width: 2, height: 2, channels: 3 })).data).toBe(data);
+    expect((await read({ data, width: 2, height: 2, channels: 3 })).data.buffer).not.toBe(data.buffer);
   });
 });
 
