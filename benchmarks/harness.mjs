@@ -12,7 +12,7 @@ export function readOptions(repeat) {
   const options = { repeat: { type: 'string' }, threads: { type: 'string' }, json: { type: 'string' } };
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const times = Number(values.repeat ?? repeat);
-  if (!Number.isInteger(times) || times < 1) throw new Error(`--repeat must be a positive integer, not ${values.repeat}.`);
+  if (!Number.isInteger(times) || times < 1) throw new Error(`--repeat must be a positive integer, not ${times}.`);
   return {
     repeat: times,
     threads: values.threads === undefined ? undefined : Number(values.threads),
