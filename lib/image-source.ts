@@ -193,7 +193,14 @@ async function readBytes(source: Exclude<ImageSource, { kind: 'raw' }>, where: s
 
 /** What is no real Blob may keep the memory it answers, so this is copied as well. */
 async function blobBytes(blob: Blob, where: string): Promise<Uint8Array> {
-  const bytes = asBytes(await blob.arrayBuffer()) ?? new Uint8Array();
+  let bytes: Uint8Array;
+  try {
+    bytes = asBytes(await blob.arrayBuffer()) ?? new Uint8Array();
+  } catch (cause) {
+    throw new NvlmError('file-not-found', `${where} is a Blob that cannot be read (${String(cause)}). Make it again from its file.`, {
+      cause,
+    });
+  }
   return ownBytes(bytes, bytes.byteLength, where);
 }
 

@@ -17,11 +17,11 @@ let spent = 0;
 
 /**
  * A copy of the first `length` bytes. It begins at the call and goes on in later turns of the event loop if it takes long; bytes that are
- * no longer there then are refused with `bad-messages`. `where` is what they are called in the message.
+ * no longer there then are refused with `bad-messages`, too many with `out-of-memory`. `where` is what they are called in the message.
  */
 export async function ownBytes(bytes: Uint8Array | Uint8ClampedArray, length: number, where: string): Promise<Buffer> {
   const { buffer, byteOffset } = bytes;
-  const copy = Buffer.allocUnsafeSlow(length);
+  const copy = reserve(length, where);
   for (let at = 0; at < length; at += PIECE) {
     while (isSpent()) await nextTurn();
     const started = performance.now();
@@ -43,6 +43,14 @@ function spend(milliseconds: number): void {
     });
   }
   spent += milliseconds;
+}
+
+function reserve(length: number, where: string): Buffer {
+  try {
+    return Buffer.allocUnsafeSlow(length);
+  } catch (cause) {
+    throw new NvlmError('out-of-memory', `${where} takes ${length} bytes, which cannot be reserved. Give a smaller image.`, { cause });
+  }
 }
 
 function stillThere(buffer: ArrayBufferLike, offset: number, length: number, where: string): Uint8Array {

@@ -39,6 +39,12 @@ test.each([
   expect(error.message).toMatch(/^images\[0\]\.data was transferred or shrunk before all of its bytes were read\./);
 });
 
+test('more bytes than can be reserved are out of memory', async () => {
+  const error = await failureOf(() => ownBytes(new Uint8Array(8), 2 ** 50, 'image.data'));
+  expect(error.code).toBe('out-of-memory');
+  expect(error.message).toContain(`image.data takes ${2 ** 50} bytes`);
+});
+
 /** Every buffer is taken away right after the call began or some turns later, filled with white, and dropped; in a process of its own, since the mistake is a crash. */
 const takesAway = `
   const sharp = require('sharp');
