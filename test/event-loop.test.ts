@@ -39,6 +39,7 @@ const program = `
     text: () => model.generate({ messages: [{ role: 'user', content: text }] }).then(() => { throw new Error('not refused'); }, error => {
       if (error.code !== 'prompt-too-long') throw error;
     }),
+    ids: () => model.tokenize(text),
     photo: () => ask(photo),
     pixels: () => ask(raw),
     load: async () => (await nvlm.load('nvlm-tiny-x', { threads: 1 })).close(),
