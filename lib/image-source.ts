@@ -7,13 +7,14 @@ import sharp from 'sharp';
 import { NvlmError } from './errors.js';
 import { withoutTransparency } from './gif-transparency.js';
 import { asObject, checkKeys, show } from './options.js';
+import { ownBytes } from './own-bytes.js';
 
 /** Where the pixels come from. */
 export type ImageSource =
   | { kind: 'file'; path: string }
   | { kind: 'bytes'; bytes: Uint8Array }
   | { kind: 'blob'; blob: Blob }
-  | { kind: 'raw'; data: Uint8Array; width: number; height: number; channels: 1 | 2 | 3 | 4 };
+  | { kind: 'raw'; data: Uint8Array | Uint8ClampedArray; width: number; height: number; channels: 1 | 2 | 3 | 4 };
 
 /** RGB, 8 bits a channel, rows from top to bottom. */
 export interface Pixels {
@@ -40,8 +41,8 @@ const HEADER_BYTES = 64 * 1024;
 /** Sorts what a user passed, without reading anything. */
 export function interpretSource(value: unknown, where: string): ImageSource {
   if (typeof value === 'string') return fromString(value, where);
-  if (types.isUint8Array(value)) return { kind: 'bytes', bytes: value };
-  if (types.isAnyArrayBuffer(value)) return { kind: 'bytes', bytes: new Uint8Array(value) };
+  const bytes = asBytes(value);
+  if (bytes !== undefined) return { kind: 'bytes', bytes };
   if (typeof value === 'object' && value !== null && !types.isProxy(value)) {
     const candidate = value as Partial<URL> & Partial<Blob>;
     if (typeof candidate.href === 'string' && typeof candidate.protocol === 'string') return fromString(candidate.href, where);
@@ -67,18 +68,31 @@ export async function readSize(source: ImageSource, options: ReadOptions): Promi
 /** The image's pixels as RGB; alpha is dropped, never blended. */
 export async function readPixels(source: ImageSource, options: ReadOptions): Promise<Pixels> {
   if (source.kind === 'raw') {
-    const { data, width, height, channels } = source;
+    const { width, height, channels } = source;
     checkSize(width, height, options);
+    const { buffer, byteOffset } = source.data;
+    const length = width * height * channels;
+    // Shared memory can be neither transferred nor shrunk: the engine may read it as it stands.
+    if (channels === 3 && types.isSharedArrayBuffer(buffer)) return { data: new Uint8Array(buffer, byteOffset, length), width, height };
+    const data = await ownBytes(source.data, length, `${options.where}.data`);
     if (channels === 3) return { data, width, height };
-    return decode(sharp(asBuffer(data), { raw: { width, height, channels }, limitInputPixels: options.maxPixels }), options);
+    return decode(sharp(data, { raw: { width, height, channels }, limitInputPixels: options.maxPixels }), options);
   }
   const stored = await readBytes(source, options.where);
   const format = checkFormat(stored, options.where);
   await headerSize(stored, options);
   const bytes = format === 'gif' ? withoutTransparency(stored) : stored;
   // failOn 'error' refuses cut files too; profiles are ignored since the models were trained on pixels as stored.
-  const image = sharp(asBuffer(bytes), { failOn: 'error', ignoreIcc: true, pages: 1, limitInputPixels: options.maxPixels });
+  const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, pages: 1, limitInputPixels: options.maxPixels });
   return decode(options.orient ? image.autoOrient() : image, options);
+}
+
+/** What is bytes as it stands, as a view. */
+function asBytes(value: unknown): Uint8Array | undefined {
+  if (types.isUint8Array(value)) return value;
+  if (!types.isAnyArrayBuffer(value)) return undefined;
+  // One that was transferred is empty, and no view of it can be made.
+  return value.byteLength === 0 ? new Uint8Array() : new Uint8Array(value);
 }
 
 function fromString(text: string, where: string): ImageSource {
@@ -135,13 +149,9 @@ function fromRaw(value: object, where: string): ImageSource {
         `${show(channels)}. Give the pixels' true size.`,
     );
   }
-  const bytes = types.isAnyArrayBuffer(data)
-    ? new Uint8Array(data)
-    : types.isUint8ClampedArray(data)
-      ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-      : data;
+  const bytes = types.isUint8ClampedArray(data) ? data : asBytes(data);
   const expected = width * height * channels;
-  if (!types.isUint8Array(bytes) || bytes.byteLength !== expected) {
+  if (bytes?.byteLength !== expected) {
     throw new NvlmError(
       'bad-messages',
       `Expected ${expected} bytes (${width}x${height}x${channels}) for ${where}.data but received ${show(data)}. Give one byte a channel.`,
@@ -156,8 +166,8 @@ function isCount(n: unknown): n is number {
 }
 
 async function readHeader(source: Exclude<ImageSource, { kind: 'raw' }>, where: string): Promise<Uint8Array> {
-  if (source.kind === 'bytes') return source.bytes;
-  if (source.kind === 'blob') return new Uint8Array(await source.blob.slice(0, HEADER_BYTES).arrayBuffer());
+  if (source.kind === 'bytes') return ownBytes(source.bytes, Math.min(source.bytes.byteLength, HEADER_BYTES), where);
+  if (source.kind === 'blob') return blobBytes(source.blob.slice(0, HEADER_BYTES), where);
   try {
     const file = await open(source.path);
     try {
@@ -172,13 +182,26 @@ async function readHeader(source: Exclude<ImageSource, { kind: 'raw' }>, where: 
 }
 
 async function readBytes(source: Exclude<ImageSource, { kind: 'raw' }>, where: string): Promise<Uint8Array> {
-  if (source.kind === 'bytes') return source.bytes;
-  if (source.kind === 'blob') return new Uint8Array(await source.blob.arrayBuffer());
+  if (source.kind === 'bytes') return ownBytes(source.bytes, source.bytes.byteLength, where);
+  if (source.kind === 'blob') return blobBytes(source.blob, where);
   try {
     return await readFile(source.path);
   } catch (cause) {
     throw unreadable(source.path, where, cause);
   }
+}
+
+/** What is no real Blob may keep the memory it answers, so this is copied as well. */
+async function blobBytes(blob: Blob, where: string): Promise<Uint8Array> {
+  let bytes: Uint8Array;
+  try {
+    bytes = asBytes(await blob.arrayBuffer()) ?? new Uint8Array();
+  } catch (cause) {
+    throw new NvlmError('file-not-found', `${where} is a Blob that cannot be read (${String(cause)}). Make it again from its file.`, {
+      cause,
+    });
+  }
+  return ownBytes(bytes, bytes.byteLength, where);
 }
 
 function unreadable(path: string, where: string, cause: unknown): NvlmError {
@@ -210,7 +233,7 @@ function sniffFormat(bytes: Uint8Array): string | undefined {
 async function headerSize(bytes: Uint8Array, options: ReadOptions): Promise<{ width: number; height: number }> {
   let metadata: sharp.Metadata;
   try {
-    metadata = await sharp(asBuffer(bytes), { pages: 1, limitInputPixels: false }).metadata();
+    metadata = await sharp(bytes, { pages: 1, limitInputPixels: false }).metadata();
   } catch (cause) {
     throw damaged(cause, options.where);
   }
@@ -240,10 +263,4 @@ async function decode(image: sharp.Sharp, options: ReadOptions): Promise<Pixels>
 function damaged(cause: unknown, where: string): NvlmError {
   const why = (cause as Error).message.trim().split('\n').at(-1);
   return new NvlmError('truncated-image', `${where} is cut off or damaged (${why}). Get the file again.`, { cause });
-}
-
-/** A view, not a copy: sharp reads it on another thread. Shared memory is copied, since sharp refuses it. */
-function asBuffer(bytes: Uint8Array): Buffer {
-  if (types.isSharedArrayBuffer(bytes.buffer)) return Buffer.from(bytes);
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

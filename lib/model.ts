@@ -1,5 +1,6 @@
 /** load() and Model. Every public function makes four moves: defaults, validate, interpret, call native. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { findCheckpoint, readGenerationDefaults, readLicense } from './checkpoint.js';
 import { EncodedImage } from './encoded-image.js';
 import { EngineClient, type RequestSink } from './engine-client.js';
@@ -30,6 +31,9 @@ import type {
 
 /** The largest number that a tile's tag had in training (spec section 5). */
 const TRAINED_TILES = 6;
+
+/** Ids that become elements of a plain array in one turn of the event loop: well below a millisecond. */
+const IDS_AT_ONCE = 4096;
 
 // A forgotten model closes itself once it is collected and its last call is over.
 const forgotten = new FinalizationRegistry<ModelState>(state => {
@@ -155,8 +159,14 @@ export class Model {
     this.#mustBeOpen();
     if (typeof text !== 'string')
       throw new NvlmError('bad-option', `Expected a string for text but received ${show(text)}. Give the text.`);
-    const [ids] = await this.#state.client.hold(() => this.#state.tokenizer.encode([text]));
-    return Array.from(ids ?? []);
+    const [encoded = []] = await this.#state.client.hold(() => this.#state.tokenizer.encode([text]));
+    const ids: number[] = [];
+    for (let at = 0; at < encoded.length; at += IDS_AT_ONCE) {
+      if (at > 0) await nextTurn();
+      const end = Math.min(at + IDS_AT_ONCE, encoded.length);
+      for (let i = at; i < end; i++) ids.push(encoded[i] as number);
+    }
+    return ids;
   }
 
   /** The text of ids; special tokens have none, and bytes that are no UTF-8 show as the replacement character. */
@@ -165,8 +175,9 @@ export class Model {
     const { vocabSize } = this.#state.description;
     const list: unknown = ids;
     const isList = Array.isArray(list) || ArrayBuffer.isView(list);
-    const wrong = isList ? Array.from(list as ArrayLike<unknown>).find(id => !isTokenId(id, vocabSize)) : list;
-    if (!isList || wrong !== undefined) {
+    const wrongAt = isList ? Array.prototype.findIndex.call(list, id => !isTokenId(id, vocabSize)) : -1;
+    const wrong = isList ? (list as unknown[])[wrongAt] : list;
+    if (!isList || wrongAt >= 0) {
       throw new NvlmError(
         'bad-option',
         `Expected ids between 0 and ${vocabSize - 1} for ids but received ${show(wrong)}. Give an array of ids.`,

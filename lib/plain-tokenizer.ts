@@ -75,13 +75,17 @@ export function resizeTokenBytes(table: TokenBytes, size: number): TokenBytes {
 
 /** The text of ids: their bytes put together, then read as UTF-8, so that characters split over tokens come out whole. */
 export function decodeIds(table: TokenBytes, ids: ArrayLike<number>): string {
-  const pieces: Uint8Array[] = [];
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i] ?? 0;
-    if (id + 1 >= table.offsets.length) continue;
-    pieces.push(table.bytes.subarray(table.offsets[id], table.offsets[id + 1]));
+  const { bytes, offsets } = table;
+  const begin = (k: number): number => offsets[ids[k] ?? 0] ?? 0;
+  const end = (k: number): number => offsets[(ids[k] ?? 0) + 1] ?? begin(k);
+  let length = 0;
+  for (let k = 0; k < ids.length; k++) length += end(k) - begin(k);
+  const text = new Uint8Array(length);
+  let to = 0;
+  for (let k = 0; k < ids.length; k++) {
+    for (let from = begin(k); from < end(k); from++) text[to++] = bytes[from] ?? 0;
   }
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Buffer.concat(pieces));
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(text);
 }
 
 /** GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards in order. */

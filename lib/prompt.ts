@@ -117,39 +117,53 @@ export async function encodePrompt(runs: readonly Run[], config: PromptConfig, t
   const texts = merged.flatMap(run => (run.kind === 'plain' || run.kind === 'tag' ? [run.text] : []));
   const encoded = await tokenizer.encode(texts);
 
-  const ids: number[] = [];
+  // Kept in pieces and put together at the end: a long text has so many ids that one by one they would hold the event loop.
+  const pieces: ArrayLike<number>[] = [];
   const slots: number[] = [];
   const tags: NativeTag[] = [];
   const imageEnds: number[] = [];
+  let length = 0;
+  const add = (piece: ArrayLike<number>): void => {
+    pieces.push(piece);
+    length += piece.length;
+  };
   let text = 0;
   for (const run of merged) {
     switch (run.kind) {
       case 'special':
-        ids.push(tokenizer.specialId(run.name));
+        add([tokenizer.specialId(run.name)]);
         break;
-      case 'slots': {
-        slots.push(ids.length, run.image, run.tile);
-        const pad = tokenizer.specialId(PAD);
-        for (let i = 0; i < config.tokensPerTile; i++) ids.push(pad);
+      case 'slots':
+        slots.push(length, run.image, run.tile);
+        add(new Int32Array(config.tokensPerTile).fill(tokenizer.specialId(PAD)));
         break;
-      }
       case 'image-end':
-        imageEnds.push(ids.length);
+        imageEnds.push(length);
         break;
       case 'plain':
       case 'tag': {
         const list = encoded[text++] ?? [];
         if (run.kind === 'tag' && run.tile >= 0 && config.architecture === 'NVLM-X') {
-          tags.push({ position: ids.length, length: list.length, image: run.image, tile: run.tile });
+          tags.push({ position: length, length: list.length, image: run.image, tile: run.tile });
         }
-        for (let i = 0; i < list.length; i++) ids.push(list[i] ?? 0);
+        add(list);
         break;
       }
       default:
         run satisfies never;
     }
   }
-  return { ids: Int32Array.from(ids), slots: Int32Array.from(slots), tags, imageEnds: Int32Array.from(imageEnds) };
+  return { ids: joined(pieces, length), slots: Int32Array.from(slots), tags, imageEnds: Int32Array.from(imageEnds) };
+}
+
+function joined(pieces: readonly ArrayLike<number>[], length: number): Int32Array {
+  const ids = new Int32Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    ids.set(piece, at);
+    at += piece.length;
+  }
+  return ids;
 }
 
 /**

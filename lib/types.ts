@@ -4,8 +4,11 @@ import type { EncodedImage } from './encoded-image.js';
 
 /** Pixels that are already decoded. */
 export interface RawImage {
-  /** Rows from top to bottom, channels interleaved, 8 bits each; width·height·channels bytes. Must not change until the call is over. */
-  data: Uint8Array | Uint8ClampedArray | ArrayBuffer;
+  /**
+   * Rows from top to bottom, channels interleaved, 8 bits each; width·height·channels bytes. Must not change until the call is over. It is
+   * copied in small pieces; only RGB in shared memory is read in place.
+   */
+  data: Uint8Array | Uint8ClampedArray | ArrayBuffer | SharedArrayBuffer;
   /** Pixels. */
   width: number;
   /** Pixels. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, openAsBlob, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -133,9 +133,12 @@ describe('every way to give an image leads to the same pixels', () => {
     expect(digest(await read({ data: clamped, width: info.width, height: info.height, channels }))).toEqual(expected[name]?.oriented);
   });
 
-  test('raw RGB is handed on without a copy', async () => {
+  test('raw RGB in shared memory is read in place, everything else is copied', async () => {
+    const shared = new Uint8ClampedArray(new SharedArrayBuffer(20), 4, 12);
+    const inPlace = await read({ data: shared, width: 2, height: 2, channels: 3 });
+    expect([inPlace.data.buffer, inPlace.data.byteOffset, inPlace.data.byteLength]).toEqual([shared.buffer, 4, 12]);
     const data = new Uint8Array(12);
-    expect((await read({ data, width: 2, height: 2, channels: 3 })).data).toBe(data);
+    expect((await read({ data, width: 2, height: 2, channels: 3 })).data.buffer).not.toBe(data.buffer);
   });
 });
 
@@ -195,6 +198,19 @@ test('a path without a file says so with the path, and a folder is not an image'
   expect(missing.message).toContain(join(folder, 'missing.png'));
   expect((await failureOf(() => read(folder))).code).toBe('not-an-image');
   expect((await failureOf(() => size(folder))).code).toBe('not-an-image');
+});
+
+test('a Blob of a file that is gone says so', async () => {
+  const path = join(folder, 'blob.png');
+  copyFileSync(join(fixtures, 'rgb.png'), path);
+  const blob = await openAsBlob(path);
+  expect(digest(await read(blob))).toEqual(expected['rgb.png']?.oriented);
+  rmSync(path);
+  for (const call of [read, size]) {
+    const error = await failureOf(() => call(blob));
+    expect(error.code).toBe('file-not-found');
+    expect(error.message).toMatch(/^image is a Blob that cannot be read \(.+\)\./);
+  }
 });
 
 test('a file that changed between two calls is read anew', async () => {

@@ -3,26 +3,23 @@
 #include <iterator>
 #include <utility>
 
-#include "addon/js.h"
-
 namespace nvlm {
 
-bool Bridge::open(napi_env env) {
-  napi_value name = js::string(env, "nvlm:events");
-  // Kept by the function until it is gone: no JS function, the receiver knows whom to call.
-  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, this, on_gone, this, on_wake, &function_);
+bool Bridge::open(Napi::Env env) {
+  // No JS function: the receiver knows whom to call.
+  function_ = Function::New(env, "nvlm:events", 0, 1, this, on_gone, static_cast<void*>(nullptr));
   const std::lock_guard lock(mutex_);
-  closed_ = status != napi_ok;
+  closed_ = !static_cast<napi_threadsafe_function>(function_);
   return !closed_;
 }
 
-void Bridge::hold(napi_env env, bool keep) {
+void Bridge::hold(Napi::Env env, bool keep) {
   const std::lock_guard lock(mutex_);
   if (closed_) return;
   if (keep) {
-    napi_ref_threadsafe_function(env, function_);
+    function_.Ref(env);
   } else {
-    napi_unref_threadsafe_function(env, function_);
+    function_.Unref(env);
   }
 }
 
@@ -32,7 +29,7 @@ void Bridge::close(bool release) {
   closed_ = true;
   queue_.clear();
   text_at_.clear();
-  if (release) napi_release_threadsafe_function(function_, napi_tsfn_release);
+  if (release) function_.Release();
 }
 
 void Bridge::push(Event event) {
@@ -43,7 +40,7 @@ void Bridge::push(Event event) {
     queue_.push_back(std::move(event));
   }
   if (woken_) return;
-  woken_ = napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking) == napi_ok;
+  woken_ = function_.NonBlockingCall() == napi_ok;
 }
 
 // Joining is safe whatever stands between: events of different requests have no order, and after its text a request has only its last event.
@@ -62,22 +59,18 @@ bool Bridge::merge(Event& event) {
   return true;
 }
 
-void Bridge::on_wake(napi_env env, napi_value, void* context, void*) {
-  if (!env) return;  // the environment is ending
-  Bridge& bridge = *static_cast<Bridge*>(context);
+void Bridge::on_wake(Napi::Env env, Napi::Function, Bridge* bridge, void*) {
+  if (!static_cast<napi_env>(env)) return;  // the environment is ending
   std::vector<Event> events;
   {
-    const std::lock_guard lock(bridge.mutex_);
-    events = std::exchange(bridge.queue_, {});
-    bridge.text_at_.clear();
-    bridge.woken_ = false;
+    const std::lock_guard lock(bridge->mutex_);
+    events = std::exchange(bridge->queue_, {});
+    bridge->text_at_.clear();
+    bridge->woken_ = false;
   }
-  if (!events.empty()) bridge.receiver_.deliver(env, std::move(events));
+  if (!events.empty()) bridge->receiver_.deliver(env, std::move(events));
 }
 
-void Bridge::on_gone(napi_env env, void* data, void*) {
-  Bridge& bridge = *static_cast<Bridge*>(data);
-  bridge.receiver_.bridge_gone(env);
-}
+void Bridge::on_gone(Napi::Env, void*, Bridge* bridge) { bridge->receiver_.bridge_gone(); }
 
 }  // namespace nvlm

@@ -4,7 +4,7 @@
 // happens, and `push` take the same lock; a closed bridge swallows events and never touches the function again.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <cstddef>
 #include <mutex>
@@ -20,8 +20,8 @@ class Bridge {
   // The other end, on the JS thread. Lives until bridge_gone.
   class Receiver {
    public:
-    virtual void deliver(napi_env env, std::vector<Event> events) = 0;
-    virtual void bridge_gone(napi_env env) = 0;
+    virtual void deliver(Napi::Env env, std::vector<Event> events) = 0;
+    virtual void bridge_gone() = 0;
 
    protected:
     ~Receiver() = default;
@@ -32,8 +32,8 @@ class Bridge {
   Bridge& operator=(const Bridge&) = delete;
 
   // JS thread, once. The event loop is held until `hold(env, false)`.
-  bool open(napi_env env);
-  void hold(napi_env env, bool keep);
+  bool open(Napi::Env env);
+  void hold(Napi::Env env, bool keep);
   // JS thread; idempotent. `release`: lets go of the function too (the environment does it itself when it ends).
   void close(bool release);
 
@@ -41,12 +41,13 @@ class Bridge {
   void push(Event event);
 
  private:
-  static void on_wake(napi_env env, napi_value function, void* context, void* data);
-  static void on_gone(napi_env env, void* data, void* hint);
+  static void on_wake(Napi::Env env, Napi::Function, Bridge* bridge, void*);
+  static void on_gone(Napi::Env env, void*, Bridge* bridge);
+  using Function = Napi::TypedThreadSafeFunction<Bridge, void, on_wake>;
   bool merge(Event& event);
 
   Receiver& receiver_;
-  napi_threadsafe_function function_ = nullptr;
+  Function function_;
   std::mutex mutex_;
   bool closed_ = true;
   bool woken_ = false;  // a wake is on its way and will find what is queued

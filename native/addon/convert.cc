@@ -1,19 +1,23 @@
 #include "addon/convert.h"
 
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "platform/memory.h"
 
 namespace nvlm {
+
+// ---- From JavaScript ----
+
 namespace {
 
 constexpr int kMostInt = std::numeric_limits<int>::max();
-constexpr int kLongestSide = 1 << 24;  // of an image in pixels; keeps width · height · 3 far inside 64 bits
-constexpr int kMostTileSide = 1 << 12; // of a grid, in tiles
+constexpr int kLongestSide = 1 << 24;   // of an image in pixels; keeps width · height · 3 far inside 64 bits
+constexpr int kMostTileSide = 1 << 12;  // of a grid, in tiles
 
-Sampling read_sampling(napi_env env, napi_value value, js::Failure& failure) {
-  js::Fields fields(env, value, "request.sampling", failure);
+Sampling read_sampling(Napi::Value value, js::Failure& failure) {
+  js::Fields fields(value, "request.sampling", failure);
   constexpr double most = std::numeric_limits<float>::max();
   Sampling sampling;
   sampling.temperature = static_cast<float>(fields.number("temperature", 0, most));
@@ -23,38 +27,15 @@ Sampling read_sampling(napi_env env, napi_value value, js::Failure& failure) {
   sampling.repetition_penalty = static_cast<float>(fields.number("repetitionPenalty", 0, most));
   sampling.presence_penalty = static_cast<float>(fields.number("presencePenalty", -most, most));
   sampling.frequency_penalty = static_cast<float>(fields.number("frequencyPenalty", -most, most));
-  sampling.seed = static_cast<uint64_t>(fields.number("seed", 0, 9007199254740991.0));
+  sampling.seed = static_cast<uint64_t>(fields.number("seed", 0, js::kMostSafeInteger));
   sampling.top_logprobs = fields.integer("topLogprobs", -1, NVLM_MAX_TOP_LOGPROBS);
   return sampling;
 }
 
-napi_value timings_to_js(napi_env env, const Timings& timings) {
-  return js::object(env, {{"queued", js::number(env, timings.queued)},
-                          {"cutTiles", js::number(env, timings.cut_tiles)},
-                          {"encodeTiles", js::number(env, timings.encode_tiles)},
-                          {"prefill", js::number(env, timings.prefill)},
-                          {"decode", js::number(env, timings.decode)}});
-}
-
-napi_value logprobs_to_js(napi_env env, const std::vector<Logprob>& logprobs) {
-  if (logprobs.empty()) return js::null(env);
-  js::Array list(env);
-  for (const Logprob& logprob : logprobs) {
-    js::Array top(env);
-    for (const auto& [id, value] : logprob.top) top.add(js::object(env, {{"id", js::number(env, id)}, {"logprob", js::number(env, value)}}));
-    list.add(js::object(env, {{"id", js::number(env, logprob.id)}, {"logprob", js::number(env, logprob.logprob)}, {"top", top.value()}}));
-  }
-  return list.value();
-}
-
-napi_value count(napi_env env, uint64_t value) { return js::number(env, static_cast<double>(value)); }
-
 }  // namespace
 
-// ---- From JavaScript ----
-
-LoadOptions read_load_options(napi_env env, napi_value value, js::Failure& failure) {
-  js::Fields fields(env, value, "options", failure);
+LoadOptions read_load_options(Napi::Value value, js::Failure& failure) {
+  js::Fields fields(value, "options", failure);
   LoadOptions options;
   options.folder = fields.string("folder");
   options.device = fields.string("device");
@@ -66,8 +47,8 @@ LoadOptions read_load_options(napi_env env, napi_value value, js::Failure& failu
   return options;
 }
 
-ImageInput read_image(napi_env env, napi_value value, std::vector<napi_value>& pinned, js::Failure& failure) {
-  js::Fields fields(env, value, "image", failure);
+ImageInput read_image(Napi::Value value, std::vector<Napi::Object>& pinned, js::Failure& failure) {
+  js::Fields fields(value, "image", failure);
   ImageInput image;
   if (fields.has("handle")) {
     image.handle = fields.id("handle");
@@ -77,14 +58,14 @@ ImageInput read_image(napi_env env, napi_value value, std::vector<napi_value>& p
   image.height = fields.integer("height", 1, kLongestSide);
   image.columns = fields.integer("columns", 1, kMostTileSide);
   image.rows = fields.integer("rows", 1, kMostTileSide);
-  size_t length = 0;
-  image.pixels = fields.bytes("pixels", length);
+  Napi::Uint8Array pixels = fields.bytes("pixels");
   const uint64_t expected = uint64_t{3} * static_cast<uint64_t>(image.width) * static_cast<uint64_t>(image.height);
-  if (length != expected || !image.pixels) {
-    fields.refuse("pixels", std::to_string(expected) + " bytes (they are " + std::to_string(length) + ")");
-  } else {
-    pinned.push_back(fields.get("pixels"));
+  if (!pixels.Data() || pixels.ElementLength() != expected) {
+    fields.refuse("pixels", std::to_string(expected) + " bytes (they are " + std::to_string(pixels.ElementLength()) + ")");
+    return image;
   }
+  image.pixels = pixels.Data();
+  pinned.push_back(pixels);
   return image;
 }
 
@@ -98,21 +79,21 @@ std::vector<std::vector<int32_t>> read_tile_tags(const std::vector<int32_t>& ids
     at += static_cast<size_t>(length);
   }
   if ((tags.size() != lengths.size() || at != ids.size()) && !failure) {
-    failure = {"internal", "tileTagLengths do not add up to the " + std::to_string(ids.size()) + " ids of tileTagIds. Install library and addon of the same version."};
+    failure = js::mismatch("tileTagLengths do not add up to the " + std::to_string(ids.size()) + " ids of tileTagIds.");
   }
   return tags;
 }
 
-Request read_request(napi_env env, napi_value value, std::vector<napi_value>& pinned, js::Failure& failure) {
-  js::Fields fields(env, value, "request", failure);
+Request read_request(Napi::Value value, std::vector<Napi::Object>& pinned, js::Failure& failure) {
+  js::Fields fields(value, "request", failure);
   Request request;
   request.prompt.ids = fields.int32_array("ids");
-  for (napi_value image : fields.array("images")) request.images.push_back(read_image(env, image, pinned, failure));
+  for (const Napi::Value& image : fields.array("images")) request.images.push_back(read_image(image, pinned, failure));
   const std::vector<int32_t> slots = fields.int32_array("slots");
   if (slots.size() % 3 != 0) fields.refuse("slots", "triples");
   for (size_t i = 0; i + 2 < slots.size(); i += 3) request.prompt.slots.push_back({slots[i], slots[i + 1], slots[i + 2]});
-  for (napi_value tag : fields.array("tags")) {
-    js::Fields tag_fields(env, tag, "request.tags", failure);
+  for (const Napi::Value& tag : fields.array("tags")) {
+    js::Fields tag_fields(tag, "request.tags", failure);
     request.prompt.tags.push_back({tag_fields.integer("position", 0, kMostInt), tag_fields.integer("length", 0, kMostInt), tag_fields.integer("image", 0, kMostInt),
                                    tag_fields.integer("tile", 0, kMostInt)});
   }
@@ -120,16 +101,15 @@ Request read_request(napi_env env, napi_value value, std::vector<napi_value>& pi
   request.tile_tags = read_tile_tags(fields.int32_array("tileTagIds"), fields.int32_array("tileTagLengths"), failure);
   request.max_tokens = fields.integer("maxTokens", 1, kMostInt);
   request.stop_ids = fields.int32_array("stopIds");
-  for (napi_value stop : fields.array("stopStrings")) {
-    const uint8_t* data = nullptr;
-    size_t length = 0;
-    if (!js::as_bytes(env, stop, &data, &length) || length == 0) {
+  for (const Napi::Value& stop : fields.array("stopStrings")) {
+    Napi::Uint8Array bytes;
+    if (!js::as_bytes(stop, &bytes) || !bytes.Data() || bytes.ElementLength() == 0) {
       fields.refuse("stopStrings", "Uint8Arrays that are not empty");
       break;
     }
-    request.stop_strings.emplace_back(reinterpret_cast<const char*>(data), length);
+    request.stop_strings.emplace_back(reinterpret_cast<const char*>(bytes.Data()), bytes.ElementLength());
   }
-  request.sampling = read_sampling(env, fields.get("sampling"), failure);
+  request.sampling = read_sampling(fields.get("sampling"), failure);
   return request;
 }
 
@@ -137,32 +117,73 @@ Request read_request(napi_env env, napi_value value, std::vector<napi_value>& pi
 
 namespace {
 
-napi_value memory_to_js(napi_env env, const MemoryPlan& memory, const uint64_t* free) {
-  napi_value object = js::object(env, {{"weights", count(env, memory.weights)},
-                                       {"kvCache", count(env, memory.kv_cache)},
-                                       {"crossCache", count(env, memory.cross_cache)},
-                                       {"activations", count(env, memory.activations)},
-                                       {"images", count(env, memory.images)},
-                                       {"total", count(env, memory.total())}});
-  if (object && free) napi_set_named_property(env, object, "free", count(env, *free));
+template <typename T>
+Napi::Array list_to_js(Napi::Env env, const std::vector<T>& values) {
+  Napi::Array list = Napi::Array::New(env);
+  for (const T& value : values) list.Set(list.Length(), value);
+  return list;
+}
+
+Napi::Object timings_to_js(Napi::Env env, const Timings& timings) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("queued", timings.queued);
+  object.Set("cutTiles", timings.cut_tiles);
+  object.Set("encodeTiles", timings.encode_tiles);
+  object.Set("prefill", timings.prefill);
+  object.Set("decode", timings.decode);
   return object;
 }
 
-napi_value vision_to_js(napi_env env, const VisionConfig& vision) {
-  return js::object(env, {{"hiddenSize", js::number(env, vision.hidden)},
-                          {"layers", js::number(env, vision.layers)},
-                          {"heads", js::number(env, vision.heads)},
-                          {"headDim", js::number(env, vision.head_dim)},
-                          {"patchSize", js::number(env, vision.patch)},
-                          {"norm", js::string(env, vision.rms_norm ? "rms_norm" : "layer_norm")}});
+Napi::Object logprob_to_js(Napi::Env env, int32_t id, float logprob) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("id", id);
+  object.Set("logprob", logprob);
+  return object;
 }
 
-napi_value parameters_to_js(napi_env env, const ParameterCounts& parameters) {
-  return js::object(env, {{"encoder", count(env, parameters.encoder)},
-                          {"projector", count(env, parameters.projector)},
-                          {"decoder", count(env, parameters.decoder)},
-                          {"crossAttention", count(env, parameters.cross_attention)},
-                          {"total", count(env, parameters.encoder + parameters.projector + parameters.decoder + parameters.cross_attention)}});
+Napi::Value logprobs_to_js(Napi::Env env, const std::vector<Logprob>& logprobs) {
+  if (logprobs.empty()) return env.Null();
+  Napi::Array list = Napi::Array::New(env);
+  for (const Logprob& logprob : logprobs) {
+    Napi::Array top = Napi::Array::New(env);
+    for (const auto& [id, value] : logprob.top) top.Set(top.Length(), logprob_to_js(env, id, value));
+    Napi::Object object = logprob_to_js(env, logprob.id, logprob.logprob);
+    object.Set("top", top);
+    list.Set(list.Length(), object);
+  }
+  return list;
+}
+
+Napi::Object memory_to_js(Napi::Env env, const MemoryPlan& memory) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("weights", memory.weights);
+  object.Set("kvCache", memory.kv_cache);
+  object.Set("crossCache", memory.cross_cache);
+  object.Set("activations", memory.activations);
+  object.Set("images", memory.images);
+  object.Set("total", memory.total());
+  return object;
+}
+
+Napi::Object vision_to_js(Napi::Env env, const VisionConfig& vision) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("hiddenSize", vision.hidden);
+  object.Set("layers", vision.layers);
+  object.Set("heads", vision.heads);
+  object.Set("headDim", vision.head_dim);
+  object.Set("patchSize", vision.patch);
+  object.Set("norm", vision.rms_norm ? "rms_norm" : "layer_norm");
+  return object;
+}
+
+Napi::Object parameters_to_js(Napi::Env env, const ParameterCounts& parameters) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("encoder", parameters.encoder);
+  object.Set("projector", parameters.projector);
+  object.Set("decoder", parameters.decoder);
+  object.Set("crossAttention", parameters.cross_attention);
+  object.Set("total", parameters.encoder + parameters.projector + parameters.decoder + parameters.cross_attention);
+  return object;
 }
 
 const char* name_of(Family family) {
@@ -174,95 +195,111 @@ const char* name_of(Family family) {
   return "";
 }
 
-napi_value integers(napi_env env, const std::vector<int>& values) {
-  js::Array list(env);
-  for (const int value : values) list.add(js::number(env, value));
-  return list.value();
+const char* name_of(Event::Type type) {
+  switch (type) {
+    case Event::Type::text: return "text";
+    case Event::Type::finish: return "finish";
+    case Event::Type::encoded: return "encoded";
+    case Event::Type::pixels_free: return "pixels-free";
+    case Event::Type::progress: return "progress";
+    case Event::Type::loaded: return "loaded";
+    case Event::Type::error: return "error";
+    case Event::Type::log: return "log";
+    case Event::Type::closed: return "closed";
+  }
+  return "";
 }
 
 }  // namespace
 
-napi_value description_to_js(napi_env env, const Description& description, bool with_program) {
+Napi::Object description_to_js(Napi::Env env, const Description& description, bool with_program) {
   const ModelConfig& config = description.config;
   const LoadOptions& options = description.options;
   const bool no_system = !config.system_message || config.system_message->empty();
-  const uint64_t available = free_memory();
-  napi_value object = js::object(env, {{"architecture", js::string(env, name_of(config.family))},
-                                       {"dtype", js::string(env, config.dtype)},
-                                       {"tileSize", js::number(env, config.tile_size)},
-                                       {"tokensPerTile", js::number(env, config.tokens_per_tile())},
-                                       {"minTiles", js::number(env, config.min_tiles)},
-                                       {"maxTiles", js::number(env, options.max_tiles)},
-                                       {"dynamicTiles", js::boolean(env, config.dynamic_tiles)},
-                                       {"useThumbnail", js::boolean(env, config.use_thumbnail)},
-                                       {"systemMessage", no_system ? js::null(env) : js::string(env, *config.system_message)},
-                                       {"vocabSize", js::number(env, config.decoder.vocab)},
-                                       {"contextLength", js::number(env, options.context_length)},
-                                       {"maxSequences", js::number(env, options.max_sequences)},
-                                       {"maxImages", js::number(env, options.max_images)},
-                                       {"hiddenSize", js::number(env, config.decoder.hidden)},
-                                       {"layers", js::number(env, config.decoder.layers)},
-                                       {"crossLayers", integers(env, config.cross.layers)},
-                                       {"heads", js::number(env, config.decoder.heads)},
-                                       {"kvHeads", js::number(env, config.decoder.kv_heads)},
-                                       {"headDim", js::number(env, config.decoder.head_dim)},
-                                       {"vision", vision_to_js(env, config.vision)},
-                                       {"parameters", parameters_to_js(env, description.parameters)},
-                                       {"memory", memory_to_js(env, description.memory, &available)},
-                                       {"device", js::string(env, options.device)},
-                                       {"instructionSet", js::string(env, description.instruction_set)},
-                                       {"threads", js::number(env, options.threads)}});
-  if (object && with_program) {
-    js::Array lines(env);
-    for (const std::string& line : description.program) lines.add(js::string(env, line));
-    napi_set_named_property(env, object, "program", lines.value());
-  }
+  Napi::Object memory = memory_to_js(env, description.memory);
+  memory.Set("free", free_memory());
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("architecture", name_of(config.family));
+  object.Set("dtype", config.dtype);
+  object.Set("tileSize", config.tile_size);
+  object.Set("tokensPerTile", config.tokens_per_tile());
+  object.Set("minTiles", config.min_tiles);
+  object.Set("maxTiles", options.max_tiles);
+  object.Set("dynamicTiles", config.dynamic_tiles);
+  object.Set("useThumbnail", config.use_thumbnail);
+  object.Set("systemMessage", no_system ? env.Null() : Napi::Value::From(env, *config.system_message));
+  object.Set("vocabSize", config.decoder.vocab);
+  object.Set("contextLength", options.context_length);
+  object.Set("maxSequences", options.max_sequences);
+  object.Set("maxImages", options.max_images);
+  object.Set("hiddenSize", config.decoder.hidden);
+  object.Set("layers", config.decoder.layers);
+  object.Set("crossLayers", list_to_js(env, config.cross.layers));
+  object.Set("heads", config.decoder.heads);
+  object.Set("kvHeads", config.decoder.kv_heads);
+  object.Set("headDim", config.decoder.head_dim);
+  object.Set("vision", vision_to_js(env, config.vision));
+  object.Set("parameters", parameters_to_js(env, description.parameters));
+  object.Set("memory", memory);
+  object.Set("device", options.device);
+  object.Set("instructionSet", description.instruction_set);
+  object.Set("threads", options.threads);
+  if (with_program) object.Set("program", list_to_js(env, description.program));
   return object;
 }
 
-napi_value stats_to_js(napi_env env, const Stats& stats) {
-  return js::object(env, {{"memory", memory_to_js(env, stats.memory, nullptr)},
-                          {"activeRequests", js::number(env, stats.active_requests)},
-                          {"images", js::number(env, stats.images)},
-                          {"encodedTiles", count(env, stats.encoded_tiles)},
-                          {"crossProjections", count(env, stats.cross_projections)}});
+Napi::Object stats_to_js(Napi::Env env, const Stats& stats) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("memory", memory_to_js(env, stats.memory));
+  object.Set("activeRequests", stats.active_requests);
+  object.Set("images", stats.images);
+  object.Set("encodedTiles", stats.encoded_tiles);
+  object.Set("crossProjections", stats.cross_projections);
+  return object;
 }
 
-napi_value event_to_js(napi_env env, const Event& event) {
-  const auto type = [&](const char* name) { return js::string(env, name); };
-  napi_value request = count(env, event.request);
+Napi::Object event_to_js(Napi::Env env, const Event& event) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("type", name_of(event.type));
   switch (event.type) {
     case Event::Type::text:
-      return js::object(env, {{"type", type("text")},
-                              {"request", request},
-                              {"text", js::string(env, event.text)},
-                              {"ids", js::int32_array(env, event.ids)},
-                              {"logprobs", logprobs_to_js(env, event.logprobs)}});
+      object.Set("request", event.request);
+      object.Set("text", event.text);
+      object.Set("ids", js::to_js(env, event.ids));
+      object.Set("logprobs", logprobs_to_js(env, event.logprobs));
+      break;
     case Event::Type::finish:
-      return js::object(env, {{"type", type("finish")},
-                              {"request", request},
-                              {"reason", js::string(env, event.code)},
-                              {"stopString", js::number(env, event.stop_string)},
-                              {"generated", js::number(env, event.generated)},
-                              {"timings", timings_to_js(env, event.timings)}});
+      object.Set("request", event.request);
+      object.Set("reason", event.code);
+      object.Set("stopString", event.stop_string);
+      object.Set("generated", event.generated);
+      object.Set("timings", timings_to_js(env, event.timings));
+      break;
     case Event::Type::encoded:
-      return js::object(env, {{"type", type("encoded")},
-                              {"request", request},
-                              {"handle", count(env, event.handle)},
-                              {"bytes", count(env, event.bytes)},
-                              {"tiles", js::number(env, event.tiles)},
-                              {"timings", timings_to_js(env, event.timings)}});
-    case Event::Type::pixels_free: return js::object(env, {{"type", type("pixels-free")}, {"request", request}});
+      object.Set("request", event.request);
+      object.Set("handle", event.handle);
+      object.Set("bytes", event.bytes);
+      object.Set("tiles", event.tiles);
+      object.Set("timings", timings_to_js(env, event.timings));
+      break;
+    case Event::Type::pixels_free: object.Set("request", event.request); break;
     case Event::Type::progress:
-      return js::object(env, {{"type", type("progress")}, {"loaded", count(env, event.loaded)}, {"total", count(env, event.total)}});
-    case Event::Type::loaded: return js::object(env, {{"type", type("loaded")}, {"description", description_to_js(env, *event.description, false)}});
+      object.Set("loaded", event.loaded);
+      object.Set("total", event.total);
+      break;
+    case Event::Type::loaded: object.Set("description", description_to_js(env, *event.description, false)); break;
     case Event::Type::error:
-      return js::object(env, {{"type", type("error")}, {"request", request}, {"code", js::string(env, event.code)}, {"message", js::string(env, event.text)}});
+      object.Set("request", event.request);
+      object.Set("code", event.code);
+      object.Set("message", event.text);
+      break;
     case Event::Type::log:
-      return js::object(env, {{"type", type("log")}, {"level", js::string(env, event.code)}, {"message", js::string(env, event.text)}});
-    case Event::Type::closed: return js::object(env, {{"type", type("closed")}});
+      object.Set("level", event.code);
+      object.Set("message", event.text);
+      break;
+    case Event::Type::closed: break;
   }
-  return nullptr;
+  return object;
 }
 
 }  // namespace nvlm

@@ -1,7 +1,7 @@
 // Between the objects of lib/native-types.ts and the engine's structs, field by field. Every size is checked here, since the engine indexes memory with it.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <vector>
 
@@ -11,15 +11,15 @@
 namespace nvlm {
 
 // Each reads as far as it can and leaves the first mismatch in `failure`.
-LoadOptions read_load_options(napi_env env, napi_value value, js::Failure& failure);
+LoadOptions read_load_options(Napi::Value value, js::Failure& failure);
 // Adds the typed array of an image's pixels to `pinned`; the caller keeps it alive until the engine is done with it.
-ImageInput read_image(napi_env env, napi_value value, std::vector<napi_value>& pinned, js::Failure& failure);
-Request read_request(napi_env env, napi_value value, std::vector<napi_value>& pinned, js::Failure& failure);
+ImageInput read_image(Napi::Value value, std::vector<Napi::Object>& pinned, js::Failure& failure);
+Request read_request(Napi::Value value, std::vector<Napi::Object>& pinned, js::Failure& failure);
 std::vector<std::vector<int32_t>> read_tile_tags(const std::vector<int32_t>& ids, const std::vector<int32_t>& lengths, js::Failure& failure);
 
 // with_program: the decoder's program too.
-napi_value description_to_js(napi_env env, const Description& description, bool with_program);
-napi_value stats_to_js(napi_env env, const Stats& stats);
-napi_value event_to_js(napi_env env, const Event& event);
+Napi::Object description_to_js(Napi::Env env, const Description& description, bool with_program);
+Napi::Object stats_to_js(Napi::Env env, const Stats& stats);
+Napi::Object event_to_js(Napi::Env env, const Event& event);
 
 }  // namespace nvlm

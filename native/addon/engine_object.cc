@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "addon/convert.h"
+#include "addon/js.h"
 
 namespace nvlm {
 namespace {
@@ -14,197 +15,191 @@ constexpr napi_type_tag kTag = {0x6e766c6d2d656e67, 0x9b1d5a0c7e3f4281};
 
 js::Failure closed_failure() { return {"closed", "The model was closed. Load it again to go on asking."}; }
 
+// Anything but an id is none.
+bool as_id(Napi::Value value, uint64_t* id) {
+  if (!value.IsNumber()) return false;
+  const double number = value.As<Napi::Number>().DoubleValue();
+  if (!(number >= 0 && number <= js::kMostSafeInteger)) return false;
+  *id = static_cast<uint64_t>(number);
+  return true;
+}
+
 }  // namespace
 
 // ---- Making one ----
 
-EngineObject::EngineObject(napi_env env, napi_value on_events) : env_(env), bridge_(*this) { napi_create_reference(env, on_events, 1, &on_events_); }
-
-napi_value EngineObject::create(napi_env env, napi_callback_info info) {
-  size_t argc = 2;
-  napi_value argv[2] = {nullptr, nullptr};
-  napi_get_cb_info(env, info, &argc, argv, nullptr, nullptr);
+Napi::Value EngineObject::create(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   js::Failure failure;
-  LoadOptions options = read_load_options(env, argv[0], failure);
-  if (!failure && !js::is_function(env, argv[1])) failure = {"internal", "Expected a function for onEvents. Install library and addon of the same version."};
-  if (failure) return js::failure(env, failure);
+  LoadOptions options = read_load_options(info[0], failure);
+  if (!failure && !info[1].IsFunction()) failure = js::mismatch("Expected a function for onEvents.");
+  if (failure) return js::to_js(env, failure);
 
-  const napi_property_descriptor methods[] = {
-      {"setVocabulary", nullptr, call<&EngineObject::set_vocabulary>, nullptr, nullptr, nullptr, napi_default, nullptr},
-      {"submit", nullptr, call<&EngineObject::submit>, nullptr, nullptr, nullptr, napi_default, nullptr},
-      {"encode", nullptr, call<&EngineObject::encode>, nullptr, nullptr, nullptr, napi_default, nullptr},
-      {"release", nullptr, call<&EngineObject::release>, nullptr, nullptr, nullptr, napi_default, nullptr},
-      {"cancel", nullptr, call<&EngineObject::cancel>, nullptr, nullptr, nullptr, napi_default, nullptr},
-      {"stats", nullptr, call<&EngineObject::stats>, nullptr, nullptr, nullptr, napi_default, nullptr},
-      {"ref", nullptr, call<&EngineObject::ref>, nullptr, nullptr, nullptr, napi_default, nullptr},
-      {"close", nullptr, call<&EngineObject::close>, nullptr, nullptr, nullptr, napi_default, nullptr},
-  };
-  napi_value object = nullptr;
-  if (napi_create_object(env, &object) != napi_ok || napi_type_tag_object(env, object, &kTag) != napi_ok ||
-      napi_define_properties(env, object, sizeof methods / sizeof *methods, methods) != napi_ok) {
-    return nullptr;  // the environment is ending
-  }
+  Napi::Object object = Napi::Object::New(env);
+  object.TypeTag(&kTag);
+  object.DefineProperties({
+      property<&EngineObject::set_vocabulary>(env, "setVocabulary"),
+      property<&EngineObject::submit>(env, "submit"),
+      property<&EngineObject::encode>(env, "encode"),
+      property<&EngineObject::release>(env, "release"),
+      property<&EngineObject::cancel>(env, "cancel"),
+      property<&EngineObject::stats>(env, "stats"),
+      property<&EngineObject::ref>(env, "ref"),
+      property<&EngineObject::close>(env, "close"),
+  });
 
-  auto* self = new EngineObject(env, argv[1]);
-  if (napi_wrap(env, object, self, on_collected, nullptr, nullptr) != napi_ok) {
-    napi_delete_reference(env, self->on_events_);
+  auto* self = new EngineObject(info[1].As<Napi::Function>());
+  if (napi_wrap(env, object, self, on_collected, nullptr, nullptr) != napi_ok) {  // the environment is ending
     delete self;
-    return nullptr;
+    return Napi::Value();
   }
   self->owners_ = 1;
-  if (!self->bridge_.open(env)) return js::failure(env, {"internal", "The environment refused a thread-safe function. Load the model in an environment that is not ending."});
+  if (!self->bridge_.open(env)) return js::to_js(env, js::Failure{"internal", "The environment refused a thread-safe function. Load the model in an environment that is not ending."});
   self->owners_ = 2;
   // After the bridge: hooks run last in, first out, and this one must run before that of the thread-safe function.
-  self->hooked_ = napi_add_env_cleanup_hook(env, on_environment_ends, self) == napi_ok;
-  Bridge* bridge = &self->bridge_;
+  self->hook_ = Napi::Env(env).AddCleanupHook(on_environment_ends, self);
   try {
-    self->engine_ = std::make_unique<Engine>(std::move(options), [bridge](Event event) { bridge->push(std::move(event)); });
+    self->engine_ = std::make_unique<Engine>(std::move(options), [bridge = &self->bridge_](Event event) { bridge->push(std::move(event)); });
   } catch (const std::exception& error) {
-    self->abandon();
-    return js::failure(env, {"internal", std::string("The system refused a thread for the engine (") + error.what() + "). Close other programs, or raise the limit of threads."});
+    self->abandon(env);
+    return js::to_js(env, js::Failure{"internal", std::string("The system refused a thread for the engine (") + error.what() + "). Close other programs, or raise the limit of threads."});
   }
   return object;
 }
 
-EngineObject* EngineObject::unwrap(napi_env env, napi_value object) {
-  bool tagged = false;
-  void* self = nullptr;
-  if (napi_check_object_type_tag(env, object, &kTag, &tagged) != napi_ok || !tagged || napi_unwrap(env, object, &self) != napi_ok) return nullptr;
-  return static_cast<EngineObject*>(self);
+template <EngineObject::Method method>
+Napi::PropertyDescriptor EngineObject::property(Napi::Env env, const char* name) {
+  return Napi::PropertyDescriptor::Value(name, js::function<call<method>>(env, name));
 }
 
-template <napi_value (EngineObject::*method)(size_t, napi_value*)>
-napi_value EngineObject::call(napi_env env, napi_callback_info info) {
-  size_t argc = 3;
-  napi_value argv[3] = {nullptr, nullptr, nullptr};
-  napi_value receiver = nullptr;
-  napi_get_cb_info(env, info, &argc, argv, &receiver, nullptr);
-  EngineObject* self = unwrap(env, receiver);
-  if (!self || !self->engine_) return js::failure(env, {"internal", "A method of the engine was called on another object. Call it on what createEngine answered."});
-  try {
-    return (self->*method)(argc, argv);
-  } catch (const std::exception& error) {  // no exception may cross into the environment; only a refused allocation can come here
-    return js::failure(env, {"out-of-memory", std::string("The system refused memory for this call (") + error.what() + "). Close other programs, or send less at once."});
-  }
+template <EngineObject::Method method>
+Napi::Value EngineObject::call(const Napi::CallbackInfo& info) {
+  EngineObject* self = unwrap(info.This());
+  if (self && self->engine_) return (self->*method)(info);
+  return js::to_js(info.Env(), js::Failure{"internal", "A method of the engine was called on another object. Call it on what createEngine answered."});
+}
+
+EngineObject* EngineObject::unwrap(Napi::Value value) {
+  void* self = nullptr;
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag) || napi_unwrap(value.Env(), value, &self) != napi_ok) return nullptr;
+  return static_cast<EngineObject*>(self);
 }
 
 // ---- Methods ----
 
-napi_value EngineObject::set_vocabulary(size_t, napi_value* argv) {
-  const uint8_t* data = nullptr;
-  size_t length = 0;
+Napi::Value EngineObject::set_vocabulary(const Napi::CallbackInfo& info) {
+  Napi::Uint8Array bytes;
   std::vector<int32_t> offsets;
-  bool good = argv[0] && argv[1] && js::as_bytes(env_, argv[0], &data, &length) && js::as_int32(env_, argv[1], &offsets) && !offsets.empty() && offsets[0] >= 0;
+  bool good = js::as_bytes(info[0], &bytes) && js::as_int32(info[1], &offsets) && !offsets.empty() && offsets[0] >= 0;
   for (size_t i = 1; good && i < offsets.size(); ++i) good = offsets[i] >= offsets[i - 1];
+  const size_t length = bytes.Data() ? bytes.ElementLength() : 0;
   if (!good || static_cast<size_t>(offsets.back()) > length) {
-    return js::failure(env_, {"internal", "The vocabulary's offsets do not ascend inside its " + std::to_string(length) + " bytes. Install library and addon of the same version."});
+    return js::to_js(info.Env(), js::mismatch("The vocabulary's offsets do not ascend inside its " + std::to_string(length) + " bytes."));
   }
-  if (closing_) return js::failure(env_, closed_failure());
-  engine_->set_vocabulary(std::string(reinterpret_cast<const char*>(data), length), std::move(offsets));
-  return js::null(env_);
+  if (closing_) return js::to_js(info.Env(), closed_failure());
+  engine_->set_vocabulary(std::string(reinterpret_cast<const char*>(bytes.Data()), length), std::move(offsets));
+  return info.Env().Null();
 }
 
-napi_value EngineObject::submit(size_t, napi_value* argv) {
+Napi::Value EngineObject::submit(const Napi::CallbackInfo& info) {
   js::Failure failure;
-  std::vector<napi_value> arrays;
-  Request request = read_request(env_, argv[0], arrays, failure);
-  if (!failure && closing_) failure = closed_failure();
-  if (failure) return js::failure(env_, failure);
-  const uint64_t id = engine_->submit(std::move(request));
-  if (id == 0) return js::failure(env_, closed_failure());
+  std::vector<Napi::Object> arrays;
+  Request request = read_request(info[0], arrays, failure);
+  if (failure) return js::to_js(info.Env(), failure);
+  const uint64_t id = closing_ ? 0 : engine_->submit(std::move(request));
+  if (id == 0) return js::to_js(info.Env(), closed_failure());
   pin(id, arrays);
-  return js::number(env_, static_cast<double>(id));
+  return Napi::Value::From(info.Env(), id);
 }
 
-napi_value EngineObject::encode(size_t, napi_value* argv) {
+Napi::Value EngineObject::encode(const Napi::CallbackInfo& info) {
   js::Failure failure;
-  std::vector<napi_value> arrays;
-  const ImageInput image = read_image(env_, argv[0], arrays, failure);
+  std::vector<Napi::Object> arrays;
+  const ImageInput image = read_image(info[0], arrays, failure);
   std::vector<int32_t> ids, lengths;
-  const bool typed = argv[1] && argv[2] && js::as_int32(env_, argv[1], &ids) && js::as_int32(env_, argv[2], &lengths);
-  if (!failure && (!typed || image.handle != 0)) failure = {"internal", "Expected pixels and two Int32Arrays for encode. Install library and addon of the same version."};
+  const bool typed = js::as_int32(info[1], &ids) && js::as_int32(info[2], &lengths);
+  if (!failure && (!typed || image.handle != 0)) failure = js::mismatch("Expected pixels and two Int32Arrays for encode.");
   std::vector<std::vector<int32_t>> tags = read_tile_tags(ids, lengths, failure);
-  if (!failure && closing_) failure = closed_failure();
-  if (failure) return js::failure(env_, failure);
-  const uint64_t id = engine_->encode(image, std::move(tags));
-  if (id == 0) return js::failure(env_, closed_failure());
+  if (failure) return js::to_js(info.Env(), failure);
+  const uint64_t id = closing_ ? 0 : engine_->encode(image, std::move(tags));
+  if (id == 0) return js::to_js(info.Env(), closed_failure());
   pin(id, arrays);
-  return js::number(env_, static_cast<double>(id));
+  return Napi::Value::From(info.Env(), id);
 }
 
-napi_value EngineObject::release(size_t, napi_value* argv) {
-  double handle = 0;
-  if (argv[0] && napi_get_value_double(env_, argv[0], &handle) == napi_ok && handle >= 1 && handle < 9007199254740992.0) engine_->release(static_cast<uint64_t>(handle));
-  return js::undefined(env_);
+Napi::Value EngineObject::release(const Napi::CallbackInfo& info) {
+  uint64_t handle = 0;
+  if (as_id(info[0], &handle)) {
+    unreport_memory(info.Env(), handle);
+    engine_->release(handle);
+  }
+  return info.Env().Undefined();
 }
 
-napi_value EngineObject::cancel(size_t, napi_value* argv) {
-  double request = -1;
-  if (argv[0] && napi_get_value_double(env_, argv[0], &request) == napi_ok && request >= 0 && request < 9007199254740992.0) engine_->cancel(static_cast<uint64_t>(request));
-  return js::undefined(env_);
+Napi::Value EngineObject::cancel(const Napi::CallbackInfo& info) {
+  uint64_t request = 0;
+  if (as_id(info[0], &request)) engine_->cancel(request);
+  return info.Env().Undefined();
 }
 
-napi_value EngineObject::stats(size_t, napi_value*) { return stats_to_js(env_, engine_->stats()); }
+Napi::Value EngineObject::stats(const Napi::CallbackInfo& info) { return stats_to_js(info.Env(), engine_->stats()); }
 
-napi_value EngineObject::ref(size_t, napi_value* argv) {
-  bool keep = false;
-  if (argv[0]) napi_get_value_bool(env_, argv[0], &keep);
-  if (!closing_) bridge_.hold(env_, keep);
-  return js::undefined(env_);
+Napi::Value EngineObject::ref(const Napi::CallbackInfo& info) {
+  const bool keep = info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value();
+  if (!closing_) bridge_.hold(info.Env(), keep);
+  return info.Env().Undefined();
 }
 
-napi_value EngineObject::close(size_t, napi_value*) {
+Napi::Value EngineObject::close(const Napi::CallbackInfo& info) {
   if (!closing_) {
-    bridge_.hold(env_, true);  // whoever waits for `closed` gets it
+    bridge_.hold(info.Env(), true);  // whoever waits for `closed` gets it
     begin_close();
   }
-  return js::undefined(env_);
+  return info.Env().Undefined();
 }
 
 // ---- Events ----
 
-void EngineObject::deliver(napi_env env, std::vector<Event> events) {
-  js::Array list(env);
+void EngineObject::deliver(Napi::Env env, std::vector<Event> events) {
+  Napi::Array list = Napi::Array::New(env);
   bool closed = false;
   for (const Event& event : events) {
     switch (event.type) {
+      case Event::Type::encoded: report_memory(env, event.handle, event.bytes); [[fallthrough]];
       case Event::Type::pixels_free:
       case Event::Type::finish:
-      case Event::Type::encoded:
-      case Event::Type::error: unpin(event.request); break;
+      case Event::Type::error: pinned_.erase(event.request); break;
       case Event::Type::closed: closed = true; break;
       default: break;
     }
-    list.add(event_to_js(env, event));
+    list.Set(list.Length(), event_to_js(env, event));
   }
-  napi_value on_events = nullptr;
-  napi_get_reference_value(env, on_events_, &on_events);
+  Napi::Function on_events = on_events_.Value();
   if (closed) {
     engine_->stop();
-    abandon();
+    abandon(env);
   }
-  // Last: the function may end the process, or run the event loop's other callbacks.
-  if (on_events) js::call(env, on_events, {list.value()});
+  // Last: the function may end the process, or run the event loop's other callbacks. Node would only warn of what it throws, which is a mistake of ours
+  // or of the program's: an uncaught exception, as from any other callback.
+  on_events.Call({list});
+  napi_value thrown = nullptr;
+  if (env.IsExceptionPending() && napi_get_and_clear_last_exception(env, &thrown) == napi_ok) napi_fatal_exception(env, thrown);
 }
 
-void EngineObject::pin(uint64_t request, const std::vector<napi_value>& arrays) {
-  if (arrays.empty()) return;
-  std::vector<napi_ref>& references = pinned_[request];
-  for (napi_value array : arrays) {
-    napi_ref reference = nullptr;
-    if (napi_create_reference(env_, array, 1, &reference) == napi_ok) references.push_back(reference);
-  }
+void EngineObject::pin(uint64_t request, const std::vector<Napi::Object>& arrays) {
+  for (const Napi::Object& array : arrays) pinned_[request].push_back(Napi::Persistent(array));
 }
 
-void EngineObject::unpin(uint64_t request) {
-  const auto found = pinned_.find(request);
-  if (found == pinned_.end()) return;
-  for (napi_ref reference : found->second) napi_delete_reference(env_, reference);
-  pinned_.erase(found);
+void EngineObject::report_memory(Napi::Env env, uint64_t handle, uint64_t bytes) {
+  reported_[handle] = static_cast<int64_t>(bytes);
+  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(bytes));
 }
 
-void EngineObject::unpin_all() {
-  while (!pinned_.empty()) unpin(pinned_.begin()->first);
+void EngineObject::unreport_memory(Napi::Env env, uint64_t handle) {
+  const auto found = reported_.find(handle);
+  if (found == reported_.end()) return;
+  Napi::MemoryManagement::AdjustExternalMemory(env, -found->second);
+  reported_.erase(found);
 }
 
 // ---- Ends ----
@@ -214,21 +209,24 @@ void EngineObject::begin_close() {
   engine_->begin_stop();
 }
 
-void EngineObject::abandon() {
-  unpin_all();
-  napi_delete_reference(env_, std::exchange(on_events_, nullptr));
-  if (std::exchange(hooked_, false)) napi_remove_env_cleanup_hook(env_, on_environment_ends, this);
+void EngineObject::let_go(Napi::Env env) {
+  pinned_.clear();
+  while (!reported_.empty()) unreport_memory(env, reported_.begin()->first);
+  on_events_.Reset();
+}
+
+void EngineObject::abandon(Napi::Env env) {
+  let_go(env);
+  if (!hook_.IsEmpty()) hook_.Remove(env);
   bridge_.close(true);
 }
 
-void EngineObject::on_environment_ends(void* data) {
-  auto* self = static_cast<EngineObject*>(data);
-  self->hooked_ = false;
+void EngineObject::on_environment_ends(EngineObject* self) {
+  self->hook_ = {};  // it has run; there is nothing to remove
   self->closing_ = true;
   self->bridge_.close(false);
   self->engine_->stop();
-  self->unpin_all();
-  if (self->on_events_) napi_delete_reference(self->env_, std::exchange(self->on_events_, nullptr));
+  self->let_go(self->on_events_.Env());
 }
 
 void EngineObject::on_collected(napi_env, void* data, void*) {
@@ -237,8 +235,6 @@ void EngineObject::on_collected(napi_env, void* data, void*) {
   if (!self->closing_ && self->engine_) self->begin_close();
   self->disown();
 }
-
-void EngineObject::bridge_gone(napi_env) { disown(); }
 
 void EngineObject::disown() {
   if (--owners_ == 0) delete this;

@@ -1,18 +1,18 @@
-// NativeEngine of lib/native-types.ts: one Engine, its events, and the pixels it reads.
+// NativeEngine of lib/native-types.ts: one Engine, its events, and what of JavaScript it keeps alive.
 //
-// Who owns what: this object belongs to its JS object and to the bridge, and is deleted when both are gone. The engine's thread calls Bridge::push alone;
-// everything else here runs on the JS thread. The engine is joined in one of two places: when its `closed` event arrives (the thread is then
-// at its very end, so that nothing waits), or in the environment's cleanup hook, before the environment frees anything.
+// Who owns what: this object belongs to its JS object and to the bridge, and is deleted when both are gone. (So it is no Napi::ObjectWrap, which dies with
+// its JS object; and what JavaScript gets is a plain tagged object without a constructor that a program could call.) The engine's thread calls
+// Bridge::push alone; everything else here runs on the JS thread. The engine is joined in one of two places: when its `closed` event arrives (the thread
+// is then at its very end, so that nothing waits), or in the environment's cleanup hook, before the environment frees anything.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
 #include "addon/bridge.h"
-#include "addon/js.h"
 #include "engine/engine.h"
 
 namespace nvlm {
@@ -20,43 +20,47 @@ namespace nvlm {
 class EngineObject final : private Bridge::Receiver {
  public:
   // createEngine(options, onEvents) of the addon.
-  static napi_value create(napi_env env, napi_callback_info info);
+  static Napi::Value create(const Napi::CallbackInfo& info);
 
  private:
-  EngineObject(napi_env env, napi_value on_events);
+  explicit EngineObject(Napi::Function on_events) : on_events_(Napi::Persistent(on_events)), bridge_(*this) {}
   ~EngineObject() = default;
-  static EngineObject* unwrap(napi_env env, napi_value object);
+  static EngineObject* unwrap(Napi::Value value);
 
   // Methods of the JS object.
-  napi_value set_vocabulary(size_t argc, napi_value* argv);
-  napi_value submit(size_t argc, napi_value* argv);
-  napi_value encode(size_t argc, napi_value* argv);
-  napi_value release(size_t argc, napi_value* argv);
-  napi_value cancel(size_t argc, napi_value* argv);
-  napi_value stats(size_t argc, napi_value* argv);
-  napi_value ref(size_t argc, napi_value* argv);
-  napi_value close(size_t argc, napi_value* argv);
-  template <napi_value (EngineObject::*method)(size_t, napi_value*)>
-  static napi_value call(napi_env env, napi_callback_info info);
+  Napi::Value set_vocabulary(const Napi::CallbackInfo& info);
+  Napi::Value submit(const Napi::CallbackInfo& info);
+  Napi::Value encode(const Napi::CallbackInfo& info);
+  Napi::Value release(const Napi::CallbackInfo& info);
+  Napi::Value cancel(const Napi::CallbackInfo& info);
+  Napi::Value stats(const Napi::CallbackInfo& info);
+  Napi::Value ref(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+  using Method = Napi::Value (EngineObject::*)(const Napi::CallbackInfo&);
+  template <Method method>
+  static Napi::Value call(const Napi::CallbackInfo& info);
+  template <Method method>
+  static Napi::PropertyDescriptor property(Napi::Env env, const char* name);
 
-  void deliver(napi_env env, std::vector<Event> events) override;
-  void bridge_gone(napi_env env) override;
+  void deliver(Napi::Env env, std::vector<Event> events) override;
+  void bridge_gone() override { disown(); }
 
   void begin_close();
-  void abandon();  // the engine has ended, or never began: lets go of everything that lives in the environment
-  void pin(uint64_t request, const std::vector<napi_value>& arrays);
-  void unpin(uint64_t request);
-  void unpin_all();
+  void abandon(Napi::Env env);  // the engine has ended, or never began: lets go of everything that lives in the environment
+  void let_go(Napi::Env env);
+  void pin(uint64_t request, const std::vector<Napi::Object>& arrays);
+  void report_memory(Napi::Env env, uint64_t handle, uint64_t bytes);
+  void unreport_memory(Napi::Env env, uint64_t handle);
   void disown();  // one owner less
-  static void on_environment_ends(void* self);
+  static void on_environment_ends(EngineObject* self);
   static void on_collected(napi_env env, void* self, void* hint);
 
-  napi_env env_;
-  napi_ref on_events_ = nullptr;
+  Napi::FunctionReference on_events_;
   int owners_ = 0;
   bool closing_ = false;  // close() was called, or the JS object is gone
-  bool hooked_ = false;
-  std::unordered_map<uint64_t, std::vector<napi_ref>> pinned_;  // typed arrays whose bytes the engine may still read
+  Napi::Env::CleanupHook<void (*)(EngineObject*), EngineObject> hook_;
+  std::unordered_map<uint64_t, std::vector<Napi::ObjectReference>> pinned_;  // typed arrays whose bytes the engine may still read, by request
+  std::unordered_map<uint64_t, int64_t> reported_;  // bytes of encoded images, by handle, that V8 counts: a few bytes of handle keep megabytes
   Bridge bridge_;
   std::unique_ptr<Engine> engine_;
 };

@@ -1,19 +1,23 @@
-// The few words of Node-API that this folder is written in: reading fields one by one, building objects, calling back.
+// What this folder adds to node-addon-api: reading the objects lib/ passes in field by field, and failures as both sides speak of them.
 //
-// Plain node_api.h on purpose. The C++ wrapper raises its own errors by throwing into JavaScript and aborts the process where that is impossible (a
-// getter that throws null, an environment that is being terminated). Here every status is looked at: reading answers a Failure, writing gives up quietly.
+// Wrapper calls that fail raise a JavaScript exception. That is right for making values, which fails only where the environment is ending (and then
+// NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS keeps them from aborting the process). It is wrong for reading: a field may be a getter or a proxy, so that a
+// program's code runs and throws whatever it likes, null included, which the wrapper copies, asks for properties and throws again. Fields therefore
+// reads through the plain call and answers a Failure.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <cstdint>
-#include <initializer_list>
+#include <exception>
 #include <string>
 #include <vector>
 
 #include "platform/error.h"
 
 namespace nvlm::js {
+
+constexpr double kMostSafeInteger = 9007199254740991.0;  // 2^53 − 1
 
 // What becomes { code, message }. Empty code: all is well.
 struct Failure {
@@ -26,71 +30,55 @@ struct Failure {
   }
 };
 
-// Fields of an object that lib/ built. The first mismatch is kept in `failure` (code "internal": the library and the addon disagree); afterwards, and
-// in its case, the readers answer zeros and empty values.
+// Library and addon disagree about what crosses between them.
+Failure mismatch(const std::string& fact);
+Napi::Value to_js(Napi::Env env, const Failure& failure);
+
+// Fields of an object that lib/ built. The first mismatch is kept in `failure`; afterwards, and in its case, the readers answer zeros and empty values.
 class Fields {
  public:
   // `what` names the object in messages: "request", "options".
-  Fields(napi_env env, napi_value object, const char* what, Failure& failure);
+  Fields(Napi::Value object, const char* what, Failure& failure);
 
-  napi_value get(const char* name);  // nullptr when it can't be read
-  bool has(const char* name);        // there, and neither undefined nor null
+  Napi::Value get(const char* name);  // empty when it can't be read
+  bool has(const char* name);         // there, and neither undefined nor null
   double number(const char* name, double least, double most);
   int integer(const char* name, int least, int most);
   uint64_t id(const char* name);  // 1 … 2^53 − 1
   std::string string(const char* name);
   std::vector<int32_t> int32_array(const char* name);
   // Bytes stay where they are: valid as long as the typed array lives and is not detached.
-  const uint8_t* bytes(const char* name, size_t& length);
-  // Elements of an array.
-  std::vector<napi_value> array(const char* name);
+  Napi::Uint8Array bytes(const char* name);
+  std::vector<Napi::Value> array(const char* name);
 
-  Failure& failure() { return failure_; }
   void refuse(const char* name, const std::string& expected);
 
  private:
-  napi_env env_;
-  napi_value object_;
+  Napi::Value read(const char* name, napi_status status, napi_value value);
+
+  Napi::Value object_;
   const char* what_;
   Failure& failure_;
 };
 
-// False when `value` is no Uint8Array.
-bool as_bytes(napi_env env, napi_value value, const uint8_t** data, size_t* length);
-bool as_int32(napi_env env, napi_value value, std::vector<int32_t>* out);
-bool is_function(napi_env env, napi_value value);
+// False when `value` is no such array. A detached one is empty.
+bool as_bytes(Napi::Value value, Napi::Uint8Array* out);
+bool as_int32(Napi::Value value, std::vector<int32_t>* out);
+Napi::Value to_js(Napi::Env env, const std::vector<int32_t>& values);
 
-napi_value undefined(napi_env env);
-napi_value null(napi_env env);
-napi_value boolean(napi_env env, bool value);
-napi_value number(napi_env env, double value);
-napi_value string(napi_env env, const std::string& value);
-napi_value int32_array(napi_env env, const std::vector<int32_t>& values);
-napi_value failure(napi_env env, const Failure& failure);
+// A function for JavaScript. No C++ exception may cross into the environment; only a refused allocation can come to that.
+template <Napi::Value (*body)(const Napi::CallbackInfo&)>
+Napi::Value guarded(const Napi::CallbackInfo& info) {
+  try {
+    return body(info);
+  } catch (const std::exception& error) {
+    return to_js(info.Env(), Failure{"out-of-memory", std::string("The system refused memory for this call (") + error.what() + "). Close other programs, or send less at once."});
+  }
+}
 
-struct Property {
-  const char* name;
-  napi_value value;
-};
-napi_value object(napi_env env, std::initializer_list<Property> properties);
-
-// Grows by one element each time.
-class Array {
- public:
-  explicit Array(napi_env env);
-  void add(napi_value value);
-  napi_value value() const { return array_; }
-
- private:
-  napi_env env_;
-  napi_value array_ = nullptr;
-  uint32_t length_ = 0;
-};
-
-// Calls a function from the event loop. What it throws is an uncaught exception of the program, as from any other callback.
-void call(napi_env env, napi_value function, std::initializer_list<napi_value> arguments);
-
-// Forgets an exception that reading a property raised.
-void clear_exception(napi_env env);
+template <Napi::Value (*body)(const Napi::CallbackInfo&)>
+Napi::Function function(Napi::Env env, const char* name) {
+  return Napi::Function::New<guarded<body>>(env, name);
+}
 
 }  // namespace nvlm::js

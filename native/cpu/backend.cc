@@ -15,7 +15,7 @@ struct PoolShare {
   int threads;
 };
 
-void parallel_for(void* share, int64_t count, const std::function<void(int64_t)>& body) {
+void parallel_for(void* share, int64_t count, const std::function<void(int64_t, int)>& body) {
   const auto* s = static_cast<PoolShare*>(share);
   s->pool->run(count, s->threads, body);
 }

@@ -34,7 +34,7 @@ std::shared_ptr<ThreadPool> ThreadPool::acquire(int threads) {
     pool.reset(new ThreadPool);
     shared = pool;
   }
-  pool->grow(threads - 1);
+  pool->grow(threads - 1, pool.use_count());
   return pool;
 }
 
@@ -48,23 +48,25 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::grow(int workers) {
+// Room for a job a holder, so that posting one takes no memory.
+void ThreadPool::grow(int workers, int64_t holders) {
   const std::lock_guard lock(mutex_);
+  jobs_.reserve(static_cast<size_t>(holders));
   while (static_cast<int>(workers_.size()) < workers) workers_.emplace_back([this] { work(); });
 }
 
-void ThreadPool::take_indices(Job& job) {
+void ThreadPool::take_indices(Job& job, int thread) {
   try {
-    for (int64_t i = job.next.fetch_add(1); i < job.count; i = job.next.fetch_add(1)) (*job.body)(i);
+    for (int64_t i = job.next.fetch_add(1); i < job.count; i = job.next.fetch_add(1)) (*job.body)(i, thread);
   } catch (...) {
     if (!job.failed.exchange(true)) job.error = std::current_exception();
     job.next.store(job.count);
   }
 }
 
-void ThreadPool::run(int64_t count, int threads, const std::function<void(int64_t)>& body) {
+void ThreadPool::run(int64_t count, int threads, const std::function<void(int64_t, int)>& body) {
   if (count <= 1 || threads <= 1) {
-    for (int64_t i = 0; i < count; ++i) body(i);
+    for (int64_t i = 0; i < count; ++i) body(i, 0);
     return;
   }
   Job job{&body, count, static_cast<int>(std::min<int64_t>(threads, count)) - 1};
@@ -76,7 +78,7 @@ void ThreadPool::run(int64_t count, int threads, const std::function<void(int64_
     sleepers = sleeping_ > 0;
   }
   if (sleepers) wake_.notify_all();
-  take_indices(job);
+  take_indices(job, 0);
   {
     const std::lock_guard lock(mutex_);  // nobody joins any more
     jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
@@ -91,10 +93,10 @@ void ThreadPool::run(int64_t count, int threads, const std::function<void(int64_
 }
 
 // Under mutex_.
-ThreadPool::Job* ThreadPool::join_a_job() {
+ThreadPool::Job* ThreadPool::join_a_job(int& thread) {
   for (Job* job : jobs_) {
     if (job->wanted > 0 && job->next.load() < job->count) {
-      --job->wanted;
+      thread = job->wanted--;
       job->active.fetch_add(1);
       return job;
     }
@@ -105,9 +107,10 @@ ThreadPool::Job* ThreadPool::join_a_job() {
 void ThreadPool::work() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    if (Job* job = join_a_job()) {
+    int thread;
+    if (Job* job = join_a_job(thread)) {
       lock.unlock();
-      take_indices(*job);
+      take_indices(*job, thread);
       lock.lock();
       if (job->active.fetch_sub(1) == 1) left_.notify_all();
       continue;

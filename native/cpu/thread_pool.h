@@ -22,15 +22,19 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // body(i) for i in [0, count), each once, on the calling thread and at most threads - 1 workers; returns when all are done. Any number of threads may
-  // call at once. body must not call run. When it throws, no further index is begun and the first exception comes out of run once all threads have left.
-  void run(int64_t count, int threads, const std::function<void(int64_t)>& body);
+  // body(i, thread) for i in [0, count), each once, on the calling thread and at most threads - 1 workers; returns when all are done. thread < min(threads,
+  // count) numbers those of this call: what belongs to one number is touched by one thread. Any number of threads may call at once. body must not call run.
+  // When it throws, no further index is begun and the first exception comes out of run once all threads have left.
+  void run(int64_t count, int threads, const std::function<void(int64_t, int)>& body);
+  void run(int64_t count, int threads, const std::function<void(int64_t)>& body) {
+    run(count, threads, [&](int64_t i, int) { body(i); });
+  }
 
  private:
   struct Job {
-    const std::function<void(int64_t)>* body;
+    const std::function<void(int64_t, int)>* body;
     int64_t count;
-    int wanted;                    // workers that may still join (under mutex_)
+    int wanted;                    // workers that may still join (under mutex_); the one that joins takes it as its number
     std::atomic<int64_t> next{0};  // next index to take
     std::atomic<int> active{0};    // workers inside
     std::atomic<bool> failed{false};
@@ -38,10 +42,10 @@ class ThreadPool {
   };
 
   ThreadPool() = default;
-  void grow(int workers);
+  void grow(int workers, int64_t holders);
   void work();
-  Job* join_a_job();
-  static void take_indices(Job& job);
+  Job* join_a_job(int& thread);
+  static void take_indices(Job& job, int thread);
 
   std::mutex mutex_;
   std::condition_variable wake_, left_;

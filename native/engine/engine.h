@@ -67,6 +67,7 @@ struct Event {
 struct Stats {
   MemoryPlan memory;  // measured
   int active_requests = 0, images = 0;
+  int free_self_pages = 0, free_cross_pages = 0;
   uint64_t encoded_tiles = 0, cross_projections = 0;  // how often the encoder and the cross projection really ran (tiles; images)
 };
 

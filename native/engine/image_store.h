@@ -58,6 +58,7 @@ class ImageStore {
 
   int kept() const { return static_cast<int>(by_handle_.size()); }
   int pages() const { return pages_.total(); }
+  int free_pages() const { return pages_.available(); }
   uint64_t bytes(const Image& image) const;
   uint64_t encoded_tiles() const { return encoded_tiles_; }
   uint64_t cross_projections() const { return cross_projections_; }

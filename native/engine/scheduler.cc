@@ -321,6 +321,8 @@ Stats Scheduler::stats() const {
   stats.memory = model_.measured();
   stats.active_requests = static_cast<int>(waiting_.size() + running_.size() + encoding_.size());
   stats.images = images_.kept();
+  stats.free_self_pages = self_pages_.available();
+  stats.free_cross_pages = images_.free_pages();
   stats.encoded_tiles = images_.encoded_tiles();
   stats.cross_projections = images_.cross_projections();
   return stats;

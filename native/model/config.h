@@ -13,12 +13,12 @@ class Checkpoint;
 enum class Family { D, X, H };
 
 struct VisionConfig {
-  int hidden;         // width of the residual stream, and the true width of the q/k norms
+  int hidden;         // width of the residual stream, and of the heads that count
   int layers;         // to run: select_layer is applied
   int stored_layers;  // in the checkpoint; those from `layers` on are not needed
   int heads;
   int head_dim;         // hidden / heads
-  int attention_width;  // stored rows of q: D of the spec, > hidden when there are dummy heads (reconcile; hidden before)
+  int attention_width;  // stored rows of q: D of the spec, > hidden when there are dummy heads, which are dropped at load (reconcile; hidden before)
   int mlp;
   int patch;
   int image_size;  // side of a tile in pixels

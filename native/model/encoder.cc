@@ -8,25 +8,24 @@ Value norm(ProgramBuilder& p, Value x, Weight w, Weight bias, const VisionConfig
 }
 
 EncoderLayer declare_layer(WeightTable& weights, const VisionConfig& c, const std::string& prefix) {
-  const int64_t hidden = c.hidden, width = c.attention_width, mlp = c.mlp;
+  const int64_t hidden = c.hidden, stored = c.attention_width, mlp = c.mlp;  // stored > hidden: with dummy heads, which are left out
   const auto vector = [&](const std::string& name, int64_t n) { return weights.vector(prefix + name, {n}); };
-  const auto linear = [&](const std::string& name, int64_t rows, int64_t cols, bool bias) {
-    Linear l;
-    l.w = weights.matrix(prefix + name + ".weight", rows, cols);
-    if (bias) l.bias = vector(name + ".bias", rows);
-    return l;
+  const auto linear = [&](const std::string& name, int64_t rows, int64_t cols) {
+    return Linear{weights.matrix(prefix + name + ".weight", rows, cols), vector(name + ".bias", rows)};
   };
   EncoderLayer layer;
   layer.norm1 = vector("norm1.weight", hidden);
   layer.norm1_bias = c.rms_norm ? kNoWeight : vector("norm1.bias", hidden);
   layer.norm2 = vector("norm2.weight", hidden);
   layer.norm2_bias = c.rms_norm ? kNoWeight : vector("norm2.bias", hidden);
-  layer.qkv = linear("attn.qkv", 3 * width, hidden, c.qkv_bias);
-  layer.q_norm = c.qk_norm ? vector("attn.q_norm.weight", width) : kNoWeight;
-  layer.k_norm = c.qk_norm ? vector("attn.k_norm.weight", width) : kNoWeight;
-  layer.proj = linear("attn.proj", hidden, width, true);
-  layer.fc1 = linear("mlp.fc1", mlp, hidden, true);
-  layer.fc2 = linear("mlp.fc2", hidden, mlp, true);
+  layer.qkv.w = weights.qkv_matrix(prefix + "attn.qkv.weight", stored, hidden, hidden);
+  if (c.qkv_bias) layer.qkv.bias = weights.qkv_vector(prefix + "attn.qkv.bias", stored, hidden);
+  layer.q_norm = c.qk_norm ? weights.first_of_vector(prefix + "attn.q_norm.weight", stored, hidden) : kNoWeight;
+  layer.k_norm = c.qk_norm ? weights.first_of_vector(prefix + "attn.k_norm.weight", stored, hidden) : kNoWeight;
+  layer.proj.w = weights.first_columns(prefix + "attn.proj.weight", hidden, stored, hidden);
+  layer.proj.bias = vector("attn.proj.bias", hidden);
+  layer.fc1 = linear("mlp.fc1", mlp, hidden);
+  layer.fc2 = linear("mlp.fc2", hidden, mlp);
   layer.ls1 = vector("ls1", hidden);
   layer.ls2 = vector("ls2", hidden);
   return layer;
@@ -48,13 +47,12 @@ EncoderWeights declare_encoder(WeightTable& weights, const VisionConfig& c) {
 
 Value record_encoder(ProgramBuilder& p, const EncoderWeights& w, const VisionConfig& c) {
   const int tile_rows = c.grid() * c.grid() + 1;
-  const int heads = c.attention_width / c.head_dim;  // dummy heads included: their rows are zero, so they change nothing
   const Value x = p.patch_embed(w.patch, w.class_token, w.positions, c.image_size, c.patch);
   for (const EncoderLayer& layer : w.layers) {
     // x += ls1 · proj(attn(norm1(x)))
     const Value qkv = p.linear(norm(p, x, layer.norm1, layer.norm1_bias, c), layer.qkv);
     if (c.qk_norm) p.qk_norm(qkv, layer.q_norm, layer.k_norm, c.hidden, c.eps);
-    p.linear_residual(x, p.tile_attention(qkv, heads, c.head_dim, tile_rows), layer.proj, layer.ls1);
+    p.linear_residual(x, p.tile_attention(qkv, c.heads, c.head_dim, tile_rows), layer.proj, layer.ls1);
     // x += ls2 · fc2(gelu(fc1(norm2(x))))
     const Value h = p.linear_gelu(norm(p, x, layer.norm2, layer.norm2_bias, c), layer.fc1);
     p.linear_residual(x, h, layer.fc2, layer.ls2);

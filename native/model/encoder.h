@@ -11,7 +11,7 @@ namespace nvlm {
 
 struct EncoderLayer {
   Weight norm1, norm1_bias, norm2, norm2_bias;  // biases for LayerNorm alone
-  Linear qkv;                                   // [3*D, hidden]: all q, all k, all v
+  Linear qkv;                                   // [3*hidden, hidden]: all q, all k, all v, without the dummy heads
   Weight q_norm, k_norm;                        // kNoWeight: no q/k norm
   Linear proj, fc1, fc2;
   Weight ls1, ls2;  // LayerScale [hidden]

@@ -56,7 +56,7 @@ class ProgramCheck {
 
   void heads(const nvlm_constants& c, bool queries) {
     require(c.head_dim > 0 && c.head_dim % 8 == 0 && c.head_dim <= 4096 && c.kv_heads > 0 && c.kv_heads <= 65536, "head_dim must be a multiple of 8");
-    if (queries) require(c.heads > 0 && c.heads <= 65536 && c.heads % c.kv_heads == 0, "heads must be a multiple of kv_heads");
+    if (queries && wrong_.empty()) require(c.heads > 0 && c.heads <= 65536 && c.heads % c.kv_heads == 0, "heads must be a multiple of kv_heads");
   }
 
   void same_rows(const nvlm_tensor& a, const nvlm_tensor& b) { require(a.extent == b.extent && a.rows_each == b.rows_each, "input and output differ in rows"); }

@@ -1,5 +1,6 @@
 #include "ops/host_backend.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -32,6 +33,8 @@ struct nvlm_plan {
   std::vector<nvlm_tensor> tensors;
   std::vector<nvlm_weight*> weights;
   nvlm_program program;  // pointers into the vectors above
+  void* scratch = nullptr;
+  uint64_t scratch_bytes = 0;
 };
 
 namespace nvlm::host {
@@ -133,7 +136,36 @@ nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source,
   return NVLM_OK;
 }
 
-uint64_t plan_bytes(nvlm_device*, const nvlm_program*) { return 0; }
+// What a kernel sees of a record without its operands, for so many tiles, rows and out rows.
+Op sized(const nvlm_device& device, const nvlm_program& program, const nvlm_record& record, const int64_t (&counts)[NVLM_EXTENT_COUNT]) {
+  Op op{};
+  op.record = &record;
+  if (record.in >= 0) {
+    const nvlm_tensor& t = program.tensors[record.in];
+    op.in_rows = t.rows_each * counts[t.extent];
+    op.in_cols = t.cols;
+  }
+  if (record.out >= 0) {
+    const nvlm_tensor& t = program.tensors[record.out];
+    op.out_rows = t.rows_each * counts[t.extent];
+    op.out_cols = t.cols;
+  }
+  op.parallel_for = device.parallel_for;
+  op.pool = device.pool;
+  op.threads = device.threads;
+  return op;
+}
+
+// The ops of a plan run one after the other and share what the neediest takes.
+uint64_t plan_bytes(nvlm_device* device, const nvlm_program* program) {
+  uint64_t most = 0;
+  for (int32_t i = 0; i < program->record_count; ++i) {
+    const nvlm_record& record = program->records[i];
+    const auto scratch = device->kernels->kernel[record.op].scratch;
+    if (scratch) most = std::max(most, scratch(sized(*device, *program, record, program->max_count)));
+  }
+  return most;
+}
 
 nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan** out) {
   try {
@@ -149,6 +181,10 @@ nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan*
     plan->program.records = plan->records.data();
     plan->program.tensors = plan->tensors.data();
     plan->program.weights = plan->weights.data();
+    plan->scratch_bytes = plan_bytes(device, program);
+    if (plan->scratch_bytes) {
+      if (const nvlm_status status = alloc(device, plan->scratch_bytes, &plan->scratch)) return status;
+    }
     *out = plan.release();
     return NVLM_OK;
   } catch (const std::bad_alloc&) {
@@ -156,29 +192,18 @@ nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan*
   }
 }
 
-void free_plan(nvlm_device*, nvlm_plan* plan) { delete plan; }
-
-int64_t count_of(const nvlm_batch& batch, nvlm_extent extent) {
-  return extent == NVLM_TILES ? batch.tiles : extent == NVLM_ROWS ? batch.rows : batch.outs;
+void free_plan(nvlm_device* device, nvlm_plan* plan) {
+  release(device, plan->scratch, plan->scratch_bytes);
+  delete plan;
 }
 
 Op bind(const nvlm_device& device, const nvlm_plan& plan, const nvlm_record& record, const nvlm_batch& batch) {
-  Op op{};
-  op.record = &record;
+  Op op = sized(device, plan.program, record, {batch.tiles, batch.rows, batch.outs});
   op.batch = &batch;
+  op.scratch = plan.scratch;
   char* arena = static_cast<char*>(plan.program.arena);
-  if (record.in >= 0) {
-    const nvlm_tensor& t = plan.tensors[record.in];
-    op.in = reinterpret_cast<const float*>(arena + t.offset);
-    op.in_rows = t.rows_each * count_of(batch, t.extent);
-    op.in_cols = t.cols;
-  }
-  if (record.out >= 0) {
-    const nvlm_tensor& t = plan.tensors[record.out];
-    op.out = reinterpret_cast<float*>(arena + t.offset);
-    op.out_rows = t.rows_each * count_of(batch, t.extent);
-    op.out_cols = t.cols;
-  }
+  if (record.in >= 0) op.in = reinterpret_cast<const float*>(arena + plan.tensors[record.in].offset);
+  if (record.out >= 0) op.out = reinterpret_cast<float*>(arena + plan.tensors[record.out].offset);
   const auto weight = [&](int32_t i) -> const nvlm_weight* { return i < 0 ? nullptr : plan.weights[i]; };
   op.w = weight(record.w);
   op.bias = weight(record.bias);
@@ -186,9 +211,6 @@ Op bind(const nvlm_device& device, const nvlm_plan& plan, const nvlm_record& rec
   op.extra = weight(record.extra);
   op.self_kv = &plan.program.self_kv;
   op.cross_kv = &plan.program.cross_kv;
-  op.parallel_for = device.parallel_for;
-  op.pool = device.pool;
-  op.threads = device.threads;
   return op;
 }
 
@@ -199,7 +221,7 @@ nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, c
     for (const nvlm_record& record : plan->records) {
       if (cancelled(cancel)) return NVLM_CANCELLED;
       const Op op = bind(*device, *plan, record, *batch);
-      if ((record.out >= 0 ? op.out_rows : op.in_rows) > 0) device->kernels->run[record.op](op);
+      if ((record.out >= 0 ? op.out_rows : op.in_rows) > 0) device->kernels->kernel[record.op].run(op);
     }
     return NVLM_OK;
   } catch (const std::bad_alloc&) {

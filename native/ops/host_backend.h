@@ -19,8 +19,8 @@ struct nvlm_weight {
 
 namespace nvlm::host {
 
-// body(i) for i in [0, count), on the threads of the device.
-using ParallelFor = void (*)(void* pool, int64_t count, const std::function<void(int64_t)>& body);
+// body(i, thread) for i in [0, count), on the threads of the device; thread < min(threads, count), and a number is one thread's for the whole call.
+using ParallelFor = void (*)(void* pool, int64_t count, const std::function<void(int64_t, int)>& body);
 
 // One record with its operands looked up and checked: all that a kernel sees.
 struct Op {
@@ -31,20 +31,29 @@ struct Op {
   int64_t in_rows, in_cols, out_rows, out_cols;
   const nvlm_weight *w, *bias, *scale, *extra;  // nullptr: none
   const nvlm_kv_cache *self_kv, *cross_kv;
+  void* scratch;  // as many bytes as Kernel::scratch asked for, 64-byte aligned, contents undefined
   ParallelFor parallel_for;
   void* pool;
   int threads;
 
   const nvlm_constants& c() const { return record->c; }
-  void parallel(int64_t count, const std::function<void(int64_t)>& body) const { parallel_for(pool, count, body); }
+  // By reference: a std::function that held the body would take memory, which nothing may while a plan runs.
+  template <typename Body>
+  void parallel(int64_t count, const Body& body) const {
+    parallel_for(pool, count, std::cref(body));
+  }
 };
 
-using Kernel = void (*)(const Op&);
+struct Kernel {
+  void (*run)(const Op&);
+  // Bytes of scratch for the largest batch of a plan: op has its record, sizes and threads, and no operands. nullptr: none.
+  uint64_t (*scratch)(const Op&) = nullptr;
+};
 
 // One instruction set.
 struct Kernels {
   const char* name;
-  Kernel run[NVLM_OP_COUNT];
+  Kernel kernel[NVLM_OP_COUNT];
   // A matrix or table of this source: bytes of its packed copy, and the packing itself. weight.data holds that many bytes, zeroed.
   uint64_t (*packed_bytes)(const nvlm_weight_source& source);
   void (*pack)(const nvlm_weight_source& source, nvlm_weight& weight);

@@ -239,11 +239,12 @@ typedef struct nvlm_backend {
   uint64_t (*weight_bytes)(nvlm_device* device, const nvlm_weight_source* source);
   nvlm_status (*upload_weight)(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** weight);
   void (*free_weight)(nvlm_device* device, nvlm_weight* weight);
-  /* Bytes beside the arena that a plan of this program needs (scratch per thread); part of the memory plan. */
+  /* Bytes that compile takes beside the arena (scratch of the ops, per thread); part of the memory plan. The program is one that compile accepts, but
+   * weights, arena and caches may be NULL still. */
   uint64_t (*plan_bytes)(nvlm_device* device, const nvlm_program* program);
   nvlm_status (*compile)(nvlm_device* device, const nvlm_program* program, nvlm_plan** plan); /* copies the program; checks every size */
   void (*free_plan)(nvlm_device* device, nvlm_plan* plan);
-  /* *cancel != 0 stops between ops with NVLM_CANCELLED. */
+  /* *cancel != 0 stops between ops with NVLM_CANCELLED. Takes no memory. */
   nvlm_status (*run)(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel);
   nvlm_status (*wait)(nvlm_device* device);
   uint64_t (*used_bytes)(nvlm_device* device); /* measured: everything allocated through this device and not yet freed */

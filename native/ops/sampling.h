@@ -1,14 +1,15 @@
-// Choosing a token from logits; the one implementation of the backends in host memory.
+// The sample op of the backends in host memory: choosing a token from logits. Scalar work, the same for every instruction set.
 #pragma once
 
 #include <cstdint>
 
-#include "ops/ops.h"
+#include "ops/host_backend.h"
 
 namespace nvlm::host {
 
-// One out row: logits [vocab] -> *sampled. Penalties, temperature, top-k, top-p, min-p, then a draw that is a hash of (seed, step).
-// Non-finite logits give token -1.
-void sample_row(const float* logits, int64_t vocab, const nvlm_sampling& options, nvlm_sampled* sampled);
+// For each out row: logits [vocab] -> batch.sampled. Penalties, temperature, top-k, top-p, min-p, then a draw that is a hash of (seed, step).
+// Non-finite logits give token -1. Rows are sampled in parallel.
+void sample(const Op& op);
+uint64_t sample_scratch(const Op& op);
 
 }  // namespace nvlm::host

@@ -1,10 +1,12 @@
 // The whole engine over the golden cases: pixels in, greedy ids out, equal to the reference's, alone and in any company. And over the bundled models: batches of
 // sampled answers equal each alone; cancelling and destroying while real kernels run. What could break: everything between tiles.h and the sampled id.
 #include <chrono>
+#include <algorithm>
 #include <cmath>
 #include <thread>
 
 #include "engine/engine.h"
+#include "support/bundled_request.h"
 #include "support/check.h"
 #include "support/event_log.h"
 #include "support/golden_request.h"
@@ -30,24 +32,28 @@ struct Rig {
   std::unique_ptr<Engine> engine;
 };
 
-std::string bundled(const std::string& name) { return std::string(NVLM_SOURCE_DIR) + "/models/nvlm-tiny-" + name; }
-
 void same_ids(const Outcome& outcome, const std::vector<int32_t>& expected, const std::string& what) {
   std::string got = outcome.code + " " + outcome.message + ":";
   for (const int32_t id : outcome.ids) got += " " + std::to_string(id);
   check(outcome.ids == expected, what + ": got " + got);
 }
 
-// Plain text prompts for the bundled models (ids below their vocabulary's special tokens).
-Request text_request(int length, uint64_t seed, float temperature) {
-  Request request;
-  for (int i = 0; i < length; ++i) request.prompt.ids.push_back(static_cast<int32_t>((seed * 31 + static_cast<uint64_t>(i) * 17) % 300));
-  request.max_tokens = 24;
-  request.sampling.seed = seed;
-  request.sampling.temperature = temperature;
-  request.sampling.top_k = 40;
-  request.sampling.top_logprobs = 2;
-  return request;
+// Each request in the company of all others says what it says alone, with the same logprobs.
+void same_alone_and_together(Rig& rig, const std::vector<Request>& requests) {
+  std::vector<Outcome> alone;
+  for (const Request& request : requests) alone.push_back(rig.log.wait(rig.engine->submit(request)));
+  std::vector<uint64_t> ids;
+  for (const Request& request : requests) ids.push_back(rig.engine->submit(request));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const Outcome outcome = rig.log.wait(ids[i]);
+    same_ids(outcome, alone[i].ids, "request " + std::to_string(i));
+    check(!outcome.ids.empty(), "it says something");
+    test::equal(outcome.logprobs.size(), outcome.ids.size(), "a logprob each");
+    for (size_t t = 0; t < std::min(outcome.logprobs.size(), alone[i].logprobs.size()); ++t) {
+      const Logprob &a = outcome.logprobs[t], &b = alone[i].logprobs[t];
+      check(a.id == outcome.ids[t] && a.top.size() == 2 && a.logprob <= 0 && std::abs(a.logprob - b.logprob) < 1e-3f, "logprob");
+    }
+  }
 }
 
 }  // namespace
@@ -92,24 +98,52 @@ int main() {
     run("bundled model " + name + ": sampled answers in a batch equal each alone, and the same seed gives the same text", [&] {
       Rig rig(bundled(name), 8);
       if (!rig.loaded()) return;
-      const Stats stats = rig.engine->stats();
-      const MemoryPlan plan = rig.log.description()->memory;
-      test::equal(stats.memory.weights, plan.weights, "weights as planned");
-      test::equal(stats.memory.kv_cache, plan.kv_cache, "cache as planned");
-      test::equal(stats.memory.activations, plan.activations, "activations as planned");
-      std::vector<Outcome> alone;
-      for (uint64_t i = 0; i < 10; ++i) alone.push_back(rig.log.wait(rig.engine->submit(text_request(10 + 29 * static_cast<int>(i), i, i % 2 ? 0.9f : 0.0f))));
-      std::vector<uint64_t> ids;
-      for (uint64_t i = 0; i < 10; ++i) ids.push_back(rig.engine->submit(text_request(10 + 29 * static_cast<int>(i), i, i % 2 ? 0.9f : 0.0f)));
-      for (size_t i = 0; i < ids.size(); ++i) {
-        const Outcome outcome = rig.log.wait(ids[i]);
-        same_ids(outcome, alone[i].ids, "request " + std::to_string(i));
-        test::equal(outcome.logprobs.size(), outcome.ids.size(), "a logprob each");
-        for (size_t t = 0; t < outcome.logprobs.size(); ++t) {
-          const Logprob &a = outcome.logprobs[t], &b = alone[i].logprobs[t];
-          check(a.id == outcome.ids[t] && a.top.size() == 2 && a.logprob <= 0 && std::abs(a.logprob - b.logprob) < 1e-3f, "logprob");
-        }
+      std::vector<Request> requests;
+      for (uint64_t i = 0; i < 10; ++i) requests.push_back(text_request(10 + 29 * static_cast<int>(i), i, i % 2 ? 0.9f : 0.0f));
+      same_alone_and_together(rig, requests);
+    });
+
+    run("bundled model " + name + ": so do answers about images, one or two to a prompt, fresh or encoded before", [&] {
+      Rig rig(bundled(name), 8);
+      if (!rig.loaded()) return;
+      const std::vector<Picture> pictures = {{1, 1, 3}, {2, 1, 5}, {2, 2, 7}, {3, 2, 11}, {1, 1, 13}};
+      const Picture& shared = pictures[2];
+      ImageInput handle;
+      handle.handle = rig.log.wait(rig.engine->encode(shared.input(), std::vector<std::vector<int32_t>>(4, {259, 60}))).handle;
+      std::vector<Request> requests;
+      for (uint64_t i = 0; i < 10; ++i) {
+        const Picture& picture = pictures[i % pictures.size()];
+        Request request = text_request(5 + 17 * static_cast<int>(i), i / 2, i % 5 ? 0.9f : 0.0f);
+        add_image(request, rig.config(), picture.input(), picture.tiles());
+        if (i % 3 == 1) add_image(request, rig.config(), handle, shared.tiles());
+        requests.push_back(std::move(request));
       }
+      requests.push_back(text_request(40, 9, 0.9f));  // company without an image
+      same_alone_and_together(rig, requests);
+
+      const auto first_logprob = [&](const Request& request) { return rig.log.wait(rig.engine->submit(request)).logprobs.at(0); };
+      const Picture changed(2, 1, 99);
+      Request other = requests[6];
+      other.images[0] = changed.input();
+      check(first_logprob(requests[6]).top != first_logprob(other).top, "the image is seen");
+      rig.engine->release(handle.handle);
+    });
+
+    run("bundled model " + name + ": every part of the memory is what was planned", [&] {
+      Rig rig(bundled(name), 8);
+      if (!rig.loaded()) return;
+      const MemoryPlan measured = rig.engine->stats().memory, plan = rig.log.description()->memory;
+      test::equal(measured.weights, plan.weights, "weights");
+      test::equal(measured.kv_cache, plan.kv_cache, "key/value cache");
+      test::equal(measured.cross_cache, plan.cross_cache, "cross-attention cache");
+      test::equal(plan.cross_cache > 0, rig.config().family != Family::D, "there is one");
+      test::equal(measured.activations, plan.activations, "activations");
+      test::equal(measured.images, uint64_t{0}, "images, before there are any");
+      const Picture largest(3, 2, 3);  // maxTiles 6 and the thumbnail
+      for (int i = 0; i < rig.log.description()->options.max_images; ++i) {
+        test::equal(rig.log.wait(rig.engine->encode(largest.input(), std::vector<std::vector<int32_t>>(6, {259, 60}))).code, std::string("encoded"), "image");
+      }
+      test::equal(rig.engine->stats().memory.images, plan.images, "images, as many and as large as were planned for");
     });
 
     run("bundled model " + name + ": cancelling and destroying while kernels run", [&] {

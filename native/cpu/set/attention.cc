@@ -2,7 +2,6 @@
 // or columns of the encoder's own [q|k|v]. No score matrix: a task holds 64 scores and a maximum and sum for each of its rows and heads.
 // Threads: a task is (sequence, kv head, block of rows); all query heads of the kv head share its keys while they are in the cache.
 #include <cmath>
-#include <vector>
 
 #include "cpu/set/kernels.h"
 #include "cpu/set/math.h"
@@ -60,27 +59,29 @@ void attend(const float* q, const KeyBlock& block, int64_t from, int64_t to, int
   state = {most, total};
 }
 
-// Rows [first, end) of one kv head over its key blocks. interval(row) -> {begin, end}.
-template <typename Interval>
-void attend_rows(const host::Op& op, int32_t kv_head, int64_t first, int64_t end, const std::vector<KeyBlock>& blocks, Interval interval) {
+// Rows [first, end) of one kv head: each_block(visit) shows visit every block of its keys in turn, interval(row) -> {begin, end}. states: one for each row and
+// query head of the kv head.
+template <typename EachBlock, typename FindInterval>
+void attend_rows(const host::Op& op, int32_t kv_head, int64_t first, int64_t end, State* states, EachBlock each_block, FindInterval interval) {
   const nvlm_constants& c = op.c();
   const int32_t group = c.heads / c.kv_heads, d = c.head_dim;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
   const auto q_of = [&](int64_t row, int32_t g) { return op.in + row * op.in_cols + static_cast<int64_t>(kv_head * group + g) * d; };
   const auto out_of = [&](int64_t row, int32_t g) { return op.out + row * op.out_cols + static_cast<int64_t>(kv_head * group + g) * d; };
-  std::vector<State> states(static_cast<size_t>((end - first) * group), State{-INFINITY, 0});
+  const auto state_of = [&](int64_t row, int32_t g) -> State& { return states[(row - first) * group + g]; };
+  std::fill_n(states, (end - first) * group, State{-INFINITY, 0});
   for (int64_t row = first; row < end; ++row) std::fill_n(out_of(row, 0), static_cast<int64_t>(group) * d, 0.0f);
-  for (const KeyBlock& block : blocks) {
+  each_block([&](const KeyBlock& block) {
     for (int64_t row = first; row < end; ++row) {
       const auto [begin_key, end_key] = interval(row);
       const int64_t from = std::max<int64_t>(block.first, begin_key), to = std::min<int64_t>(block.end, end_key);
       if (from >= to) continue;
-      for (int32_t g = 0; g < group; ++g) attend(q_of(row, g), block, from, to, d, scale, states[static_cast<size_t>((row - first) * group + g)], out_of(row, g));
+      for (int32_t g = 0; g < group; ++g) attend(q_of(row, g), block, from, to, d, scale, state_of(row, g), out_of(row, g));
     }
-  }
+  });
   for (int64_t row = first; row < end; ++row) {
     for (int32_t g = 0; g < group; ++g) {
-      const float total = states[static_cast<size_t>((row - first) * group + g)].total;
+      const float total = state_of(row, g).total;
       if (total == 0) continue;  // an empty interval: zeros
       float* out = out_of(row, g);
       for (int32_t i = 0; i < d; i += kLanes) store(out + i, mul(load(out + i), set(1.0f / total)));
@@ -88,51 +89,70 @@ void attend_rows(const host::Op& op, int32_t kv_head, int64_t first, int64_t end
   }
 }
 
+// States that a task needs.
+int64_t state_count(const nvlm_constants& c) { return kRowBlock * (c.heads / c.kv_heads); }
+
 struct Interval {
   int64_t begin, end;
 };
 
+int64_t blocks_of(int64_t rows) { return (rows + kRowBlock - 1) / kRowBlock; }
+
+// A block of rows of one sequence.
+struct RowBlock {
+  int32_t sequence;
+  int64_t first, end;
+};
+
+// The i-th of the batch.
+RowBlock row_block(const nvlm_batch& b, int64_t i) {
+  int32_t s = 0;
+  for (int64_t blocks; i >= (blocks = blocks_of(b.row_begin[s + 1] - b.row_begin[s])); ++s) i -= blocks;
+  const int64_t first = b.row_begin[s] + i * kRowBlock;
+  return {s, first, std::min<int64_t>(b.row_begin[s + 1], first + kRowBlock)};
+}
+
 void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pages& pages, const int32_t* begin, const int32_t* end) {
   const nvlm_constants& c = op.c();
   const nvlm_batch& b = *op.batch;
-  struct Task {
-    int32_t sequence;
-    int64_t first, end;
-  };
-  std::vector<Task> tasks;
-  for (int32_t s = 0; s < b.sequences; ++s) {
-    for (int64_t r = b.row_begin[s]; r < b.row_begin[s + 1]; r += kRowBlock) tasks.push_back({s, r, std::min<int64_t>(b.row_begin[s + 1], r + kRowBlock)});
-  }
-  op.parallel(static_cast<int64_t>(tasks.size()) * c.kv_heads, [&](int64_t i) {
-    const Task& task = tasks[static_cast<size_t>(i / c.kv_heads)];
-    const auto kv_head = static_cast<int32_t>(i % c.kv_heads);
-    std::vector<KeyBlock> blocks;
-    int64_t key = 0;
-    for (int32_t p = pages.begin[task.sequence]; p < pages.begin[task.sequence + 1]; ++p) {
-      blocks.push_back({host::key_page(kv, c.layer, pages.page[p], kv_head), host::value_page(kv, c.layer, pages.page[p], kv_head), c.head_dim, key, key + pages.fill[p]});
-      key += pages.fill[p];
-    }
-    attend_rows(op, kv_head, task.first, task.end, blocks, [&](int64_t row) { return Interval{begin[row], end[row]}; });
+  int64_t blocks = 0;
+  for (int32_t s = 0; s < b.sequences; ++s) blocks += blocks_of(b.row_begin[s + 1] - b.row_begin[s]);
+  op.parallel(blocks * c.kv_heads, [&](int64_t task, int thread) {
+    const RowBlock rows = row_block(b, task / c.kv_heads);
+    const auto kv_head = static_cast<int32_t>(task % c.kv_heads);
+    const auto each_page = [&](auto visit) {
+      int64_t key = 0;
+      for (int32_t p = pages.begin[rows.sequence]; p < pages.begin[rows.sequence + 1]; ++p) {
+        visit(KeyBlock{host::key_page(kv, c.layer, pages.page[p], kv_head), host::value_page(kv, c.layer, pages.page[p], kv_head), c.head_dim, key, key + pages.fill[p]});
+        key += pages.fill[p];
+      }
+    };
+    State* states = static_cast<State*>(op.scratch) + thread * state_count(c);
+    attend_rows(op, kv_head, rows.first, rows.end, states, each_page, [&](int64_t row) { return Interval{begin[row], end[row]}; });
   });
 }
 
 void tile_attention(const host::Op& op) {
   const nvlm_constants& c = op.c();
-  const int64_t width = static_cast<int64_t>(c.heads) * c.head_dim, tiles = op.in_rows / c.rows_each, row_blocks = (c.rows_each + kRowBlock - 1) / kRowBlock;
-  op.parallel(tiles * c.heads * row_blocks, [&](int64_t task) {
+  const int64_t width = static_cast<int64_t>(c.heads) * c.head_dim, tiles = op.in_rows / c.rows_each, row_blocks = blocks_of(c.rows_each);
+  op.parallel(tiles * c.heads * row_blocks, [&](int64_t task, int thread) {
     const int64_t tile = task / (c.heads * row_blocks) * c.rows_each, block = task % row_blocks;
     const auto head = static_cast<int32_t>(task / row_blocks % c.heads);
-    std::vector<KeyBlock> blocks;
-    for (int64_t k = 0; k < c.rows_each; k += NVLM_PAGE_KEYS) {
-      const float* q = op.in + (tile + k) * op.in_cols + static_cast<int64_t>(head) * c.head_dim;
-      blocks.push_back({q + width, q + 2 * width, op.in_cols, k, std::min<int64_t>(c.rows_each, k + NVLM_PAGE_KEYS)});
-    }
+    const auto each_block = [&](auto visit) {
+      for (int64_t k = 0; k < c.rows_each; k += NVLM_PAGE_KEYS) {
+        const float* q = op.in + (tile + k) * op.in_cols + static_cast<int64_t>(head) * c.head_dim;
+        visit(KeyBlock{q + width, q + 2 * width, op.in_cols, k, std::min<int64_t>(c.rows_each, k + NVLM_PAGE_KEYS)});
+      }
+    };
     const int64_t first = tile + block * kRowBlock, end = tile + std::min<int64_t>(c.rows_each, (block + 1) * kRowBlock);
-    attend_rows(op, head, first, end, blocks, [&](int64_t) { return Interval{0, c.rows_each}; });
+    State* states = static_cast<State*>(op.scratch) + thread * state_count(c);
+    attend_rows(op, head, first, end, states, each_block, [&](int64_t) { return Interval{0, c.rows_each}; });
   });
 }
 
 }  // namespace
+
+uint64_t attention_scratch(const host::Op& op) { return static_cast<uint64_t>(op.threads * state_count(op.c())) * sizeof(State); }
 
 void attention(const host::Op& op) {
   const nvlm_batch& b = *op.batch;

@@ -11,6 +11,7 @@
 namespace nvlm::cpu::NVLM_CPU_SET {
 
 void patch_embed(const host::Op& op);
+uint64_t patch_embed_scratch(const host::Op& op);
 void rms_norm(const host::Op& op);
 void layer_norm(const host::Op& op);
 void qk_norm(const host::Op& op);
@@ -19,12 +20,13 @@ void linear_gelu(const host::Op& op);
 void linear_swiglu(const host::Op& op);
 void linear_residual(const host::Op& op);
 void rope_kv_write(const host::Op& op);
+uint64_t rope_kv_write_scratch(const host::Op& op);
 void kv_write(const host::Op& op);
 void attention(const host::Op& op);
+uint64_t attention_scratch(const host::Op& op);
 void pixel_shuffle_norm(const host::Op& op);
 void embed(const host::Op& op);
 void gather_rows(const host::Op& op);
-void sample(const host::Op& op);
 
 uint64_t packed_bytes(const nvlm_weight_source& source);
 void pack(const nvlm_weight_source& source, nvlm_weight& weight);
@@ -36,7 +38,7 @@ void layer_norm_row(const float* in, float* out, const float* w, const float* bi
 template <typename Body>
 void parallel_rows(const host::Op& op, int64_t rows, int64_t grain, Body body) {
   const int64_t blocks = (rows + grain - 1) / grain;
-  op.parallel(blocks, [&](int64_t b) { body(b * grain, std::min(rows, (b + 1) * grain)); });
+  op.parallel(blocks, [&](int64_t b, int) { body(b * grain, std::min(rows, (b + 1) * grain)); });
 }
 
 // Rows to one task, so that a task moves some tens of kilobytes: less is lost in handing out, more leaves threads without work.

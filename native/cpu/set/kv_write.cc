@@ -1,6 +1,5 @@
 // rope_kv_write (spec section 6) and kv_write: rows are independent; threads take blocks of them.
 #include <cmath>
-#include <vector>
 
 #include "cpu/set/kernels.h"
 #include "ops/kv_pages.h"
@@ -8,19 +7,31 @@
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
 
-// Rotate-half: pairs (i, i + d/2). cosine and sine hold d/2 values.
-void rotate(float* head, int32_t d, const float* cosine, const float* sine) {
+// Rotate-half on each of a row's heads: pairs (i, i + d/2) by the angle position·frequency[i], a product in double rounded once, as the executable spec has it.
+void rotate(float* row, int32_t heads, int32_t d, int32_t position, const double* frequency) {
   const int32_t half = d / 2;
-  int32_t i = 0;
-  for (; i + kLanes <= half; i += kLanes) {
-    const Vec a = load(head + i), b = load(head + half + i), c = load(cosine + i), s = load(sine + i);
-    store(head + i, sub(mul(a, c), mul(b, s)));
-    store(head + half + i, fma(a, s, mul(b, c)));
-  }
-  for (; i < half; ++i) {
-    const float a = head[i], b = head[half + i];
-    head[i] = a * cosine[i] - b * sine[i];
-    head[half + i] = b * cosine[i] + a * sine[i];
+  for (int32_t first = 0; first < half; first += kLanes) {
+    const int32_t count = std::min(kLanes, half - first);
+    float cosine[kLanes], sine[kLanes];
+    for (int32_t i = 0; i < count; ++i) {
+      const auto angle = static_cast<float>(position * frequency[first + i]);
+      cosine[i] = std::cos(angle);
+      sine[i] = std::sin(angle);
+    }
+    for (int32_t h = 0; h < heads; ++h) {
+      float *low = row + static_cast<int64_t>(h) * d + first, *high = low + half;
+      if (count == kLanes) {
+        const Vec a = load(low), b = load(high), c = load(cosine), s = load(sine);
+        store(low, sub(mul(a, c), mul(b, s)));
+        store(high, fma(a, s, mul(b, c)));
+        continue;
+      }
+      for (int32_t i = 0; i < count; ++i) {
+        const float a = low[i], b = high[i];
+        low[i] = a * cosine[i] - b * sine[i];
+        high[i] = b * cosine[i] + a * sine[i];
+      }
+    }
   }
 }
 
@@ -34,22 +45,17 @@ void write_row(const nvlm_kv_cache& kv, const nvlm_constants& c, int64_t slot, c
 
 }  // namespace
 
+// A frequency for each pair of a head.
+uint64_t rope_kv_write_scratch(const host::Op& op) { return static_cast<uint64_t>(op.c().head_dim / 2) * sizeof(double); }
+
 void rope_kv_write(const host::Op& op) {
   const nvlm_constants& c = op.c();
-  const int32_t half = c.head_dim / 2;
-  // Angles are products in double, rounded once, as the executable spec has them.
-  std::vector<double> frequency(static_cast<size_t>(half));
-  for (int32_t i = 0; i < half; ++i) frequency[static_cast<size_t>(i)] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
+  auto* frequency = static_cast<double*>(op.scratch);
+  for (int32_t i = 0; i < c.head_dim / 2; ++i) frequency[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
   parallel_rows(op, op.out_rows, row_grain(op.out_cols), [&](int64_t first, int64_t end) {
-    std::vector<float> cosine(static_cast<size_t>(half)), sine(static_cast<size_t>(half));
     for (int64_t r = first; r < end; ++r) {
-      for (int32_t i = 0; i < half; ++i) {
-        const auto angle = static_cast<float>(op.batch->position[r] * frequency[static_cast<size_t>(i)]);
-        cosine[static_cast<size_t>(i)] = std::cos(angle);
-        sine[static_cast<size_t>(i)] = std::sin(angle);
-      }
       float* q = op.out + r * op.out_cols;
-      for (int32_t h = 0; h < c.heads + c.kv_heads; ++h) rotate(q + static_cast<int64_t>(h) * c.head_dim, c.head_dim, cosine.data(), sine.data());
+      rotate(q, c.heads + c.kv_heads, c.head_dim, op.batch->position[r], frequency);
       const float* k = q + static_cast<int64_t>(c.heads) * c.head_dim;
       write_row(*op.self_kv, c, op.batch->kv_slot[r], k, k + static_cast<int64_t>(c.kv_heads) * c.head_dim);
     }

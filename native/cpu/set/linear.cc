@@ -154,7 +154,7 @@ template <typename Format, typename Epilogue>
 void run_format(const host::Op& op, const Epilogue& epilogue) {
   const int64_t rows = op.in_rows, outputs_a_panel = op.w->interleaved ? kLanes : kPanel, panels = (op.out_cols + outputs_a_panel - 1) / outputs_a_panel;
   const int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock, groups = (panels + kPanelGroup - 1) / kPanelGroup;
-  op.parallel(row_blocks * groups, [&](int64_t task) {
+  op.parallel(row_blocks * groups, [&](int64_t task, int) {
     const int64_t first = task / groups * kRowBlock, end = std::min(rows, first + kRowBlock);
     const int64_t first_panel = task % groups * kPanelGroup, end_panel = std::min(panels, first_panel + kPanelGroup);
     for (int64_t panel = first_panel; panel < end_panel; ++panel) rows_by_panel<Format>(op, first, end, panel, epilogue);

@@ -1,11 +1,16 @@
 // patch_embed (spec section 4): a stride-equals-patch convolution is a product with rows gathered from the pixels. Threads take groups of as many patches as the product takes rows.
-#include <vector>
-
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
 #include "ops/normalise.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
+
+// The gathered rows of each thread.
+uint64_t patch_embed_scratch(const host::Op& op) {
+  const auto patch = static_cast<uint64_t>(op.c().patch);
+  return static_cast<uint64_t>(op.threads) * kRows * 3 * patch * patch * sizeof(float);
+}
+
 void patch_embed(const host::Op& op) {
   const int64_t side = op.c().side, patch = op.c().patch, grid = side / patch, patches = grid * grid, k = 3 * patch * patch, n = op.out_cols;
   const int64_t groups = (patches + kRows - 1) / kRows;
@@ -13,7 +18,7 @@ void patch_embed(const host::Op& op) {
   for (int channel = 0; channel < 3; ++channel) {
     for (int value = 0; value < 256; ++value) level[channel][value] = host::normalised(static_cast<uint8_t>(value), channel);
   }
-  op.parallel(op.batch->tiles * groups, [&](int64_t task) {
+  op.parallel(op.batch->tiles * groups, [&](int64_t task, int thread) {
     const int64_t tile = task / groups, first = task % groups * kRows;
     const auto count = static_cast<int>(std::min<int64_t>(kRows, patches - first));
     const uint8_t* pixels = op.batch->pixels + tile * side * side * 3;
@@ -22,11 +27,11 @@ void patch_embed(const host::Op& op) {
     if (first == 0) {
       for (int64_t i = 0; i < n; ++i) out[i] = op.scale->floats()[i] + positions[i];
     }
-    std::vector<float> rows(static_cast<size_t>(count * k));
+    float* rows = static_cast<float*>(op.scratch) + thread * kRows * k;
     const float* x[kRows];
     for (int p = 0; p < count; ++p) {
       const int64_t top = (first + p) / grid * patch, left = (first + p) % grid * patch;
-      float* row = rows.data() + p * k;
+      float* row = rows + p * k;
       x[p] = row;
       for (int64_t channel = 0; channel < 3; ++channel) {
         for (int64_t y = 0; y < patch; ++y) {

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "ops/kv_pages.h"
 #include "ops/reference/kernels.h"
@@ -8,67 +7,68 @@
 namespace nvlm::reference {
 namespace {
 
-// softmax(q·kᵀ / √d)·v over given key and value rows of one head.
-void attend(const float* q, const std::vector<const float*>& keys, const std::vector<const float*>& values, int32_t d, float* out) {
-  std::fill_n(out, d, 0.0f);
-  if (keys.empty()) return;
-  std::vector<double> score(keys.size());
+// softmax(q·kᵀ / √d)·v of one head; each_key(visit) shows visit(k, v) every key and value in turn. sum: d doubles.
+template <typename EachKey>
+void attend(const float* q, int32_t d, double* sum, float* out, EachKey each_key) {
+  const auto score = [&](const float* k) {
+    double product = 0;
+    for (int32_t i = 0; i < d; ++i) product += static_cast<double>(q[i]) * k[i];
+    return product / std::sqrt(static_cast<double>(d));
+  };
   double most = -INFINITY, total = 0;
-  for (size_t k = 0; k < keys.size(); ++k) {
-    double sum = 0;
-    for (int32_t i = 0; i < d; ++i) sum += static_cast<double>(q[i]) * keys[k][i];
-    score[k] = sum / std::sqrt(static_cast<double>(d));
-    most = std::max(most, score[k]);
-  }
-  for (double& s : score) total += s = std::exp(s - most);
-  for (int32_t i = 0; i < d; ++i) {
-    double sum = 0;
-    for (size_t k = 0; k < keys.size(); ++k) sum += score[k] * values[k][i];
-    out[i] = static_cast<float>(sum / total);
+  each_key([&](const float* k, const float*) { most = std::max(most, score(k)); });
+  std::fill_n(sum, d, 0.0);
+  each_key([&](const float* k, const float* v) {
+    const double weight = std::exp(score(k) - most);
+    total += weight;
+    for (int32_t i = 0; i < d; ++i) sum[i] += weight * v[i];
+  });
+  for (int32_t i = 0; i < d; ++i) out[i] = total == 0 ? 0 : static_cast<float>(sum[i] / total);  // 0: an empty interval
+}
+
+// each_key(row, kv_head, visit) for every row and head.
+template <typename EachKey>
+void attend_all(const host::Op& op, EachKey each_key) {
+  const nvlm_constants& c = op.c();
+  for (int64_t r = 0; r < op.in_rows; ++r) {
+    for (int32_t h = 0; h < c.heads; ++h) {
+      const int64_t column = static_cast<int64_t>(h) * c.head_dim;
+      attend(op.in + r * op.in_cols + column, c.head_dim, static_cast<double*>(op.scratch), op.out + r * op.out_cols + column,
+             [&](auto visit) { each_key(r, h / (c.heads / c.kv_heads), visit); });
+    }
   }
 }
 
 void tile_attention(const host::Op& op) {
   const nvlm_constants& c = op.c();
   const int64_t width = static_cast<int64_t>(c.heads) * c.head_dim;
-  for (int64_t r = 0; r < op.in_rows; ++r) {
+  attend_all(op, [&](int64_t r, int32_t head, auto visit) {
     const int64_t first = r / c.rows_each * c.rows_each;
-    for (int32_t h = 0; h < c.heads; ++h) {
-      std::vector<const float*> keys, values;
-      for (int64_t k = first; k < first + c.rows_each; ++k) {
-        const float* qkv = op.in + k * op.in_cols + static_cast<int64_t>(h) * c.head_dim;
-        keys.push_back(qkv + width);
-        values.push_back(qkv + 2 * width);
-      }
-      attend(op.in + r * op.in_cols + static_cast<int64_t>(h) * c.head_dim, keys, values, c.head_dim, op.out + r * op.out_cols + static_cast<int64_t>(h) * c.head_dim);
+    for (int64_t k = first; k < first + c.rows_each; ++k) {
+      const float* q = op.in + k * op.in_cols + static_cast<int64_t>(head) * c.head_dim;
+      visit(q + width, q + 2 * width);
     }
-  }
+  });
 }
 
 void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pages& pages, const int32_t* begin, const int32_t* end) {
   const nvlm_constants& c = op.c();
-  const nvlm_batch& b = *op.batch;
-  for (int32_t s = 0; s < b.sequences; ++s) {
-    std::vector<std::pair<int32_t, int32_t>> place;  // key number -> page, place in it
+  attend_all(op, [&](int64_t r, int32_t kv_head, auto visit) {
+    int32_t s = 0, key = 0;
+    while (r >= op.batch->row_begin[s + 1]) ++s;
     for (int32_t p = pages.begin[s]; p < pages.begin[s + 1]; ++p) {
-      for (int32_t k = 0; k < pages.fill[p]; ++k) place.emplace_back(pages.page[p], k);
-    }
-    for (int32_t r = b.row_begin[s]; r < b.row_begin[s + 1]; ++r) {
-      for (int32_t h = 0; h < c.heads; ++h) {
-        const int32_t kv_head = h / (c.heads / c.kv_heads);
-        std::vector<const float*> keys, values;
-        for (int32_t k = begin[r]; k < end[r]; ++k) {
-          const int64_t offset = static_cast<int64_t>(place[k].second) * c.head_dim;
-          keys.push_back(host::key_page(kv, c.layer, place[k].first, kv_head) + offset);
-          values.push_back(host::value_page(kv, c.layer, place[k].first, kv_head) + offset);
-        }
-        attend(op.in + r * op.in_cols + static_cast<int64_t>(h) * c.head_dim, keys, values, c.head_dim, op.out + r * op.out_cols + static_cast<int64_t>(h) * c.head_dim);
+      for (int32_t i = 0; i < pages.fill[p]; ++i, ++key) {
+        if (key < begin[r] || key >= end[r]) continue;
+        const int64_t place = static_cast<int64_t>(i) * c.head_dim;
+        visit(host::key_page(kv, c.layer, pages.page[p], kv_head) + place, host::value_page(kv, c.layer, pages.page[p], kv_head) + place);
       }
     }
-  }
+  });
 }
 
 }  // namespace
+
+uint64_t attention_scratch(const host::Op& op) { return static_cast<uint64_t>(op.c().head_dim) * sizeof(double); }
 
 void attention(const host::Op& op) {
   const nvlm_batch& b = *op.batch;

@@ -1,4 +1,5 @@
 #include "ops/reference/kernels.h"
+#include "ops/sampling.h"
 
 namespace nvlm::reference {
 namespace {
@@ -18,13 +19,13 @@ void pack(const nvlm_weight_source& source, nvlm_weight& weight) {
   weight.dtype = NVLM_F32;
 }
 
-void serial_for(void*, int64_t count, const std::function<void(int64_t)>& body) {
-  for (int64_t i = 0; i < count; ++i) body(i);
+void serial_for(void*, int64_t count, const std::function<void(int64_t, int)>& body) {
+  for (int64_t i = 0; i < count; ++i) body(i, 0);
 }
 
 constexpr host::Kernels kKernels = {"naive",
-                                    {patch_embed, rms_norm, layer_norm, qk_norm, linear, linear_gelu, linear_swiglu, linear_residual, rope_kv_write, kv_write,
-                                     attention, pixel_shuffle_norm, embed, gather_rows, linear /* logits */, sample},
+                                    {{patch_embed}, {rms_norm}, {layer_norm}, {qk_norm}, {linear}, {linear_gelu}, {linear_swiglu}, {linear_residual}, {rope_kv_write}, {kv_write},
+                                     {attention, attention_scratch}, {pixel_shuffle_norm}, {embed}, {gather_rows}, {linear} /* logits */, {host::sample, host::sample_scratch}},
                                     packed_bytes,
                                     pack};
 

@@ -7,9 +7,11 @@
 namespace nvlm::test {
 namespace {
 
-OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, bool images) {
+enum class Rows { kTokens, kMixed, kImages };
+
+OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, Rows kind) {
   OpCase c;
-  c.name = "embed " + std::to_string(rows) + " of " + std::to_string(vocab) + "x" + std::to_string(n) + " " + dtype_name(dtype) + (images ? " with image rows" : "");
+  c.name = "embed " + std::to_string(rows) + " of " + std::to_string(vocab) + "x" + std::to_string(n) + " " + dtype_name(dtype) + (kind == Rows::kTokens ? "" : kind == Rows::kMixed ? " with image rows" : ", all image rows");
   Random random(c.name);
   c.batch.rows = rows;
   c.record.op = NVLM_EMBED;
@@ -18,16 +20,18 @@ OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, bool
   c.record.out = c.add(Tensor{NVLM_ROWS, 1, n, {}});
   for (int64_t r = 0; r < rows; ++r) c.batch.token.push_back(static_cast<int32_t>(r == 0 ? 0 : r == 1 ? vocab - 1 : random.below(vocab)));
   const auto image = std::make_shared<std::vector<float>>(random.uniforms(rows * n));
-  for (int64_t r = 0; images && r < rows; ++r) {
-    c.batch.source.push_back(r % 3 == 1 ? image->data() + r * n : nullptr);
-    if (r % 3 == 1) c.batch.token[static_cast<size_t>(r)] = -1;  // not looked at
-  }
+  for (int64_t r = 0; kind != Rows::kTokens && r < rows; ++r) c.batch.source.push_back(kind == Rows::kImages || r % 3 == 1 ? image->data() + r * n : nullptr);
+  const std::vector<const float*> source = c.batch.source;
   const std::vector<int32_t> tokens = c.batch.token;
+  // An image row's token is not looked at: no token at all among tokens; but another row of the table where all are images, so that taking it is seen and not a crash.
+  for (size_t r = 0; kind == Rows::kMixed && r < source.size(); ++r) {
+    if (source[r]) c.batch.token[r] = -1;
+  }
   c.bounds = [=](const std::vector<float>& truth) {  // holds the image's rows while the case lives
     Bounds b{std::vector<double>(truth.size(), 0), std::vector<double>(truth.size(), 1), 0};
     for (size_t i = 0; i < truth.size(); ++i) {
       const int64_t row = static_cast<int64_t>(i) / n, column = static_cast<int64_t>(i) % n, token = tokens[static_cast<size_t>(row)];
-      const float expected = token < 0 ? (*image)[i] : table.values[static_cast<size_t>(token * n + column)];
+      const float expected = !source.empty() && source[static_cast<size_t>(row)] ? (*image)[i] : table.values[static_cast<size_t>(token * n + column)];
       if (truth[i] != expected) b.limit[i] = -1;  // the reference is wrong: nothing can pass
     }
     return b;
@@ -53,9 +57,9 @@ OpCase gather_case(int64_t rows, const std::vector<int32_t>& out_rows, int64_t n
 std::vector<OpCase> embed_cases() {
   std::vector<OpCase> cases = {gather_case(5, {4, 0, 4}, 33), gather_case(1, {0}, 1), gather_case(9, {}, 8)};
   for (const nvlm_dtype type : {NVLM_F32, NVLM_BF16, NVLM_F16}) {
-    for (const bool images : {false, true}) {
-      cases.push_back(embed_case(1, 1, 1, type, images));
-      cases.push_back(embed_case(50, 31, 37, type, images));
+    for (const Rows kind : {Rows::kImages, Rows::kTokens, Rows::kMixed}) {
+      cases.push_back(embed_case(1, 1, 1, type, kind));
+      cases.push_back(embed_case(50, 31, 37, type, kind));
     }
   }
   return cases;

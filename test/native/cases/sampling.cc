@@ -30,6 +30,7 @@ std::vector<nvlm_sampled> sample(const Device& device, const std::vector<float>&
   c.record.in = c.add(Tensor{NVLM_OUTS, 1, static_cast<int64_t>(logits.size()), rows});
   const Outcome o = run_case(device, c);
   check(o.status == NVLM_OK && o.damage.empty(), "sampling runs: " + o.error + o.damage);
+  equal(o.allocations, int64_t{0}, "allocations while sampling");
   return o.sampled;
 }
 

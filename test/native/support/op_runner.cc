@@ -4,6 +4,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "support/op_allocations.h"
+
 namespace nvlm::test {
 namespace {
 
@@ -86,10 +88,14 @@ Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c
   program_.arena = alloc(program_.arena_bytes);
   program_.self_kv = cache(c.self_kv);
   program_.cross_kv = cache(c.cross_kv);
-  const uint64_t before = table.used_bytes(device.handle()), planned = table.plan_bytes(device.handle(), &program_);
+  const uint64_t before = table.used_bytes(device.handle());
   status = table.compile(device.handle(), &program_, &plan_);
-  if (status != NVLM_OK) error = table.last_error(device.handle());
-  if (status == NVLM_OK && table.used_bytes(device.handle()) - before != planned) throw std::runtime_error("a plan took other bytes than plan_bytes said");
+  if (status != NVLM_OK) {
+    error = table.last_error(device.handle());
+    return;
+  }
+  const uint64_t taken = table.used_bytes(device.handle()) - before, planned = table.plan_bytes(device.handle(), &program_);
+  if (taken != planned) throw std::runtime_error("a plan took " + std::to_string(taken) + " bytes, but plan_bytes said " + std::to_string(planned));
 }
 
 Loaded::~Loaded() {
@@ -116,7 +122,11 @@ Outcome Loaded::run() {
   for (size_t t = 0; t < tensors_.size(); ++t) std::copy(case_.tensors[t].data.begin(), case_.tensors[t].data.end(), before.begin() + static_cast<int64_t>(tensors_[t].offset / sizeof(float)));
   table.write(device_.handle(), program_.arena, before.data(), program_.arena_bytes);
   o.sampled.resize(static_cast<size_t>(case_.batch.outs));
-  if ((o.status = run(case_.batch.view(case_.batch.sampling.empty() ? nullptr : o.sampled.data()))) != NVLM_OK || (o.status = table.wait(device_.handle())) != NVLM_OK) {
+  const nvlm_batch batch = case_.batch.view(case_.batch.sampling.empty() ? nullptr : o.sampled.data());
+  const int64_t allocated = allocations();
+  o.status = run(batch);
+  o.allocations = allocations() - allocated;
+  if (o.status != NVLM_OK || (o.status = table.wait(device_.handle())) != NVLM_OK) {
     o.error = table.last_error(device_.handle());
     return o;
   }
@@ -198,6 +208,7 @@ std::string difference(const OpCase& c, const Outcome& got, const Outcome& truth
   if (got.status != NVLM_OK) return "failed: " + got.error;
   if (!truth.damage.empty()) return "the reference wrote where it must not: " + truth.damage;
   if (!got.damage.empty()) return got.damage;
+  if (got.allocations + truth.allocations > 0) return "run took memory " + std::to_string(got.allocations) + " times (the reference " + std::to_string(truth.allocations) + ")";
   std::string wrong = c.record.out >= 0 ? output_difference(c, got.out, truth.out) : std::string();
   if (wrong.empty()) wrong = cache_difference("self", c.cache_limit, got.self_kv, truth.self_kv);
   if (wrong.empty()) wrong = cache_difference("cross", c.cache_limit, got.cross_kv, truth.cross_kv);

@@ -35,6 +35,7 @@ struct Outcome {
   std::vector<float> self_kv, cross_kv;  // whole caches
   std::vector<nvlm_sampled> sampled;
   std::string damage;  // what was written that is not the output; empty: nothing
+  int64_t allocations = 0;  // of the whole program while the plan ran
 };
 
 // The case's op on its operands, loaded onto a device and compiled; run as often as wanted.
