@@ -1,0 +1,9 @@
+#include "cuda/kernels/gemm_sm80.cuh"
+
+namespace nvlm::gpu {
+
+struct Sm80_16x64 : Sm80<kSm80_16x64> {};
+
+Status launch_sm80_16x64(const Product& product, Stream stream) { return launch_sm80<Sm80_16x64>(product, stream); }
+
+}  // namespace nvlm::gpu

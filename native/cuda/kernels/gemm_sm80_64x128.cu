@@ -1,0 +1,9 @@
+#include "cuda/kernels/gemm_sm80.cuh"
+
+namespace nvlm::gpu {
+
+struct Sm80_64x128 : Sm80<kSm80_64x128> {};
+
+Status launch_sm80_64x128(const Product& product, Stream stream) { return launch_sm80<Sm80_64x128>(product, stream); }
+
+}  // namespace nvlm::gpu

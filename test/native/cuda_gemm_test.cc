@@ -1,0 +1,380 @@
+// The products and the patch embedding of native/cuda, in the emulator. What could break: tail rows, columns and depth; a ring that is longer than the
+// depth; barriers of the ring and of its second life as the epilogue's tile; the order and the counters of split sums; out rows of patch_embed.
+//
+// Operands are rounded to bf16 first, and the expected values are computed from those in double. Tolerance of an element: half a unit in the last place
+// of bf16 (2^-8 of the value's power of two; none for logits) + (depth + splits + 4) * 2^-24 * sum |a b| for the float32 sums, carried through the op's slope
+// (GELU: below 1.13; SwiGLU: 1.1 |up| and |silu(gate)|; residual: |scale|), + 2^-21 of the op's terms for erff, expf, tanhf and float32 sums.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cuda/kernels/gemm.h"
+#include "cuda/launchers.h"
+#include "emulator/control.h"
+#include "ops/normalise.h"
+#include "support/check.h"
+
+using namespace nvlm;
+using gpu::bf16;
+using gpu::Status;
+
+namespace {
+
+// A stream and what was uploaded on it; all of it is freed at the end, and the emulator must have seen no fault.
+class Session {
+ public:
+  explicit Session(const emulator::Settings& settings) {
+    emulator::configure(settings);
+    expect(gpu::create_stream(&stream), "create_stream");
+    expect(gpu::device_info(0, &device), "device_info");
+  }
+  ~Session() {
+    for (void* memory : device_memory_) gpu::free(memory, stream);
+    gpu::destroy_stream(stream);
+    for (void* memory : pinned_) gpu::free_pinned(memory);
+  }
+  template <typename T>
+  T* room(size_t count, int poison = 0xff) {
+    void* memory = nullptr;
+    expect(gpu::alloc(&memory, std::max<size_t>(count, 1) * sizeof(T), stream), "alloc");
+    device_memory_.push_back(memory);
+    if (poison >= 0) expect(gpu::fill(memory, poison, count * sizeof(T), stream), "fill");
+    return static_cast<T*>(memory);
+  }
+  template <typename T>
+  T* upload(const std::vector<T>& values) {
+    void* staging = nullptr;
+    expect(gpu::alloc_pinned(&staging, values.size() * sizeof(T)), "alloc_pinned");
+    pinned_.push_back(staging);
+    std::memcpy(staging, values.data(), values.size() * sizeof(T));
+    T* memory = room<T>(values.size(), -1);
+    expect(gpu::copy_to_device(memory, staging, values.size() * sizeof(T), stream), "copy_to_device");
+    return memory;
+  }
+  template <typename T>
+  std::vector<T> download(const T* memory, size_t count) {
+    void* staging = nullptr;
+    expect(gpu::alloc_pinned(&staging, count * sizeof(T)), "alloc_pinned");
+    pinned_.push_back(staging);
+    expect(gpu::copy_to_host(staging, memory, count * sizeof(T), stream), "copy_to_host");
+    expect(gpu::wait(stream), "wait");
+    std::vector<T> values(count);
+    std::memcpy(values.data(), staging, count * sizeof(T));
+    return values;
+  }
+  void make_workspace(const gpu::WorkspaceNeed& need) {
+    workspace = {room<float>(static_cast<size_t>(need.floats)), need.floats, room<uint32_t>(static_cast<size_t>(need.counters), 0), need.counters};
+  }
+  // No fault, no bank conflicts, counters as they were.
+  void settle() {
+    test::equal(emulator::fault(), std::string(), "the emulator's fault");
+    test::equal(emulator::counters().matrix_conflicts, uint64_t{0}, "bank conflicts of ldmatrix");
+    if (!emulator::fault().empty() || workspace.counter_count == 0) return;
+    const std::vector<uint32_t> counters = download(workspace.counters, static_cast<size_t>(workspace.counter_count));
+    test::check(std::all_of(counters.begin(), counters.end(), [](uint32_t c) { return c == 0; }), "a counter of the workspace is left above zero");
+  }
+
+  gpu::Stream stream = nullptr;
+  gpu::DeviceInfo device{};
+  gpu::Workspace workspace{};
+
+ private:
+  static void expect(Status status, const char* what) {
+    if (status != Status::ok) test::check(false, std::string(what) + ": " + gpu::message());
+  }
+  std::vector<void*> device_memory_, pinned_;
+};
+
+std::vector<bf16> random_bf16(std::mt19937_64& random, size_t count, float range) {
+  std::uniform_real_distribution<float> uniform(-range, range);
+  std::vector<bf16> values(count);
+  for (bf16& x : values) x = gpu::to_bf16(uniform(random));
+  return values;
+}
+
+std::vector<float> random_floats(std::mt19937_64& random, size_t count, float range) {
+  std::uniform_real_distribution<float> uniform(-range, range);
+  std::vector<float> values(count);
+  for (float& x : values) x = uniform(random);
+  return values;
+}
+
+// Half a unit in the last place of bf16.
+double half_place(double x) { return x > 0 ? std::exp2(std::floor(std::log2(x)) - 8) : 0; }
+
+struct Expected {
+  double value, tolerance;
+};
+
+// Every element finite and within its tolerance; prints the NMSE.
+void compare(const std::vector<float>& got, const std::vector<Expected>& expected, int64_t columns, const std::string& what) {
+  double error = 0, norm = 0, worst = 0;
+  int64_t bad = 0;
+  std::string first;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double d = double(got[i]) - expected[i].value;
+    if (!std::isfinite(got[i]) || !(std::abs(d) <= expected[i].tolerance)) {
+      if (bad++ == 0) {
+        first = "[" + std::to_string(int64_t(i) / columns) + "][" + std::to_string(int64_t(i) % columns) + "]: expected " + std::to_string(expected[i].value) + " but got " +
+                std::to_string(got[i]) + ", tolerance " + std::to_string(expected[i].tolerance);
+      }
+    }
+    error += d * d;
+    norm += expected[i].value * expected[i].value;
+    worst = std::max(worst, std::abs(d) / expected[i].tolerance);
+  }
+  std::printf("%-58s NMSE %.1e, at most %.2f of the tolerance\n", what.c_str(), error / norm, worst);
+  test::check(bad == 0, what + ": " + std::to_string(bad) + " of " + std::to_string(expected.size()) + " elements are wrong, first " + first);
+}
+
+// ---- Products ----
+
+struct Case {
+  nvlm_op op;
+  int64_t rows, columns, depth;  // columns of `out`
+  bool bias;
+  enum Scale { none, columnwise, tanh_gate } scale = none;
+};
+
+const char* name_of(nvlm_op op) {
+  return op == NVLM_LINEAR ? "linear" : op == NVLM_LINEAR_GELU ? "gelu" : op == NVLM_LINEAR_SWIGLU ? "swiglu" : op == NVLM_LINEAR_RESIDUAL ? "residual" : "logits";
+}
+
+struct Operands {
+  std::vector<bf16> a, w, before;
+  std::vector<float> bias, scale;
+  int64_t weight_rows;
+
+  Operands(const Case& c, uint64_t seed) {
+    std::mt19937_64 random(seed);
+    weight_rows = c.op == NVLM_LINEAR_SWIGLU ? 2 * c.columns : c.columns;
+    a = random_bf16(random, size_t(c.rows * c.depth), 2);
+    w = random_bf16(random, size_t(weight_rows * c.depth), 2 / std::sqrt(float(c.depth)));
+    before = random_bf16(random, size_t(c.rows * c.columns), 2);
+    bias = random_floats(random, size_t(weight_rows), 1);
+    scale = random_floats(random, c.scale == Case::tanh_gate ? 1 : size_t(c.columns), 1.5f);
+  }
+};
+
+std::vector<Expected> expected_of(const Case& c, const Operands& o, int splits) {
+  std::vector<Expected> all;
+  const double unit = std::exp2(-24) * double(c.depth + splits + 4), tiny = std::exp2(-21);
+  const auto sum = [&](int64_t r, int64_t n) {
+    double s = c.bias ? o.bias[size_t(n)] : 0, m = std::abs(s);
+    for (int64_t k = 0; k < c.depth; ++k) {
+      const double product = double(gpu::to_float(o.a[size_t(r * c.depth + k)])) * gpu::to_float(o.w[size_t(n * c.depth + k)]);
+      s += product;
+      m += std::abs(product);
+    }
+    return Expected{s, m * unit};
+  };
+  for (int64_t r = 0; r < c.rows; ++r) {
+    for (int64_t n = 0; n < c.columns; ++n) {
+      double y = 0, slack = 0;
+      if (c.op == NVLM_LINEAR_SWIGLU) {
+        const Expected gate = sum(r, 2 * n), up = sum(r, 2 * n + 1);
+        const double silu = gate.value / (1 + std::exp(-gate.value));
+        y = silu * up.value;
+        slack = 1.1 * std::abs(up.value) * gate.tolerance + std::abs(silu) * up.tolerance + gate.tolerance * up.tolerance + tiny * std::abs(y);
+      } else {
+        const Expected x = sum(r, n);
+        y = x.value;
+        slack = x.tolerance;
+        if (c.op == NVLM_LINEAR_GELU) {
+          y = 0.5 * x.value * (1 + std::erf(x.value * std::sqrt(0.5)));
+          slack = 1.13 * x.tolerance + tiny * std::abs(x.value);
+        }
+        if (c.op == NVLM_LINEAR_RESIDUAL) {
+          const double scale = c.scale == Case::none ? 1 : c.scale == Case::columnwise ? double(o.scale[size_t(n)]) : std::tanh(double(o.scale[0]));
+          const double before = gpu::to_float(o.before[size_t(r * c.columns + n)]);
+          y = before + scale * x.value;
+          slack = std::abs(scale) * x.tolerance + tiny * (std::abs(before) + std::abs(scale * x.value));
+        }
+      }
+      const double half = c.op == NVLM_LOGITS ? 0 : half_place(std::abs(y) + slack);
+      all.push_back({y, half + slack + 1e-30});
+    }
+  }
+  return all;
+}
+
+// One product on the emulated device: with the kernel and splits given, or as enqueue_gemm chooses (kernel null).
+std::vector<float> run_product(Session& session, const Case& c, const Operands& o, const gpu::GemmKernel* kernel, int splits) {
+  nvlm_record record{};
+  record.op = c.op;
+  record.c.tanh_gate = c.scale == Case::tanh_gate;
+  const gpu::Weight w{NVLM_MATRIX, c.op == NVLM_LINEAR_SWIGLU, o.weight_rows, c.depth, c.depth, session.upload(o.w)};
+  const gpu::Weight bias{NVLM_VECTOR, false, 1, o.weight_rows, o.weight_rows, session.upload(o.bias)};
+  const gpu::Weight scale{NVLM_VECTOR, false, 1, int64_t(o.scale.size()), int64_t(o.scale.size()), session.upload(o.scale)};
+  const size_t count = size_t(c.rows * c.columns);
+  void* out = c.op == NVLM_LINEAR_RESIDUAL ? static_cast<void*>(session.upload(o.before))
+              : c.op == NVLM_LOGITS        ? static_cast<void*>(session.room<float>(count))
+                                           : static_cast<void*>(session.room<bf16>(count));
+  gpu::Op op{};
+  op.record = &record;
+  op.in = session.upload(o.a);
+  op.out = out;
+  op.in_rows = op.out_rows = c.rows;
+  op.in_cols = c.depth;
+  op.out_cols = c.columns;
+  op.w = &w;
+  op.bias = c.bias ? &bias : nullptr;
+  op.scale = c.scale == Case::none ? nullptr : &scale;
+  op.workspace = &session.workspace;
+  op.device = &session.device;
+  op.stream = session.stream;
+  if (kernel) {
+    const int64_t tiles = gpu::gemm_tiles(kernel->tile, c.rows, o.weight_rows);
+    session.make_workspace({tiles * splits * kernel->tile.m * kernel->tile.n, int32_t(tiles)});
+    test::check(gpu::enqueue_gemm_as(op, {kernel, splits, 0}) == Status::ok, std::string("enqueue_gemm_as: ") + gpu::message());
+  } else {
+    session.make_workspace(gpu::gemm_workspace(session.device, c.rows, o.weight_rows, c.depth));
+    test::check(gpu::enqueue_gemm(op) == Status::ok, std::string("enqueue_gemm: ") + gpu::message());
+  }
+  std::vector<float> values;
+  if (c.op == NVLM_LOGITS) {
+    values = session.download(static_cast<float*>(out), count);
+  } else {
+    for (const bf16 x : session.download(static_cast<bf16*>(out), count)) values.push_back(gpu::to_float(x));
+  }
+  return values;
+}
+
+std::string words(const Case& c, const std::string& kernel, int splits) {
+  return kernel + " " + name_of(c.op) + " " + std::to_string(c.rows) + "x" + std::to_string(c.columns) + "x" + std::to_string(c.depth) + (splits > 1 ? " /" + std::to_string(splits) : "");
+}
+
+emulator::Settings settings_of(uint64_t seed) {
+  emulator::Settings s;
+  s.seed = seed;
+  s.completion = seed % 3 == 0 ? emulator::Completion::early : seed % 3 == 1 ? emulator::Completion::late : emulator::Completion::random;
+  return s;
+}
+
+void check_product(const Case& c, const gpu::GemmKernel* kernel, int splits, uint64_t seed) {
+  Session session(settings_of(seed));
+  const Operands operands(c, seed);
+  const std::vector<float> got = run_product(session, c, operands, kernel, splits);
+  session.settle();
+  compare(got, expected_of(c, operands, std::max(splits, 16)), c.columns, words(c, kernel ? kernel->name + 10 : "chosen", splits));
+}
+
+void kernels() {
+  uint64_t seed = 0;
+  for (const gpu::GemmKernel& kernel : gpu::gemm_kernels()) {
+    const int m = kernel.tile.m, n = kernel.tile.n, k = kernel.tile.k;
+    const Case ragged{NVLM_LINEAR, m + 1, n + 8, k * kernel.tile.stages + 8, true};
+    check_product(ragged, &kernel, 1, ++seed);
+    check_product({NVLM_LINEAR_GELU, 1, 8, 8, true}, &kernel, 1, ++seed);
+    check_product({NVLM_LINEAR_GELU, m - 1, n - 8, 2 * k, false}, &kernel, 1, ++seed);
+    check_product({NVLM_LINEAR_SWIGLU, m - 3, n / 2 - 8, k + 16, false}, &kernel, 2, ++seed);
+    check_product({NVLM_LINEAR_RESIDUAL, m - 7, n, k + 8, true, Case::columnwise}, &kernel, 1, ++seed);
+    check_product({NVLM_LINEAR_RESIDUAL, 9, n + 8, 5 * k, true, Case::tanh_gate}, &kernel, 3, ++seed);
+    check_product({NVLM_LINEAR_RESIDUAL, 2, 13, 3 * k, false}, &kernel, 3, ++seed);
+    check_product({NVLM_LOGITS, 5, n + 3, k - 8, false}, &kernel, 1, ++seed);
+    check_product({NVLM_LOGITS, 3, 12, 3 * k + 8, true}, &kernel, 4, ++seed);
+    check_product({NVLM_LINEAR, 4, 61, k, true}, &kernel, 1, ++seed);
+    check_product({NVLM_LINEAR_SWIGLU, 6, 5, k, false}, &kernel, 1, ++seed);
+  }
+}
+
+// Shapes of real layers, scaled down, with the kernel that the planner takes for the emulated device.
+void chosen() {
+  uint64_t seed = 100;
+  for (const int64_t rows : {5, 16, 17, 33, 70}) {
+    check_product({NVLM_LINEAR, rows, 144, 96, true}, nullptr, 1, ++seed);
+    check_product({NVLM_LINEAR_SWIGLU, rows, 72, 112, false}, nullptr, 1, ++seed);
+    check_product({NVLM_LINEAR_RESIDUAL, rows, 96, 304, false}, nullptr, 1, ++seed);
+  }
+  check_product({NVLM_LINEAR, 130, 272, 96, true}, nullptr, 1, ++seed);
+  check_product({NVLM_LINEAR_RESIDUAL, 7, 64, 1000, false}, nullptr, 1, ++seed);
+  check_product({NVLM_LOGITS, 2, 307, 96, false}, nullptr, 1, ++seed);
+}
+
+// Whatever block comes last, the parts are added in their order.
+void deterministic() {
+  const Case c{NVLM_LINEAR, 20, 72, 640, true};
+  const Operands operands(c, 7);
+  for (const gpu::GemmKernel& kernel : gpu::gemm_kernels()) {
+    if (kernel.tile.m * kernel.tile.n > 64 * 64) continue;
+    std::vector<float> first;
+    for (uint64_t seed = 1; seed <= 3; ++seed) {
+      Session session(settings_of(seed));
+      const std::vector<float> got = run_product(session, c, operands, &kernel, 5);
+      session.settle();
+      if (first.empty()) first = got;
+      test::check(std::memcmp(first.data(), got.data(), got.size() * sizeof(float)) == 0, std::string(kernel.name) + ": another schedule gives other bits");
+    }
+  }
+}
+
+// A row that is not finite stays alone.
+void not_finite() {
+  const Case c{NVLM_LINEAR, 20, 72, 64, true};
+  Operands operands(c, 11);
+  operands.a[size_t(7 * c.depth + 3)] = bf16{0x7fc0};
+  Session session(settings_of(2));
+  const std::vector<float> got = run_product(session, c, operands, nullptr, 1);
+  session.settle();
+  for (int64_t i = 0; i < c.rows * c.columns; ++i) {
+    if (std::isnan(got[size_t(i)]) != (i / c.columns == 7)) {
+      test::check(false, "a NaN in row 7 of the input shows wrongly in row " + std::to_string(i / c.columns));
+      return;
+    }
+  }
+}
+
+void refused() {
+  Session session(settings_of(1));
+  nvlm_record record{};
+  record.op = NVLM_LINEAR;
+  gpu::Weight w{NVLM_MATRIX, false, 16, 24, 24, nullptr};
+  gpu::Op op{};
+  op.record = &record;
+  op.in_rows = op.out_rows = 8;
+  op.in_cols = 24;
+  op.out_cols = 16;
+  op.w = &w;
+  op.workspace = &session.workspace;
+  op.device = &session.device;
+  op.stream = session.stream;
+  const auto refuses = [&](const char* what) { test::check(gpu::enqueue_gemm(op) == Status::invalid, std::string("not refused: ") + what); };
+  op.in_cols = 32;
+  refuses("a depth that is not the weight's");
+  op.in_cols = 24;
+  op.out_cols = 24;
+  refuses("columns that are not the weight's");
+  op.out_cols = 16;
+  op.out_rows = 7;
+  refuses("rows that differ");
+  op.out_rows = 8;
+  w.cols = op.in_cols = 20;
+  refuses("a depth that is no multiple of 8");
+  w.cols = op.in_cols = 24;
+  record.op = NVLM_LINEAR_SWIGLU;
+  refuses("gate and up rows that are too few");
+  record.op = NVLM_LINEAR_RESIDUAL;
+  record.c.tanh_gate = 1;
+  refuses("a gate that is missing");
+  record.op = NVLM_LINEAR;
+  record.c.tanh_gate = 0;
+  op.in_rows = op.out_rows = 0;
+  test::check(gpu::enqueue_gemm(op) == Status::ok, "no rows are no work");
+  test::equal(emulator::counters().launches, uint64_t{0}, "launches");
+}
+
+}  // namespace
+
+int main() {
+  std::printf("kernels %s memory hooks\n", emulator::instrumented() ? "with" : "without");
+  test::run("every tile computes every op, with tails and splits", kernels);
+  test::run("enqueue_gemm chooses a kernel that computes the op", chosen);
+  test::run("split sums do not depend on the schedule", deterministic);
+  test::run("what is not finite stays in its row", not_finite);
+  test::run("shapes that do not fit are refused", refused);
+  return test::summary();
+}
