@@ -25,8 +25,8 @@ GemmKernel sm80(const char* name, const Tile& tile, int registers, GemmFunction 
 // ---- What a multiprocessor does in a clock; only the ratios matter. ----
 // Dense bf16 multiply-adds of A100. 8.6 and 8.9 have half; mma.sync on Hopper reaches a quarter more. Bytes: shared memory 128; L2 and DRAM as A100
 // and H100 give each multiprocessor when all ask.
-constexpr double kProductsPerClock = 1024, kSharedBytes = 128, kL2Bytes = 40, kDramBytes = 12;
-constexpr double kLatency = 800;    // from a copy's issue to its data, under load
+constexpr double kProductsPerClock = 1024, kSharedBytes = 128, kL2Bytes = 40, kDramBytes = 16;
+constexpr double kLatency = 2000;   // of a copy when DRAM gives all it has: 32 KB on their way keep it busy
 constexpr double kStart = 1500;     // of a block: launch, first stage
 constexpr double kHandOver = 2500;  // of a split tile: partials out, the counter, partials in
 
@@ -89,12 +89,12 @@ GemmChoice best_splits(const GemmKernel& kernel, const GemmProblem& problem, con
 
 const std::vector<GemmKernel>& gemm_kernels() {
   static const std::vector<GemmKernel> kernels = {
-      sm80("gemm_sm80_128x256", kSm80_128x256, 255, GemmFunction::sm80_128x256),
-      sm80("gemm_sm80_128x128", kSm80_128x128, 255, GemmFunction::sm80_128x128),
+      sm80("gemm_sm80_128x256", kSm80_128x256, 248, GemmFunction::sm80_128x256),
+      sm80("gemm_sm80_128x128", kSm80_128x128, 240, GemmFunction::sm80_128x128),
       sm80("gemm_sm80_64x128", kSm80_64x128, 168, GemmFunction::sm80_64x128),
-      sm80("gemm_sm80_64x64", kSm80_64x64, 128, GemmFunction::sm80_64x64),
+      sm80("gemm_sm80_64x64", kSm80_64x64, 120, GemmFunction::sm80_64x64),
       sm80("gemm_sm80_32x64", kSm80_32x64, 96, GemmFunction::sm80_32x64),
-      sm80("gemm_sm80_16x64", kSm80_16x64, 96, GemmFunction::sm80_16x64),
+      sm80("gemm_sm80_16x64", kSm80_16x64, 64, GemmFunction::sm80_16x64),
   };
   return kernels;
 }

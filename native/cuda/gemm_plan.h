@@ -36,7 +36,7 @@ struct GemmKernel {
   WeightFormat format;
   Tile tile;
   uint32_t shared;                      // bytes of a block
-  int registers;                        // of a thread, as ptxas reports them
+  int registers;                        // of a thread: what ptxas reports, rounded up to 8 as they are dealt out
   int cluster;                          // blocks
   GemmFunction function;
 };

@@ -127,7 +127,7 @@ void compare(const std::vector<float>& got, const std::vector<Expected>& expecte
     norm += expected[i].value * expected[i].value;
     worst = std::max(worst, std::abs(d) / expected[i].tolerance);
   }
-  std::printf("%-58s NMSE %.1e, at most %.2f of the tolerance\n", what.c_str(), error / norm, worst);
+  std::printf("%-58s NMSE %.1e, at most %.2f of the tolerance\n", what.c_str(), norm > 0 ? error / norm : 0, worst);
   test::check(bad == 0, what + ": " + std::to_string(bad) + " of " + std::to_string(expected.size()) + " elements are wrong, first " + first);
 }
 
@@ -367,6 +367,101 @@ void refused() {
   test::equal(emulator::counters().launches, uint64_t{0}, "launches");
 }
 
+// ---- Patch embedding ----
+
+struct PatchCase {
+  int64_t tiles;
+  int32_t side, patch;
+  int64_t n;
+};
+
+void check_patches(const PatchCase& c, bool room_for_splits, uint64_t seed) {
+  Session session(settings_of(seed));
+  std::mt19937_64 random(seed);
+  const int64_t grid = c.side / c.patch, patches = grid * grid, k = int64_t{3} * c.patch * c.patch, pitch = (k + 7) / 8 * 8;
+  std::vector<uint8_t> pixels(size_t(c.tiles * c.side * c.side * 3));
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = uint8_t(i < 768 ? i / 3 : random());
+  std::vector<bf16> w(size_t(c.n * pitch), bf16{0});
+  const std::vector<bf16> dense = random_bf16(random, size_t(c.n * k), 2 / std::sqrt(float(k)));
+  for (int64_t i = 0; i < c.n * k; ++i) w[size_t(i / k * pitch + i % k)] = dense[size_t(i)];
+  const std::vector<float> bias = random_floats(random, size_t(c.n), 1), token = random_floats(random, size_t(c.n), 1), positions = random_floats(random, size_t((patches + 1) * c.n), 1);
+
+  nvlm_record record{};
+  record.op = NVLM_PATCH_EMBED;
+  record.c.side = c.side;
+  record.c.patch = c.patch;
+  const auto vector = [&](const std::vector<float>& v) { return gpu::Weight{NVLM_VECTOR, false, 1, int64_t(v.size()), int64_t(v.size()), session.upload(v)}; };
+  const gpu::Weight weight{NVLM_MATRIX, false, c.n, k, pitch, session.upload(w)}, biases = vector(bias), class_token = vector(token), position = vector(positions);
+  gpu::Batch batch{};
+  batch.tiles = c.tiles;
+  batch.pixels = session.upload(pixels);
+  const int64_t floats = gpu::patch_embed_workspace(c.tiles, c.side, c.patch);
+  gpu::WorkspaceNeed need{floats, 0};
+  if (room_for_splits) {
+    const gpu::WorkspaceNeed splits = gpu::gemm_workspace(session.device, c.tiles * patches, c.n, pitch);
+    need = {floats + splits.floats, splits.counters};
+  }
+  session.make_workspace(need);
+  gpu::Op op{};
+  op.record = &record;
+  op.out_rows = c.tiles * (patches + 1);
+  op.out_cols = c.n;
+  bf16* out = session.room<bf16>(size_t(op.out_rows * c.n));
+  op.out = out;
+  op.w = &weight;
+  op.bias = &biases;
+  op.scale = &class_token;
+  op.extra = &position;
+  op.batch = &batch;
+  op.workspace = &session.workspace;
+  op.device = &session.device;
+  op.stream = session.stream;
+  test::check(gpu::enqueue_patch_embed(op) == Status::ok, std::string("enqueue_patch_embed: ") + gpu::message());
+  std::vector<float> got;
+  for (const bf16 x : session.download(out, size_t(op.out_rows * c.n))) got.push_back(gpu::to_float(x));
+  const std::vector<bf16> rows = session.download(reinterpret_cast<bf16*>(session.workspace.floats), size_t(c.tiles * patches * pitch));
+  session.settle();
+
+  // The rows of the product are the host's normalised pixels, rounded once: the same bits.
+  int64_t wrong = 0;
+  std::vector<Expected> expected;
+  for (int64_t tile = 0; tile < c.tiles; ++tile) {
+    for (int64_t row = 0; row <= patches; ++row) {
+      const int64_t p = row - 1, top = p / grid * c.patch, left = p % grid * c.patch;
+      std::vector<double> values;
+      for (int64_t i = 0; row > 0 && i < k; ++i) {
+        const int64_t channel = i / c.patch / c.patch, y = top + i / c.patch % c.patch, x = left + i % c.patch;
+        const bf16 value = gpu::to_bf16(host::normalised(pixels[size_t(((tile * c.side + y) * c.side + x) * 3 + channel)], int(channel)));
+        wrong += rows[size_t((tile * patches + p) * pitch + i)].bits != value.bits;
+        values.push_back(gpu::to_float(value));
+      }
+      for (int64_t i = k; row > 0 && i < pitch; ++i) wrong += rows[size_t((tile * patches + p) * pitch + i)].bits != 0;
+      for (int64_t n = 0; n < c.n; ++n) {
+        double y = positions[size_t(row * c.n + n)] + (row == 0 ? double(token[size_t(n)]) : double(bias[size_t(n)])), m = 4;
+        for (int64_t i = 0; row > 0 && i < k; ++i) {
+          const double product = values[size_t(i)] * gpu::to_float(dense[size_t(n * k + i)]);
+          y += product;
+          m += std::abs(product);
+        }
+        const double slack = m * double(k + 20) * std::exp2(-24);
+        expected.push_back({y, half_place(std::abs(y) + slack) + slack});
+      }
+    }
+  }
+  test::equal(wrong, int64_t{0}, "normalised pixels that differ from the host's");
+  compare(got, expected, c.n, "patch_embed " + std::to_string(c.tiles) + " tiles " + std::to_string(c.side) + "/" + std::to_string(c.patch) + " to " + std::to_string(c.n));
+}
+
+void patch_embedding() {
+  uint64_t seed = 200;
+  check_patches({2, 28, 14, 40}, false, ++seed);
+  check_patches({1, 56, 14, 64}, true, ++seed);
+  check_patches({3, 15, 5, 13}, false, ++seed);
+  check_patches({2, 20, 4, 24}, true, ++seed);
+  check_patches({1, 3, 1, 8}, false, ++seed);
+  check_patches({0, 28, 14, 8}, false, ++seed);
+}
+
 }  // namespace
 
 int main() {
@@ -376,5 +471,6 @@ int main() {
   test::run("split sums do not depend on the schedule", deterministic);
   test::run("what is not finite stays in its row", not_finite);
   test::run("shapes that do not fit are refused", refused);
+  test::run("patches are embedded behind their tile's class row", patch_embedding);
   return test::summary();
 }
