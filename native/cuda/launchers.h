@@ -40,6 +40,7 @@ struct WorkspaceNeed {
 };
 WorkspaceNeed gemm_workspace(const DeviceInfo& device, int64_t rows, int64_t columns, int64_t depth);
 WorkspaceNeed attention_workspace(const DeviceInfo& device, int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim);
+int64_t sample_workspace(int64_t outs, int64_t vocab);               // floats
 int64_t patch_embed_workspace(int64_t tiles, int32_t side, int32_t patch);  // floats
 
 }  // namespace nvlm::gpu

@@ -55,7 +55,7 @@ void BatchBuilder::clear() {
   for (auto* list : {&self_page_, &self_fill_, &cross_page_, &cross_fill_}) list->clear();
 }
 
-void BatchBuilder::put(int32_t token, const float* source, int64_t slot) {
+void BatchBuilder::put(int32_t token, const void* source, int64_t slot) {
   const auto row = static_cast<size_t>(rows_++);
   token_[row] = source ? 0 : token;
   source_[row] = source;
@@ -64,13 +64,13 @@ void BatchBuilder::put(int32_t token, const float* source, int64_t slot) {
   position_[row] = self_begin_[row] = self_end_[row] = cross_begin_[row] = cross_end_[row] = 0;
 }
 
-void BatchBuilder::add(const Sequence& sequence, int count, int hidden) {
+void BatchBuilder::add(const Sequence& sequence, int count, uint64_t token_bytes) {
   for (int position = sequence.fed; position < sequence.fed + count; ++position) {
     const auto at = static_cast<size_t>(position);
-    const float* source = nullptr;
+    const void* source = nullptr;
     if (position < sequence.prompt_length && sequence.routing.sources[at].image >= 0) {
       const Routing::Source& from = sequence.routing.sources[at];
-      source = sequence.images[static_cast<size_t>(from.image)]->tokens.get() + static_cast<size_t>(from.row) * static_cast<size_t>(hidden);
+      source = sequence.images[static_cast<size_t>(from.image)]->tokens.get() + static_cast<uint64_t>(from.row) * token_bytes;
     }
     const int64_t page = sequence.self_pages[at / NVLM_PAGE_KEYS];
     put(sequence.history[at], source, page * NVLM_PAGE_KEYS + position % NVLM_PAGE_KEYS);
@@ -105,7 +105,7 @@ void BatchBuilder::add(const Sequence& sequence, int count, int hidden) {
   cross_page_begin_[end] = static_cast<int32_t>(cross_page_.size());
 }
 
-void BatchBuilder::add_cross_token(int32_t token, const float* source, int32_t page, int place) {
+void BatchBuilder::add_cross_token(int32_t token, const void* source, int32_t page, int place) {
   put(token, source, static_cast<int64_t>(page) * NVLM_PAGE_KEYS + place);
 }
 

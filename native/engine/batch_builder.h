@@ -21,10 +21,10 @@ class BatchBuilder {
   int rows() const { return rows_; }
   int room() const { return static_cast<int>(token_.size()) - rows_; }
 
-  // The next `count` pending positions of the sequence. When they are its last, their last row is an out row. `hidden`: floats of an image token.
-  void add(const Sequence& sequence, int count, int hidden);
+  // The next `count` pending positions of the sequence. When they are its last, their last row is an out row. `token_bytes`: of an image token.
+  void add(const Sequence& sequence, int count, uint64_t token_bytes);
   // One row of the cross program: the embedding of `token`, or `source` when that is not null.
-  void add_cross_token(int32_t token, const float* source, int32_t page, int place);
+  void add_cross_token(int32_t token, const void* source, int32_t page, int place);
 
   nvlm_batch step_batch();
   nvlm_batch cross_batch();
@@ -34,12 +34,12 @@ class BatchBuilder {
   const nvlm_sampled& sampled(int out) const { return sampled_[static_cast<size_t>(out)]; }
 
  private:
-  void put(int32_t token, const float* source, int64_t slot);
+  void put(int32_t token, const void* source, int64_t slot);
 
   int rows_ = 0, sequences_ = 0, outs_ = 0;
   bool cross_ = false, sources_ = false;
   std::vector<int32_t> token_, position_, self_begin_, self_end_, cross_begin_, cross_end_;  // [rows]
-  std::vector<const float*> source_;                                                         // [rows]
+  std::vector<const void*> source_;                                                          // [rows]
   std::vector<int64_t> slot_;                                                                // [rows]
   std::vector<int32_t> row_begin_, self_page_begin_, cross_page_begin_;                      // [sequences + 1]
   std::vector<int32_t> self_page_, self_fill_, cross_page_, cross_fill_;

@@ -22,19 +22,19 @@ int ImageStore::pages_needed(const Image& image) {
 
 uint64_t ImageStore::bytes(const Image& image) const {
   const ModelConfig& config = model_.config();
-  return sizeof(float) * static_cast<uint64_t>(image.tiles) * static_cast<uint64_t>(config.tokens_per_tile()) * static_cast<uint64_t>(config.decoder.hidden);
+  return static_cast<uint64_t>(image.tiles) * static_cast<uint64_t>(config.tokens_per_tile()) * model_.image_token_bytes();
 }
 
 void ImageStore::reserve_tokens(const std::vector<ImageRef>& images) {
   int tiles = 0;
   for (const ImageRef& image : images) tiles += image->tiles;
-  float* memory = model_.alloc_image(tiles);
+  auto* memory = static_cast<char*>(model_.alloc_image(tiles));
   Model* model = &model_;
-  const std::shared_ptr<float> block(memory, [model, tiles](float* tokens) { model->free_image(tokens, tiles); });
+  const std::shared_ptr<char> block(memory, [model, tiles](char* tokens) { model->free_image(tokens, tiles); });
   uint64_t offset = 0;
   for (const ImageRef& image : images) {
-    image->tokens = std::shared_ptr<float>(block, memory + offset);
-    offset += bytes(*image) / sizeof(float);
+    image->tokens = std::shared_ptr<char>(block, memory + offset);
+    offset += bytes(*image);
   }
 }
 
@@ -84,13 +84,12 @@ void ImageStore::leave(const std::vector<ImageRef>& images) {
 
 void ImageStore::project(Image& image, BatchBuilder& batches, const volatile int32_t* cancel) {
   const int count = static_cast<int>(image.cross.size());
-  const auto hidden = static_cast<size_t>(model_.config().decoder.hidden);
   for (int from = 0; from < count; from += Model::kMaxRows) {
     const int rows = std::min(Model::kMaxRows, count - from);
     batches.clear();
     for (int i = from; i < from + rows; ++i) {
       const CrossToken& token = image.cross[static_cast<size_t>(i)];
-      const float* source = token.token >= 0 ? nullptr : image.tokens.get() + static_cast<size_t>(token.row) * hidden;
+      const void* source = token.token >= 0 ? nullptr : image.tokens.get() + static_cast<uint64_t>(token.row) * model_.image_token_bytes();
       batches.add_cross_token(token.token, source, image.pages[static_cast<size_t>(i / NVLM_PAGE_KEYS)], i % NVLM_PAGE_KEYS);
     }
     model_.project_cross(batches.cross_batch(), cancel);

@@ -20,7 +20,7 @@ namespace nvlm {
 struct Image {
   int tiles = 0;
   std::vector<CrossToken> cross;  // what is cross-attended, in key order; empty for D
-  std::shared_ptr<float> tokens;  // device memory [tiles * tokens_per_tile, hidden]; null before it is encoded
+  std::shared_ptr<char> tokens;  // device memory [tiles * tokens_per_tile] rows of model.image_token_bytes(); null before it is encoded
   std::vector<int32_t> pages;     // cross pages; empty: none reserved
   bool projected = false;         // the pages hold the keys and values
   int users = 0;                  // admitted requests; the pages stay while there are any

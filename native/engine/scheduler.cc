@@ -172,7 +172,7 @@ void Scheduler::admit() {
 
 void Scheduler::step() {
   if (running_.empty()) return;
-  const int hidden = model_.config().decoder.hidden;
+  const uint64_t token_bytes = model_.image_token_bytes();
   std::vector<Sequence*> outs;
   std::vector<uint64_t> ids;
   std::vector<std::pair<Sequence*, int>> added;
@@ -180,7 +180,7 @@ void Scheduler::step() {
   const auto add = [&](Sequence& sequence) {
     const int count = std::min(sequence.pending(), batches_.room());
     if (count == 0) return;
-    batches_.add(sequence, count, hidden);
+    batches_.add(sequence, count, token_bytes);
     ids.push_back(sequence.id);
     added.emplace_back(&sequence, count);
     if (count == sequence.pending()) outs.push_back(&sequence);

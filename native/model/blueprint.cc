@@ -65,6 +65,12 @@ Device::Device(const LoadOptions& options) : backend(find_backend(options.device
 
 Device::~Device() { backend.close(handle); }
 
+nvlm_capabilities Device::capabilities() const {
+  nvlm_capabilities c{};
+  backend.capabilities(handle, &c);
+  return c;
+}
+
 void Device::check(nvlm_status status, const char* doing) const {
   if (status == NVLM_OK) return;
   if (status == NVLM_CANCELLED) throw Error("aborted", std::string("Aborted while ") + doing + ".");
@@ -76,7 +82,8 @@ Blueprint::Blueprint(const LoadOptions& wanted, Device& device)
     : checkpoint(Checkpoint::open(wanted.folder)),
       config(reconciled(wanted.folder, checkpoint)),
       options(resolve(wanted, config)),
-      weights(checkpoint) {
+      weights(checkpoint),
+      activations(device.capabilities().activations) {
   // Weights.
   weights.count_into(&parameters.encoder);
   const EncoderWeights encoder = declare_encoder(weights, config.vision);
@@ -90,13 +97,13 @@ Blueprint::Blueprint(const LoadOptions& wanted, Device& device)
 
   // Programs.
   const int tile_rows = config.vision.grid() * config.vision.grid() + 1;
-  ProgramBuilder p("encode", weights);
+  ProgramBuilder p("encode", weights, activations);
   const Value tokens = record_projector(p, projector, config, record_encoder(p, encoder, config.vision));
   encode_tokens = tokens.id;
   encode = p.finish(std::max(1, kEncodeRows / tile_rows), 0, 0, {tokens});
 
   const auto decode = [&](const char* name, bool cross, int32_t& logits_id) {
-    ProgramBuilder builder(name, weights);
+    ProgramBuilder builder(name, weights, activations);
     const Value logits = record_decoder(builder, decoder, config, cross);
     logits_id = logits.id;
     return builder.finish(0, Model::kMaxRows, options.max_sequences, {logits});
@@ -104,17 +111,23 @@ Blueprint::Blueprint(const LoadOptions& wanted, Device& device)
   decode_text = decode("decode", false, text_logits);
   if (config.family != Family::D) {
     decode_cross = decode("decode with cross-attention", true, cross_logits);
-    ProgramBuilder cross("cross", weights);
+    ProgramBuilder cross("cross", weights, activations);
     record_cross_projection(cross, decoder, config);
     cross_projection = cross.finish(0, Model::kMaxRows, 0, {});
   }
 
   // Caches.
   const int64_t self_pages = options.max_sequences * pages_for(options.context_length);
-  self_kv = {nullptr, config.decoder.layers, static_cast<int32_t>(self_pages), config.decoder.kv_heads, config.decoder.head_dim};
+  self_kv = {nullptr, config.decoder.layers, static_cast<int32_t>(self_pages), config.decoder.kv_heads, config.decoder.head_dim, activations};
   if (config.family != Family::D) {
     const int64_t cross_pages = static_cast<int64_t>(options.max_sequences) * options.max_images * pages_for(most_cross_keys(config, options.max_tiles));
-    cross_kv = {nullptr, static_cast<int32_t>(config.cross.layers.size()), static_cast<int32_t>(cross_pages), config.cross.kv_heads, config.cross.head_dim};
+    cross_kv = {nullptr, static_cast<int32_t>(config.cross.layers.size()), static_cast<int32_t>(cross_pages), config.cross.kv_heads, config.cross.head_dim, activations};
+  }
+  // A batch names each page of its sequences once; an image may stand in several prompts, and twice in one.
+  for (Program* program : {&decode_text, &decode_cross}) {
+    program->max_self_pages = self_kv.pages;
+    program->max_cross_pages = static_cast<int64_t>(options.max_sequences) * options.max_images * cross_kv.pages;
+    program->max_history = static_cast<int64_t>(options.max_sequences) * options.context_length;
   }
   plan_memory(device);
 }
@@ -124,8 +137,10 @@ uint64_t Blueprint::arena_bytes() const {
 }
 
 uint64_t Blueprint::image_bytes(int tiles) const {
-  return static_cast<uint64_t>(tiles) * static_cast<uint64_t>(config.tokens_per_tile()) * static_cast<uint64_t>(config.decoder.hidden) * sizeof(float);
+  return static_cast<uint64_t>(tiles) * static_cast<uint64_t>(config.tokens_per_tile()) * token_bytes();
 }
+
+uint64_t Blueprint::token_bytes() const { return static_cast<uint64_t>(config.decoder.hidden) * nvlm_dtype_bytes(activations); }
 
 void Blueprint::plan_memory(const Device& device) {
   memory.weights = weights.packed_bytes(device.backend, device.handle);
@@ -141,8 +156,7 @@ void Blueprint::plan_memory(const Device& device) {
 }
 
 Description Blueprint::describe(const Device& device) const {
-  nvlm_capabilities capabilities{};
-  device.backend.capabilities(device.handle, &capabilities);
+  const nvlm_capabilities capabilities = device.capabilities();
   Description d{config, options, memory, parameters, capabilities.instruction_set, {}};
   d.options.threads = capabilities.threads;
   d.options.device = device.backend.name;

@@ -22,6 +22,8 @@ class Device {
   const nvlm_backend& backend;
   nvlm_device* handle = nullptr;
 
+  nvlm_capabilities capabilities() const;
+
   // Throws the Error that a status stands for; `doing` completes "… failed while ".
   void check(nvlm_status status, const char* doing) const;
 };
@@ -34,6 +36,7 @@ struct Blueprint {
   LoadOptions options;  // resolved
   ParameterCounts parameters;
   WeightTable weights;
+  nvlm_dtype activations;   // of the device
   Program encode;           // batch.pixels -> image tokens
   Program cross_projection; // no records for D
   Program decode_text;      // no cross-attention block
@@ -46,6 +49,7 @@ struct Blueprint {
   Description describe(const Device& device) const;
   uint64_t arena_bytes() const;
   uint64_t image_bytes(int tiles) const;
+  uint64_t token_bytes() const;  // of one image token
 
  private:
   void plan_memory(const Device& device);

@@ -107,19 +107,21 @@ class LoadedModel final : public Model {
 
   const Description& description() const override { return description_; }
 
-  float* alloc_image(int tiles) override {
+  void* alloc_image(int tiles) override {
     void* memory = nullptr;
     device_->check(device_->backend.alloc(device_->handle, blueprint_->image_bytes(tiles), &memory), "reserving an image's tokens");
     measured_images_ += blueprint_->image_bytes(tiles);
-    return static_cast<float*>(memory);
+    return memory;
   }
 
-  void free_image(float* tokens, int tiles) override {
+  void free_image(void* tokens, int tiles) override {
     device_->backend.free(device_->handle, tokens, blueprint_->image_bytes(tiles));
     measured_images_ -= blueprint_->image_bytes(tiles);
   }
 
-  void encode(const uint8_t* tiles, int count, float* out, const volatile int32_t* cancel) override {
+  uint64_t image_token_bytes() const override { return blueprint_->token_bytes(); }
+
+  void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override {
     const auto most = static_cast<int>(blueprint_->encode.max_count[NVLM_TILES]);
     const size_t tile_bytes = static_cast<size_t>(config().tile_size) * static_cast<size_t>(config().tile_size) * 3;
     for (int first = 0; first < count; first += most) {
@@ -127,7 +129,7 @@ class LoadedModel final : public Model {
       batch.tiles = std::min(most, count - first);
       batch.pixels = tiles + static_cast<size_t>(first) * tile_bytes;
       encode_.run(batch, cancel, "encoding an image");
-      float* to = out + blueprint_->image_bytes(first) / sizeof(float);
+      char* to = static_cast<char*>(out) + blueprint_->image_bytes(first);
       const char* from = static_cast<const char*>(arena_.get()) + blueprint_->encode.tensors[blueprint_->encode_tokens].offset;
       device_->check(device_->backend.write(device_->handle, to, from, blueprint_->image_bytes(static_cast<int>(batch.tiles))), "copying image tokens");
     }

@@ -60,11 +60,12 @@ class Model {
   virtual const Description& description() const = 0;
   const ModelConfig& config() const { return description().config; }
 
-  // Device memory for the tokens of an image: float32 [tiles * tokens_per_tile, hidden]. Throws Error("out-of-memory").
-  virtual float* alloc_image(int tiles) = 0;
-  virtual void free_image(float* tokens, int tiles) = 0;
+  // Device memory for the tokens of an image: [tiles * tokens_per_tile, hidden] of the device's activations. Throws Error("out-of-memory").
+  virtual void* alloc_image(int tiles) = 0;
+  virtual void free_image(void* tokens, int tiles) = 0;
+  virtual uint64_t image_token_bytes() const = 0;  // of one token
   // tiles: u8 [count, side, side, 3] in host memory, any count; out: device memory of alloc_image.
-  virtual void encode(const uint8_t* tiles, int count, float* out, const volatile int32_t* cancel) = 0;
+  virtual void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) = 0;
 
   virtual int self_page_count() const = 0;   // pages of 64 keys in the kv cache
   virtual int cross_page_count() const = 0;  // 0 for D

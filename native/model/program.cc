@@ -14,7 +14,7 @@ nvlm_record ProgramBuilder::record(nvlm_op op) {
 }
 
 Value ProgramBuilder::add(nvlm_record r, nvlm_extent extent, int64_t rows_each, int64_t cols) {
-  program_.tensors.push_back({extent, rows_each, cols, 0});
+  program_.tensors.push_back({extent, rows_each, cols, 0, r.op == NVLM_LOGITS ? NVLM_F32 : activations_});
   r.out = static_cast<int32_t>(program_.tensors.size()) - 1;
   program_.records.push_back(r);
   return {r.out};
@@ -177,6 +177,9 @@ nvlm_program Program::view(const WeightTable& weights, void* arena, const nvlm_k
   p.weights = weights.data();
   p.weight_count = weights.size();
   for (int e = 0; e < NVLM_EXTENT_COUNT; ++e) p.max_count[e] = max_count[e];
+  p.max_self_pages = max_self_pages;
+  p.max_cross_pages = max_cross_pages;
+  p.max_history = max_history;
   p.arena_bytes = arena_bytes;
   p.arena = arena;
   p.self_kv = self_kv;

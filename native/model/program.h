@@ -26,6 +26,7 @@ struct Program {
   std::vector<nvlm_record> records;
   std::vector<nvlm_tensor> tensors;
   int64_t max_count[NVLM_EXTENT_COUNT] = {0, 0, 0};
+  int64_t max_self_pages = 0, max_cross_pages = 0, max_history = 0;
   uint64_t arena_bytes = 0;
 
   nvlm_program view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv, const nvlm_kv_cache& cross_kv) const;
@@ -34,7 +35,8 @@ struct Program {
 
 class ProgramBuilder {
  public:
-  ProgramBuilder(std::string name, const WeightTable& weights) : weights_(weights) { program_.name = std::move(name); }
+  // `activations`: the device's type of every tensor but the logits.
+  ProgramBuilder(std::string name, const WeightTable& weights, nvlm_dtype activations) : weights_(weights), activations_(activations) { program_.name = std::move(name); }
 
   // u8 pixels of the batch's tiles -> [tiles * (patches + 1), n], class token first, positions added.
   Value patch_embed(Linear patch, Weight class_token, Weight positions, int tile_side, int patch_side);
@@ -70,6 +72,7 @@ class ProgramBuilder {
   static nvlm_record record(nvlm_op op);
 
   const WeightTable& weights_;
+  const nvlm_dtype activations_;
   Program program_;
 };
 

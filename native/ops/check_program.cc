@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/host_backend.h"
+#include "ops/packed_weight.h"
 
 namespace nvlm::host {
 namespace {
@@ -28,9 +28,9 @@ class ProgramCheck {
     const nvlm_tensor& tensor = p_.tensors[t];
     index_ = t;
     if (tensor.extent < 0 || tensor.extent >= NVLM_EXTENT_COUNT || tensor.rows_each < 1 || tensor.cols < 1) return require(false, "a tensor has an impossible shape");
-    const auto wide = static_cast<double>(tensor.rows_each) * static_cast<double>(p_.max_count[tensor.extent]) * static_cast<double>(tensor.cols) * sizeof(float);
+    const auto wide = static_cast<double>(tensor.rows_each) * static_cast<double>(p_.max_count[tensor.extent]) * static_cast<double>(tensor.cols) * static_cast<double>(nvlm_dtype_bytes(tensor.dtype));
     require(wide + static_cast<double>(tensor.offset) <= static_cast<double>(p_.arena_bytes), "a tensor lies outside of the arena");
-    require(tensor.offset % sizeof(float) == 0, "a tensor is not aligned");
+    require(tensor.offset % nvlm_dtype_bytes(tensor.dtype) == 0, "a tensor is not aligned");
   }
 
   const nvlm_tensor* tensor(int32_t t, const char* what) {

@@ -93,24 +93,9 @@ void free_weight(nvlm_device* device, nvlm_weight* weight) {
   delete weight;
 }
 
-nvlm_status check_source(nvlm_device* device, const nvlm_weight_source& source) {
-  if (source.parts < 1 || source.parts > NVLM_MAX_PARTS) return fail(device, NVLM_INVALID, "a weight has no or too many parts");
-  for (int32_t p = 0; p < source.parts; ++p) {
-    const auto& part = source.part[p];
-    if (part.rows < 1 || part.cols < 1 || part.row_stride < part.cols) return fail(device, NVLM_INVALID, "a weight's part has an impossible shape");
-    if (source.use == NVLM_VECTOR ? part.rows != 1 : part.cols != source.part[0].cols) return fail(device, NVLM_INVALID, "a weight's parts do not fit together");
-    if (source.use != NVLM_VECTOR && part.dtype != source.part[0].dtype) {
-      return fail(device, NVLM_UNSUPPORTED, "tensors that are packed together are stored in different types");
-    }
-  }
-  if (source.interleave && (source.parts != 2 || source.part[0].rows != source.part[1].rows)) {
-    return fail(device, NVLM_INVALID, "interleaved parts differ in rows");
-  }
-  return NVLM_OK;
-}
-
 nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** out) {
-  if (const nvlm_status status = check_source(device, *source)) return status;
+  const char* wrong = nullptr;
+  if (const nvlm_status status = check_source(*source, &wrong)) return fail(device, status, wrong);
   const bool vector = source->use == NVLM_VECTOR;
   std::unique_ptr<nvlm_weight> weight(new (std::nothrow) nvlm_weight{});
   if (!weight) return fail(device, NVLM_OUT_OF_MEMORY, "no memory for a weight");
@@ -234,8 +219,18 @@ void close_device(nvlm_device* device) {
   delete device;
 }
 
-void capabilities(nvlm_device* device, nvlm_capabilities* out) { *out = {device->backend_name, device->kernels->name, device->threads}; }
+void capabilities(nvlm_device* device, nvlm_capabilities* out) { *out = {device->backend_name, device->kernels->name, device->threads, NVLM_F32, 0, 0}; }
 nvlm_status wait(nvlm_device*) { return NVLM_OK; }
+
+int32_t device_count() { return 1; }
+
+void describe(int32_t, nvlm_device_description* out) {
+  *out = {};
+  std::strcpy(out->name, "CPU");
+  out->available = 1;
+  out->memory_free = free_memory();
+  out->memory_total = total_memory();
+}
 uint64_t used_bytes(nvlm_device* device) { return device->used; }
 const char* last_error(nvlm_device* device) { return device ? device->error.c_str() : open_error.c_str(); }
 
@@ -254,6 +249,8 @@ nvlm_status open_device(const Kernels& kernels, const char* backend_name, int th
 nvlm_backend backend_table() {
   nvlm_backend b{};
   b.version = NVLM_BACKEND_VERSION;
+  b.device_count = device_count;
+  b.describe = describe;
   b.close = close_device;
   b.capabilities = capabilities;
   b.alloc = alloc;
@@ -271,44 +268,6 @@ nvlm_backend backend_table() {
   b.used_bytes = used_bytes;
   b.last_error = last_error;
   return b;
-}
-
-float stored_value(const void* data, nvlm_dtype dtype, int64_t i) {
-  const char* at = static_cast<const char*>(data) + i * (dtype == NVLM_F32 ? 4 : 2);
-  if (dtype == NVLM_F32) {
-    float value;
-    std::memcpy(&value, at, sizeof value);
-    return value;
-  }
-  uint16_t half;
-  std::memcpy(&half, at, sizeof half);
-  if (dtype == NVLM_BF16) {
-    const uint32_t bits = static_cast<uint32_t>(half) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-  }
-  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
-  float size;
-  if (exponent == 31) {
-    size = mantissa ? NAN : INFINITY;
-  } else {
-    size = exponent ? std::ldexp(1024.0f + static_cast<float>(mantissa), exponent - 25) : std::ldexp(static_cast<float>(mantissa), -24);
-  }
-  return half & 0x8000 ? -size : size;
-}
-
-int64_t source_rows(const nvlm_weight_source& source) {
-  int64_t rows = 0;
-  for (int32_t p = 0; p < source.parts; ++p) rows += source.part[p].rows;
-  return rows;
-}
-
-SourceRow source_row(const nvlm_weight_source& source, int64_t r) {
-  if (source.interleave) return {static_cast<int32_t>(r % 2), r / 2};
-  int32_t part = 0;
-  while (r >= source.part[part].rows) r -= source.part[part++].rows;
-  return {part, r};
 }
 
 }  // namespace nvlm::host

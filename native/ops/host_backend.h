@@ -6,16 +6,7 @@
 #include <functional>
 
 #include "ops/ops.h"
-
-struct nvlm_weight {
-  nvlm_weight_use use;
-  bool interleaved;  // rows 2i and 2i + 1 are a gate and its up row
-  int64_t rows, cols;  // as stored, all parts; a vector: rows 1
-  nvlm_dtype dtype;    // of `data`; vectors are float32
-  void* data;          // packed as the kernels like it
-  uint64_t bytes;
-  const float* floats() const { return static_cast<const float*>(data); }
-};
+#include "ops/packed_weight.h"
 
 namespace nvlm::host {
 
@@ -65,15 +56,5 @@ nvlm_status open_device(const Kernels& kernels, const char* backend_name, int th
 void set_open_error(const char* message);  // what last_error(NULL) answers on this thread
 // Everything but name and open filled in.
 nvlm_backend backend_table();
-
-// Element i of a stored part as float32.
-float stored_value(const void* data, nvlm_dtype dtype, int64_t i);
-// Row r of a source's stacked or interleaved rows: which part, and which row of it.
-struct SourceRow {
-  int32_t part;
-  int64_t row;
-};
-SourceRow source_row(const nvlm_weight_source& source, int64_t r);
-int64_t source_rows(const nvlm_weight_source& source);
 
 }  // namespace nvlm::host

@@ -12,8 +12,8 @@
 extern "C" {
 #endif
 
-#define NVLM_BACKEND_VERSION 1
-#define NVLM_PAGE_KEYS 64 /* keys in one kv page: [kv_heads][64][head_dim], float32 on the CPU */
+#define NVLM_BACKEND_VERSION 2
+#define NVLM_PAGE_KEYS 64 /* keys in one kv page: [kv_heads][64][head_dim] */
 
 typedef enum nvlm_status {
   NVLM_OK = 0,
@@ -25,6 +25,7 @@ typedef enum nvlm_status {
 } nvlm_status;
 
 typedef enum nvlm_dtype { NVLM_F32, NVLM_BF16, NVLM_F16 } nvlm_dtype;
+static inline uint64_t nvlm_dtype_bytes(nvlm_dtype dtype) { return dtype == NVLM_F32 ? 4 : 2; }
 
 /* ---- Tensors of a program: slots of one planned arena. Rows follow a count of the batch. ---- */
 
@@ -38,12 +39,14 @@ typedef enum nvlm_extent {
 typedef struct nvlm_tensor {
   nvlm_extent extent;
   int64_t rows_each; /* rows = rows_each * count(extent) */
-  int64_t cols;      /* float32 elements a row; row-major, dense */
+  int64_t cols;      /* elements a row; row-major, dense */
   uint64_t offset;   /* byte offset in the arena; the planner (ops/planner.h) sets it */
+  nvlm_dtype dtype;  /* capabilities.activations, logits apart: those are float32 on every device */
 } nvlm_tensor;
 
 /* ---- Ops. `in`, `out`, `residual` are tensor numbers; `w`, `bias`, `scale` weights. ----
- * rows below: rows of the tensor. Shapes in brackets are row-major. All arithmetic is float32 (weights are widened). */
+ * rows below: rows of the tensor. Shapes in brackets are row-major. Sums are float32 (weights are widened); a device whose activations are bf16 rounds
+ * what it writes. */
 
 typedef enum nvlm_op {
   /* out [tiles*(patches+1), n] = class token, then pixels·wᵀ + bias, + position. Pixels come from batch.pixels, u8 [tiles, side, side, 3], normalised
@@ -113,11 +116,12 @@ typedef struct nvlm_plan nvlm_plan;
 typedef struct nvlm_kv_cache {
   void* memory; /* from alloc; NULL: the program has none. Bytes: nvlm_kv_cache_bytes */
   int32_t layers, pages, kv_heads, head_dim;
+  nvlm_dtype dtype; /* capabilities.activations */
 } nvlm_kv_cache;
 
-static inline uint64_t nvlm_kv_page_floats(const nvlm_kv_cache* c) { return (uint64_t)c->kv_heads * NVLM_PAGE_KEYS * (uint64_t)c->head_dim; }
+static inline uint64_t nvlm_kv_page_elements(const nvlm_kv_cache* c) { return (uint64_t)c->kv_heads * NVLM_PAGE_KEYS * (uint64_t)c->head_dim; }
 static inline uint64_t nvlm_kv_cache_bytes(const nvlm_kv_cache* c) {
-  return (uint64_t)c->layers * 2 * (uint64_t)c->pages * nvlm_kv_page_floats(c) * sizeof(float);
+  return (uint64_t)c->layers * 2 * (uint64_t)c->pages * nvlm_kv_page_elements(c) * nvlm_dtype_bytes(c->dtype);
 }
 
 typedef struct nvlm_program {
@@ -129,6 +133,8 @@ typedef struct nvlm_program {
   nvlm_weight* const* weights;
   int32_t weight_count;
   int64_t max_count[NVLM_EXTENT_COUNT]; /* largest batch this plan will run */
+  /* Longest page lists and token histories of a batch, summed over its sequences: a backend that copies batches to a device plans for them. */
+  int64_t max_self_pages, max_cross_pages, max_history;
   uint64_t arena_bytes;
   void* arena; /* from alloc; several plans of one device may share it, since one runs at a time */
   nvlm_kv_cache self_kv, cross_kv;
@@ -172,7 +178,7 @@ typedef struct nvlm_batch {
   const uint8_t* pixels; /* u8 [tiles, side, side, 3] */
   /* per row */
   const int32_t* token;
-  const float* const* source; /* NULL array: all rows are tokens */
+  const void* const* source; /* device memory, of the activations' type; NULL array: all rows are tokens */
   const int32_t* position;
   const int64_t* kv_slot;     /* page * 64 + place, of the cache that the program writes */
   const int32_t* self_begin;  /* key interval [begin, end) */
@@ -215,18 +221,34 @@ typedef struct nvlm_weight_source {
 typedef struct nvlm_open_options {
   int32_t threads;             /* CPU: 0 = one per usable core */
   const char* instruction_set; /* NULL: best there is; else its name, unknown or unavailable is NVLM_UNSUPPORTED */
+  int32_t device;              /* which GPU, from 0 */
 } nvlm_open_options;
 
 typedef struct nvlm_capabilities {
   const char* name;            /* "cpu", "reference", … */
   const char* instruction_set; /* "generic", "avx2", … */
   int32_t threads;
+  nvlm_dtype activations; /* of tensors, key/value caches and image tokens */
+  uint64_t memory_free, memory_total; /* the device's own; 0: it uses the host's */
 } nvlm_capabilities;
+
+/* A device that a backend could open, or why it can't. */
+typedef struct nvlm_device_description {
+  char name[256];
+  int32_t available;
+  char reason[512]; /* why not, and the mend; empty when available */
+  uint64_t memory_free, memory_total;
+  int32_t compute_major, compute_minor; /* NVIDIA's compute capability */
+  int32_t driver;                       /* newest CUDA version of the driver: 13000 is 13.0 */
+} nvlm_device_description;
 
 /* One backend. A device is used by one thread at a time. Functions with a device set last_error when they fail. */
 typedef struct nvlm_backend {
   uint32_t version; /* NVLM_BACKEND_VERSION */
   const char* name;
+  /* Devices that open could be given; `describe` takes their numbers, and number 0 even when there is none, to say why. */
+  int32_t (*device_count)(void);
+  void (*describe)(int32_t device, nvlm_device_description* out);
   nvlm_status (*open)(const nvlm_open_options* options, nvlm_device** device);
   void (*close)(nvlm_device* device); /* all plans, weights and memory must be freed before */
   void (*capabilities)(nvlm_device* device, nvlm_capabilities* out);

@@ -24,7 +24,7 @@ uint64_t times(uint64_t a, uint64_t b) {
 
 uint64_t tensor_bytes(const nvlm_tensor& t, const int64_t (&max_count)[NVLM_EXTENT_COUNT]) {
   const uint64_t rows = times(static_cast<uint64_t>(t.rows_each), static_cast<uint64_t>(max_count[t.extent]));
-  const uint64_t bytes = times(times(rows, static_cast<uint64_t>(t.cols)), sizeof(float));
+  const uint64_t bytes = times(times(rows, static_cast<uint64_t>(t.cols)), nvlm_dtype_bytes(t.dtype));
   return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 

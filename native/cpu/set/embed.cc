@@ -10,7 +10,7 @@ void embed(const host::Op& op) {
     for (int64_t r = first; r < end; ++r) {
       float* out = op.out + r * n;
       if (b.source && b.source[r]) {
-        std::copy_n(b.source[r], n, out);
+        std::copy_n(static_cast<const float*>(b.source[r]), n, out);
       } else {
         for (int64_t i = 0; i < n; ++i) out[i] = host::stored_value(op.w->data, op.w->dtype, b.token[r] * n + i);
       }

@@ -7,7 +7,7 @@ namespace nvlm::reference {
 void embed(const host::Op& op) {
   const nvlm_batch& b = *op.batch;
   for (int64_t r = 0; r < op.out_rows; ++r) {
-    const float* from = b.source && b.source[r] ? b.source[r] : row(*op.w, b.token[r]);
+    const float* from = b.source && b.source[r] ? static_cast<const float*>(b.source[r]) : row(*op.w, b.token[r]);
     std::copy_n(from, op.out_cols, op.out + r * op.out_cols);
   }
 }

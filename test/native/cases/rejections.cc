@@ -109,7 +109,7 @@ void tensors(const Device& device) {
     return status == NVLM_OK ? "" : device.table().last_error(device.handle());
   };
   check(compiles({NVLM_OUTS, 1, 8, 0}).empty(), "a tensor as large as the arena compiles");
-  const std::pair<nvlm_tensor, const char*> wrong[] = {{{static_cast<nvlm_extent>(NVLM_EXTENT_COUNT), 1, 1, 0}, "impossible shape"},
+  const std::pair<nvlm_tensor, const char*> wrong[] = {{{static_cast<nvlm_extent>(NVLM_EXTENT_COUNT), 1, 1, 0, NVLM_F32}, "impossible shape"},
                                                        {{NVLM_OUTS, 0, 8, 0}, "impossible shape"},
                                                        {{NVLM_OUTS, 1, 0, 0}, "impossible shape"},
                                                        {{NVLM_OUTS, 1, 9, 0}, "outside of the arena"},

@@ -48,15 +48,17 @@ class FakeModel final : public Model {
   static constexpr int kVocab = 1000;
 
   const Description& description() const override { return description_; }
-  float* alloc_image(int tiles) override {
+  void* alloc_image(int tiles) override {
     ++control_->images_alive;
     return new float[static_cast<size_t>(tiles) * 16];
   }
-  void free_image(float* tokens, int) override {
+  void free_image(void* tokens, int) override {
     --control_->images_alive;
-    delete[] tokens;
+    delete[] static_cast<float*>(tokens);
   }
-  void encode(const uint8_t* tiles, int count, float* out, const volatile int32_t* cancel) override {
+  uint64_t image_token_bytes() const override { return sizeof(float); }
+  void encode(const uint8_t* tiles, int count, void* tokens, const volatile int32_t* cancel) override {
+    auto* out = static_cast<float*>(tokens);
     held(control_->hold_encode, cancel);
     if (control_->fail_encode) throw Error("internal", "planted in encode");
     ++control_->encodes;
@@ -126,7 +128,7 @@ class FakeModel final : public Model {
 
   static void write(const nvlm_batch& batch, std::vector<uint64_t>& cache, bool positions) {
     for (int64_t row = 0; row < batch.rows; ++row) {
-      const float* source = batch.source ? batch.source[row] : nullptr;
+      const auto* source = batch.source ? static_cast<const float*>(batch.source[row]) : nullptr;
       const uint64_t value = source ? 1000000 + static_cast<uint64_t>(*source) : static_cast<uint64_t>(batch.token[row]);
       cache.at(static_cast<size_t>(batch.kv_slot[row])) = mix(value, positions ? static_cast<uint64_t>(batch.position[row]) : 3);
     }

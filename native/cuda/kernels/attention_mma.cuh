@@ -1,0 +1,168 @@
+// Attention on 16-row tiles with mma.sync: what the kernels for tiles, prefill and decode share.
+//
+// In the fragments of a 16-row tile a lane holds rows g = lane / 4 and g + 8, and of each 8 columns the two at 2 (lane % 4) (ptx/sm80.h). Tiles in shared
+// memory have a pitch of head_dim + 8 elements, an odd number of 16-byte units for 64, 80, 96 and 128, so that ldmatrix meets no bank conflict.
+#pragma once
+
+#include "cuda/reduce.cuh"
+
+namespace nvlm::gpu {
+
+template <int d>
+constexpr int kPitch = d + 8;
+
+__device__ __forceinline__ float no_key() { return __uint_as_float(0xff800000u); }  // −infinity: the score of a key that a row does not see
+
+// [16, 16] of a tile as the left factor.
+template <int d>
+__device__ __forceinline__ void load_left(uint32_t (&a)[4], const bf16* tile) {
+  const uint32_t lane = threadIdx.x % 32;
+  ptx::load_matrices(a, tile + lane % 16 * kPitch<d> + lane / 16 * 8);
+}
+
+// Copies `count` rows of head_dim elements into a tile by `threads` threads, of which this is number `thread`. `from(row)`: the row's address, null: zeros.
+template <int d, int count, int threads, typename From>
+__device__ __forceinline__ void copy_rows(bf16* tile, uint32_t thread, const bf16* anything, const From& from) {
+  constexpr int kPieces = d / 8;
+  static_assert(count * kPieces % threads == 0);
+#pragma unroll
+  for (int i = 0; i < count * kPieces / threads; ++i) {
+    const int32_t item = static_cast<int32_t>(thread) + i * threads, row = item / kPieces, piece = item % kPieces;
+    const bf16* source = from(row);
+    ptx::copy_async(tile + row * kPitch<d> + piece * 8, source ? source + piece * 8 : anything, source != nullptr);
+  }
+}
+
+// s [16 m_tiles, 8 key_tiles] = queries · keysᵀ. `query(step, a)` gives columns 16 * step of the queries. With `tail` only the first `count` keys matter.
+template <bool tail, int d, int m_tiles, int key_tiles, typename Query>
+__device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4], const Query& query, const bf16* keys, int32_t count) {
+  const uint32_t lane = threadIdx.x % 32;
+  const bf16* row = keys + (lane / 16 * 8 + lane % 8) * kPitch<d> + lane / 8 % 2 * 8;
+#pragma unroll
+  for (int m = 0; m < m_tiles; ++m) {
+#pragma unroll
+    for (int n = 0; n < key_tiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) s[m][n][i] = 0;
+    }
+  }
+#pragma unroll
+  for (int step = 0; step < d / 16; ++step) {
+    uint32_t a[m_tiles][4];
+    query(step, a);
+#pragma unroll
+    for (int pair = 0; pair < key_tiles / 2; ++pair) {
+      if (tail && 16 * pair >= count) continue;
+      uint32_t b[4];
+      ptx::load_matrices(b, row + 16 * pair * kPitch<d> + 16 * step);
+      const uint32_t left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
+#pragma unroll
+      for (int m = 0; m < m_tiles; ++m) {
+        ptx::mma(s[m][2 * pair], a[m], left);
+        ptx::mma(s[m][2 * pair + 1], a[m], right);
+      }
+    }
+  }
+}
+
+// Online softmax of the two rows that a lane shares with its three neighbours: largest score so far, this lane's share of the sum.
+struct Softmax {
+  float most[2] = {no_key(), no_key()}, sum[2] = {0, 0};
+};
+
+// Scores become weights, exp2((score − most) * scale); what was summed up before is brought to the new maximum.
+template <int d, int key_tiles>
+__device__ __forceinline__ void soften(Softmax& state, float (&s)[key_tiles][4], float (&out)[d / 8][4], float scale) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float most = state.most[r];
+#pragma unroll
+    for (int n = 0; n < key_tiles; ++n) most = fmaxf(most, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
+    most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, 1u));
+    most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, 2u));
+    const float shift = most == no_key() ? 0.0f : most * scale;  // no key yet: all weights 0, not NaN
+    const float keep = ptx::exp2_fast(fmaf(state.most[r], scale, -shift));
+    state.most[r] = most;
+    float sum = 0;
+#pragma unroll
+    for (int n = 0; n < key_tiles; ++n) {
+      s[n][2 * r] = ptx::exp2_fast(fmaf(s[n][2 * r], scale, -shift));
+      s[n][2 * r + 1] = ptx::exp2_fast(fmaf(s[n][2 * r + 1], scale, -shift));
+      sum += s[n][2 * r] + s[n][2 * r + 1];
+    }
+    state.sum[r] = fmaf(state.sum[r], keep, sum);
+#pragma unroll
+    for (int n = 0; n < d / 8; ++n) {
+      out[n][2 * r] *= keep;
+      out[n][2 * r + 1] *= keep;
+    }
+  }
+}
+
+// out [16 m_tiles, d] += weights [16 m_tiles, 8 key_tiles] · values, the weights rounded to bf16.
+template <bool tail, int d, int m_tiles, int key_tiles>
+__device__ __forceinline__ void multiply_values(float (&out)[m_tiles][d / 8][4], const float (&p)[m_tiles][key_tiles][4], const bf16* values, int32_t count) {
+  const uint32_t lane = threadIdx.x % 32;
+  const bf16* row = values + lane % 16 * kPitch<d> + lane / 16 * 8;
+#pragma unroll
+  for (int slice = 0; slice < key_tiles / 2; ++slice) {
+    if (tail && 16 * slice >= count) continue;
+    uint32_t a[m_tiles][4];
+#pragma unroll
+    for (int m = 0; m < m_tiles; ++m) {
+      const float(&even)[4] = p[m][2 * slice], (&odd)[4] = p[m][2 * slice + 1];
+      a[m][0] = ptx::round_pair(even[0], even[1]);
+      a[m][1] = ptx::round_pair(even[2], even[3]);
+      a[m][2] = ptx::round_pair(odd[0], odd[1]);
+      a[m][3] = ptx::round_pair(odd[2], odd[3]);
+    }
+#pragma unroll
+    for (int pair = 0; pair < d / 16; ++pair) {
+      uint32_t b[4];
+      ptx::load_matrices_transposed(b, row + 16 * slice * kPitch<d> + 16 * pair);
+      const uint32_t left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
+#pragma unroll
+      for (int m = 0; m < m_tiles; ++m) {
+        ptx::mma(out[m][2 * pair], a[m], left);
+        ptx::mma(out[m][2 * pair + 1], a[m], right);
+      }
+    }
+  }
+}
+
+// The sum over the four lanes of a row.
+__device__ __forceinline__ float row_sum(float x) {
+  x += __shfl_xor_sync(kFullWarp, x, 1u);
+  return x + __shfl_xor_sync(kFullWarp, x, 2u);
+}
+
+// 1 / sum; no keys: 0, so that the row is zeros. A NaN stays.
+__device__ __forceinline__ float share_of(float sum) { return sum == 0 ? 0.0f : 1.0f / sum; }
+
+// out / sum as bf16 into 16 rows of a tile in shared memory.
+template <int d>
+__device__ __forceinline__ void put_rows(bf16* tile, const float (&out)[d / 8][4], const Softmax& state) {
+  const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+  for (uint32_t r = 0; r < 2; ++r) {
+    const float share = share_of(row_sum(state.sum[r]));
+#pragma unroll
+    for (int n = 0; n < d / 8; ++n) {
+      *reinterpret_cast<uint32_t*>(tile + (g + 8 * r) * kPitch<d> + 8 * n + 2 * t) = ptx::round_pair(out[n][2 * r] * share, out[n][2 * r + 1] * share);
+    }
+  }
+}
+
+template <int m_tiles, int d>
+__device__ __forceinline__ void clear(float (&out)[m_tiles][d][4]) {
+#pragma unroll
+  for (int m = 0; m < m_tiles; ++m) {
+#pragma unroll
+    for (int n = 0; n < d; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[m][n][i] = 0;
+    }
+  }
+}
+
+}  // namespace nvlm::gpu
