@@ -1,7 +1,11 @@
-// The CUDA backend as the C table of ops/ops.h: what the library exports.
+// The CUDA backend as the C table of ops/ops.h: the one symbol that the library exports.
+#include <cstring>
+#include <memory>
 #include <new>
 #include <string>
+#include <utility>
 
+#include "cuda/availability.h"
 #include "cuda/device.h"
 #include "cuda/plan.h"
 #include "cuda/weights.h"
@@ -10,36 +14,155 @@ namespace nvlm::gpu {
 namespace {
 
 thread_local std::string open_error;
-thread_local nvlm_plan* last_plan = nullptr;
 
-nvlm_status refuse_open(nvlm_status status, std::string words) {
-  open_error = std::move(words);
-  return status;
-}
-
-// An allocation of the host that fails must not cross the table.
+// An allocation that the host refuses must not cross the table.
 template <typename Action>
 nvlm_status guarded(nvlm_device* device, Action action) {
   try {
     return action();
   } catch (const std::bad_alloc&) {
-    return device->refuse(NVLM_OUT_OF_MEMORY, "the system refused memory");
+    device->error = "the system refused memory";
+    return NVLM_OUT_OF_MEMORY;
   }
 }
 
+void put(char* to, size_t bytes, const std::string& words) {
+  std::strncpy(to, words.c_str(), bytes - 1);
+  to[bytes - 1] = '\0';
+}
+
+// ---- Devices ----
+
+int32_t table_device_count() {
+  std::string reason;
+  return count_devices(&reason);
+}
+
+void describe(int32_t index, nvlm_device_description* out) {
+  *out = {};
+  const std::string reason = unavailable(index);
+  put(out->reason, sizeof out->reason, reason);
+  out->available = reason.empty();
+  driver_version(&out->driver);
+  DeviceInfo info;
+  if (table_device_count() <= index || device_info(index, &info) != Status::ok) return;
+  put(out->name, sizeof out->name, info.name);
+  out->compute_major = info.major;
+  out->compute_minor = info.minor;
+  out->memory_total = info.memory;
+  uint64_t total = 0;
+  if (out->available && use_device(index) == Status::ok) memory_info(&out->memory_free, &total);
+}
+
 nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {
-  const std::string reason = unavailable(options->device);
-  if (!reason.empty()) return refuse_open(NVLM_UNSUPPORTED, reason);
-  auto device = std::make_unique<nvlm_device>();
-  device->index = options->device;
-  Status status = use_device(device->index);
-  if (status == Status::ok) status = device_info(device->index, &device->info);
-  if (status == Status::ok) status = create_stream(&device->stream);
-  if (status == Status::ok) status = device->staging.open(device->stream);
-  if (status != Status::ok) return refuse_open(status == Status::out_of_memory ? NVLM_OUT_OF_MEMORY : NVLM_DEVICE_FAILED, message());
-  *out = device.release();
+  try {
+    const std::string reason = unavailable(options->device);
+    if (!reason.empty()) {
+      open_error = reason;
+      return NVLM_UNSUPPORTED;
+    }
+    auto device = std::make_unique<nvlm_device>();
+    device->index = options->device;
+    Status status = use_device(device->index);
+    if (status == Status::ok) status = device_info(device->index, &device->info);
+    if (status == Status::ok) status = create_stream(&device->stream);
+    if (status == Status::ok) status = device->staging.open(device->stream);
+    if (status != Status::ok) {
+      open_error = message();
+      return status == Status::out_of_memory ? NVLM_OUT_OF_MEMORY : NVLM_DEVICE_FAILED;
+    }
+    *out = device.release();
+    return NVLM_OK;
+  } catch (const std::bad_alloc&) {
+    open_error = "the system refused memory";
+    return NVLM_OUT_OF_MEMORY;
+  }
+}
+
+void close(nvlm_device* device) {
+  use_device(device->index);
+  delete device;
+}
+
+void capabilities(nvlm_device* device, nvlm_capabilities* out) {
+  *out = {"cuda", device->info.name, 0, NVLM_BF16, 0, 0};
+  memory_info(&out->memory_free, &out->memory_total);
+}
+
+// ---- Memory ----
+
+nvlm_status alloc(nvlm_device* device, uint64_t bytes, void** memory) {
+  return guarded(device, [&] { return device->take(bytes, memory); });
+}
+
+void release(nvlm_device* device, void* memory, uint64_t) {
+  if (memory) device->give(memory);
+}
+
+nvlm_status copy(nvlm_device* device, void* to, const void* from, uint64_t bytes) {
+  if (bytes == 0) return NVLM_OK;
+  const bool to_device = device->owns(to), from_device = device->owns(from);
+  Status status = Status::ok;
+  if (to_device && from_device) {
+    status = copy_on_device(to, from, bytes, device->stream);
+  } else if (to_device) {
+    status = device->staging.send(to, from, bytes);
+  } else if (from_device) {
+    status = device->staging.fetch(to, from, bytes);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
+  return device->check(status, "copying");
+}
+
+uint64_t table_weight_bytes(nvlm_device*, const nvlm_weight_source* source) { return weight_bytes(*source); }
+
+nvlm_status table_upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** weight) {
+  return guarded(device, [&] { return upload_weight(device, source, weight); });
+}
+
+void free_weight(nvlm_device* device, nvlm_weight* weight) {
+  device->give(weight->data);
+  delete weight;
+}
+
+// ---- Plans ----
+
+uint64_t table_plan_bytes(nvlm_device* device, const nvlm_program* program) { return plan_bytes(*device, *program); }
+
+nvlm_status table_compile(nvlm_device* device, const nvlm_program* program, nvlm_plan** plan) {
+  return guarded(device, [&] { return compile(device, program, plan); });
+}
+
+void free_plan(nvlm_device* device, nvlm_plan* plan) {
+  if (device->running == plan) device->running = nullptr;
+  delete plan;
+}
+
+nvlm_status table_run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel) {
+  return guarded(device, [&] {
+    device->running = plan;
+    return run(device, plan, batch, cancel);
+  });
+}
+
+nvlm_status table_wait(nvlm_device* device) {
+  nvlm_plan* plan = std::exchange(device->running, nullptr);
+  if (const nvlm_status status = device->check(wait(device->stream), "waiting for the device"); status != NVLM_OK) return status;
+  if (plan) finish(plan);
   return NVLM_OK;
 }
 
+uint64_t used_bytes(nvlm_device* device) { return device->used; }
+const char* last_error(nvlm_device* device) { return device ? device->error.c_str() : open_error.c_str(); }
+
+constexpr nvlm_backend kBackend = {
+    NVLM_BACKEND_VERSION, "cuda",           table_device_count,  describe,    open,             close,         capabilities, alloc,     release,    copy,
+    copy,                 table_weight_bytes, table_upload_weight, free_weight, table_plan_bytes, table_compile, free_plan,    table_run, table_wait, used_bytes,
+    last_error,
+};
+
 }  // namespace
 }  // namespace nvlm::gpu
+
+extern "C" __attribute__((visibility("default"))) const nvlm_backend* nvlm_cuda_backend(void) { return &nvlm::gpu::kBackend; }

@@ -16,6 +16,7 @@ struct nvlm_device {
   nvlm::gpu::Staging staging;
   std::map<const unsigned char*, uint64_t> memory;  // from alloc: address, bytes
   uint64_t used = 0;
+  nvlm_plan* running = nullptr;  // whose results `wait` fetches
   std::string error;
 
   ~nvlm_device();

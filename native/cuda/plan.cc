@@ -215,7 +215,7 @@ nvlm_status step_status(nvlm_device* device, const nvlm_plan& plan, Status statu
 }
 
 // Runs the step as a graph; the first time it comes, it is recorded.
-nvlm_status run_graph(nvlm_device* device, nvlm_plan* plan, const Batch& batch) {
+nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const Batch& batch) {
   const StepShape shape{batch.tiles, batch.rows, batch.outs, batch.sampled != nullptr};
   auto found = plan->graphs.find(shape);
   if (found == plan->graphs.end()) {
@@ -235,7 +235,7 @@ nvlm_status run_graph(nvlm_device* device, nvlm_plan* plan, const Batch& batch) 
     if (ended != Status::ok) return device->check(ended, "making a graph");
     found = plan->graphs.emplace(shape, graph).first;
   }
-  return device->check(run_graph(found->second, device->stream), "running a graph");
+  return device->check(gpu::run_graph(found->second, device->stream), "running a graph");
 }
 
 }  // namespace
@@ -280,7 +280,7 @@ nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, c
   if (const Status status = plan->block.upload(*batch, &step_batch); status != Status::ok) return device->check(status, "sending a batch");
   const bool again = step_batch.one_row_each && step_batch.tiles == 0 && step_batch.rows > 0 && step_batch.rows <= kGraphRows;
   if (again) {
-    if (const nvlm_status status = run_graph(device, plan, step_batch); status != NVLM_OK) return status;
+    if (const nvlm_status status = run_recorded(device, plan, step_batch); status != NVLM_OK) return status;
   } else {
     Step step(*plan, step_batch, cancel);
     if (const nvlm_status status = step_status(device, *plan, step.enqueue(), step); status != NVLM_OK) return status;

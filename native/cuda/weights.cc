@@ -61,8 +61,8 @@ uint64_t weight_bytes(const nvlm_weight_source& source) {
 }
 
 nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** out) {
-  std::string wrong = host::check_source(*source);
-  if (!wrong.empty()) return device->refuse(NVLM_INVALID, std::move(wrong));
+  const char* wrong = nullptr;
+  if (const nvlm_status status = host::check_source(*source, &wrong); status != NVLM_OK) return device->refuse(status, wrong);
   auto weight = std::make_unique<nvlm_weight>();
   const bool vector = source->use == NVLM_VECTOR;
   weight->use = source->use;
