@@ -134,7 +134,8 @@ export class NvlmError extends Error {
 /** The NvlmError for what the addon answered. An unknown code means addon and library disagree, which is a fault of ours. */
 export function fromNative(failure: NativeFailure): NvlmError {
   if (Object.hasOwn(errorTable, failure.code)) return new NvlmError(failure.code as NvlmErrorCode, failure.message);
-  return new NvlmError('internal', `The addon answered the unknown code "${failure.code}": ${failure.message}`);
+  const message = `The addon answered the unknown code "${failure.code}" (${failure.message}). Install library and addon of the same version.`;
+  return new NvlmError('internal', message);
 }
 
 /** The error of a call whose signal was aborted; `cause` is the signal's reason. */

@@ -6,7 +6,7 @@ import type { EngineClient, RequestEvent, RequestSink } from './engine-client.js
 import { type CallImage, interpretMessages } from './messages.js';
 import type { ModelState } from './model-state.js';
 import type { NativeLogprob, NativeSampling, NativeTimings } from './native-types.js';
-import { asObject, checkKeys, optionalBoolean, optionalNumber, optionalSignal, show } from './options.js';
+import { asObject, checkKeys, optionalBoolean, optionalNumber, optionalSignal, show, showThrown } from './options.js';
 import { prepareImages, preparePrompt, promptTooLong } from './preparation.js';
 import type { PromptMessage } from './prompt.js';
 import type { ChosenLogprob, FinishReason, GenerateResult, TokenLogprob, Usage } from './types.js';
@@ -182,7 +182,7 @@ export class Generation implements RequestSink {
     try {
       if (this.#error === undefined) await this.#submit();
     } catch (error) {
-      this.onError(NvlmError.is(error) ? error : new NvlmError('internal', (error as Error).message, { cause: error }));
+      this.onError(NvlmError.is(error) ? error : unexpected(error));
     }
     await settled;
     this.#unlisten();
@@ -250,4 +250,8 @@ export class Generation implements RequestSink {
     });
     return { ...named(chosen), top: chosen.top.map(named) };
   }
+}
+
+function unexpected(cause: unknown): NvlmError {
+  return new NvlmError('internal', `The call failed unexpectedly (${showThrown(cause)}). Please report it with what was asked.`, { cause });
 }

@@ -6,7 +6,7 @@ import { types } from 'node:util';
 import sharp from 'sharp';
 import { NvlmError } from './errors.js';
 import { withoutTransparency } from './gif-transparency.js';
-import { asObject, checkKeys, show } from './options.js';
+import { asObject, checkKeys, show, showThrown } from './options.js';
 import { ownBytes } from './own-bytes.js';
 
 /** Where the pixels come from. */
@@ -46,7 +46,7 @@ export function interpretSource(value: unknown, where: string): ImageSource {
   if (typeof value === 'object' && value !== null && !types.isProxy(value)) {
     const candidate = value as Partial<URL> & Partial<Blob>;
     if (typeof candidate.href === 'string' && typeof candidate.protocol === 'string') return fromString(candidate.href, where);
-    if (typeof candidate.arrayBuffer === 'function' && typeof candidate.size === 'number') return { kind: 'blob', blob: value as Blob };
+    if (typeof candidate.arrayBuffer === 'function' && typeof candidate.slice === 'function') return { kind: 'blob', blob: value as Blob };
     if ('data' in value || 'width' in value) return fromRaw(value, where);
   }
   throw new NvlmError('bad-messages', `Expected an image for ${where} but received ${show(value)}. Give ${KINDS}.`);
@@ -197,9 +197,8 @@ async function blobBytes(blob: Blob, where: string): Promise<Uint8Array> {
   try {
     bytes = asBytes(await blob.arrayBuffer()) ?? new Uint8Array();
   } catch (cause) {
-    throw new NvlmError('file-not-found', `${where} is a Blob that cannot be read (${String(cause)}). Make it again from its file.`, {
-      cause,
-    });
+    const message = `${where} is a Blob that cannot be read (${showThrown(cause)}). Make it again from its file.`;
+    throw new NvlmError('file-not-found', message, { cause });
   }
   return ownBytes(bytes, bytes.byteLength, where);
 }

@@ -25,6 +25,15 @@ export function show(value: unknown): string {
   return inspect(value);
 }
 
+/** What something thrown by others says; it may be anything, even what cannot be made a string. */
+export function showThrown(thrown: unknown): string {
+  try {
+    return String(thrown);
+  } catch {
+    return show(thrown);
+  }
+}
+
 /** The plain object a user passed, or an error. `undefined` is taken for an object without keys. */
 export function asObject(value: unknown, where: string, code: NvlmErrorCode = 'bad-option'): Record<string, unknown> {
   if (value === undefined) return {};

@@ -60,10 +60,12 @@ test('what a callback throws, null too, is an uncaught exception', async () => {
 
 test('a method called on another object answers a failure', async () => {
   const result = await runAddon(`
+    // An object that another addon wraps: what it points to is no engine.
+    const { Compiler } = require(${JSON.stringify(join(root, 'node_modules', '@swc', 'core', 'binding.js'))});
     const engine = addon.createEngine(options, () => {});
     const codes = new Set();
     for (const name of ['setVocabulary', 'submit', 'encode', 'release', 'cancel', 'stats', 'ref', 'close']) {
-      for (const other of [undefined, null, 5, {}, [], () => {}, Object.create(engine), new Proxy(engine, {}), addon, new Map()]) {
+      for (const other of [undefined, null, 5, {}, [], () => {}, Object.create(engine), new Proxy(engine, {}), addon, new Map(), new Compiler()]) {
         codes.add(engine[name].call(other)?.code);
       }
     }

@@ -213,6 +213,18 @@ test('a Blob of a file that is gone says so', async () => {
   }
 });
 
+test('what looks like a Blob may fail in any way', async () => {
+  const like = (arrayBuffer: () => Promise<unknown>): unknown => ({ arrayBuffer, slice: () => like(arrayBuffer) });
+  for (const call of [read, size]) {
+    for (const thrown of [null, Object.create(null), new Error('gone')]) {
+      expect((await failureOf(() => call(like(() => Promise.reject(thrown))))).code).toBe('file-not-found');
+    }
+    for (const answer of [undefined, 5, 'text', new ArrayBuffer(0)]) {
+      expect((await failureOf(() => call(like(() => Promise.resolve(answer))))).code).toBe('not-an-image');
+    }
+  }
+});
+
 test('a file that changed between two calls is read anew', async () => {
   const path = join(folder, 'changing.png');
   copyFileSync(join(fixtures, 'rgb.png'), path);

@@ -2,8 +2,8 @@
 //
 // Wrapper calls that fail raise a JavaScript exception. That is right for making values, which fails only where the environment is ending (and then
 // NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS keeps them from aborting the process). It is wrong for reading: a field may be a getter or a proxy, so that a
-// program's code runs and throws whatever it likes, null included, which the wrapper copies, asks for properties and throws again. Fields therefore
-// reads through the plain call and answers a Failure.
+// program's code runs and throws whatever it likes, null included. The wrapper makes an object of that and throws it again; where the code was ended by
+// a timeout of node:vm it aborts the process. Fields therefore reads through the plain call and answers a Failure.
 #pragma once
 
 #include <napi.h>
