@@ -13,12 +13,6 @@ constexpr int kMostTiles = 12;  // as the published inference code allows
 // Rows of one encoder run: a tile of 1025 rows fills the kernels, small tiles are batched up to about as many.
 constexpr int kEncodeRows = 1025;
 
-const nvlm_backend& find_backend(const std::string& device) {
-  if (device == "cpu" || device == "auto") return *nvlm_cpu_backend();
-  if (device == "reference") return *nvlm_reference_backend();
-  throw Error("device-unavailable", "The device \"" + device + "\" is not available: this build runs on the CPU alone. Use device: 'cpu' or 'auto'.");
-}
-
 int in_range(const char* name, int value, int least, int most) {
   if (value >= least && value <= most) return value;
   throw Error("bad-option", "Expected an integer between " + std::to_string(least) + " and " + std::to_string(most) + " for options." + name +
@@ -54,9 +48,10 @@ ModelConfig reconciled(const std::string& folder, const Checkpoint& checkpoint) 
 
 }  // namespace
 
-Device::Device(const LoadOptions& options) : backend(find_backend(options.device)) {
+Device::Device(const LoadOptions& options) : choice(choose_backend(options.device, options.cuda_library)), backend(*choice.backend) {
   nvlm_open_options open{};
   open.threads = options.threads;
+  open.device = choice.device;
   open.instruction_set = options.instruction_set.empty() ? nullptr : options.instruction_set.c_str();
   if (backend.open(&open, &handle) != NVLM_OK) {
     throw Error("device-unavailable", std::string("The ") + backend.name + " backend could not be opened: " + backend.last_error(nullptr) + ".");

@@ -1,6 +1,7 @@
 // A checkpoint opened but not loaded: config, weight table, recorded programs, memory plan. `describe` stops here; `load` goes on from here.
 #pragma once
 
+#include "model/backends.h"
 #include "model/checkpoint.h"
 #include "model/decoder.h"
 #include "model/encoder.h"
@@ -19,6 +20,7 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  const BackendChoice choice;
   const nvlm_backend& backend;
   nvlm_device* handle = nullptr;
 

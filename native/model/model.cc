@@ -192,7 +192,8 @@ Description Model::describe(const LoadOptions& options) {
 std::unique_ptr<Model> Model::load(const LoadOptions& options, const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel) {
   auto device = std::make_unique<Device>(options);
   auto blueprint = std::make_unique<Blueprint>(options, *device);
-  refuse_if_too_large(blueprint->memory, free_memory());
+  const uint64_t on_device = device->capabilities().memory_free;
+  refuse_if_too_large(blueprint->memory, on_device ? on_device : free_memory());
   return std::make_unique<LoadedModel>(std::move(device), std::move(blueprint), progress, cancel);
 }
 

@@ -16,6 +16,7 @@ namespace nvlm {
 struct LoadOptions {
   std::string folder;
   std::string device = "cpu";
+  std::string cuda_library;     // file of the CUDA backend; empty: there is none
   std::string instruction_set;  // empty: the best there is
   int threads = 0;              // 0: one per usable core
   int max_tiles = 0;            // of one image, thumbnail not counted; 0: the checkpoint's max_dynamic_patch

@@ -1,0 +1,32 @@
+// Which backend a device name means: "cpu", "cuda", "cuda:1", "auto", and for tests "reference" and "emulator".
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+#include "platform/dynamic_library.h"
+
+namespace nvlm {
+
+struct BackendChoice {
+  const nvlm_backend* backend = nullptr;
+  int device = 0;                          // which of the backend's
+  std::shared_ptr<DynamicLibrary> library;  // keeps a backend that was opened at run time
+  std::string fallback;                    // "auto" took the CPU: why, in a sentence; else empty
+};
+
+// `cuda_library`: the file of the CUDA backend, or of what stands in for it; empty: there is none. Throws Error("bad-option") for a name that means
+// nothing, Error("device-unavailable") with reason and mend for a device that was asked for and can't be used.
+BackendChoice choose_backend(const std::string& device, const std::string& cuda_library);
+
+// A device that this machine has or could have.
+struct DeviceEntry {
+  std::string id;  // what `device` takes
+  nvlm_device_description description{};
+};
+// The CPU, then every GPU; when there is none, one entry "cuda" that says why.
+std::vector<DeviceEntry> list_devices(const std::string& cuda_library);
+
+}  // namespace nvlm
