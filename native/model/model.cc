@@ -144,6 +144,7 @@ class LoadedModel final : public Model {
 
   void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) override {
     (cross ? decode_cross_ : decode_text_).run(batch, cancel, "decoding");
+    device_->check(device_->backend.wait(device_->handle), "decoding");
     last_cross_ = cross;
   }
 
