@@ -66,6 +66,19 @@ std::vector<float> logits_of(std::mt19937_64& random, Logits kind, size_t count)
   return x;
 }
 
+void on_host(const float* logits, int64_t vocab, const nvlm_sampling& options, nvlm_sampled* sampled) {
+  nvlm_batch batch{};
+  batch.sampling = &options, batch.sampled = sampled;
+  host::Op op{};
+  op.batch = &batch, op.in = logits, op.in_rows = 1, op.in_cols = vocab, op.threads = 1;
+  op.parallel_for = [](void*, int64_t count, const std::function<void(int64_t, int)>& body) {
+    for (int64_t i = 0; i < count; ++i) body(i, 0);
+  };
+  std::vector<unsigned char> scratch(host::sample_scratch(op));
+  op.scratch = scratch.data();
+  host::sample(op);
+}
+
 // One batch: a row for each of `rows` draws from kChoices.
 void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits kind, std::vector<const Choice*> choices, bool poison_some) {
   const size_t outs = choices.size();
@@ -93,7 +106,7 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
     sampling[r].seed = random(), sampling[r].step = random() % 1000;
     sampling[r].history = history[r].data(), sampling[r].history_len = static_cast<int32_t>(history[r].size());
     sampling[r].prompt_len = static_cast<int32_t>(history[r].size() / 2);
-    sample_row(&logits[r * vocab], vocab, sampling[r], &expected[r]);
+    on_host(&logits[r * vocab], vocab, sampling[r], &expected[r]);
     sampling[r].history = d_history.get() + at;
     at += history[r].size();
   }
