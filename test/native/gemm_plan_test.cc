@@ -78,7 +78,7 @@ void table() {
     const Tile& t = k.tile;
     test::check(k.shared == t.shared_bytes() && t.stages >= 3 && k.cluster == 1 && k.min_capability == 80, k.name);
     test::check(t.m * t.n * 4 <= int(t.ring_bytes()), std::string(k.name) + ": the ring cannot hold the tile");
-    test::check(k.registers * t.threads() <= 65536 && k.registers <= 255, std::string(k.name) + ": registers");
+    test::check(k.registers * t.threads() <= 65536 && k.registers <= 256, std::string(k.name) + ": registers");
     test::equal(int(std::count_if(gemm_kernels().begin(), gemm_kernels().end(), [&](const GemmKernel& o) { return o.function == k.function; })), 1, std::string(k.name) + ": rows with its function");
   }
   test::equal(gemm_tiles(kSm80_64x64, 65, 128), int64_t{4}, "tiles");

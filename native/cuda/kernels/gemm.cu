@@ -52,6 +52,7 @@ Status enqueue_product(Product product, const GemmChoice& choice, const Workspac
   if (!choice.kernel) return Status::no_kernel;
   const Tile& t = choice.kernel->tile;
   const int64_t tiles = gemm_tiles(t, product.rows, product.columns);
+  if (tiles > INT32_MAX) return Status::invalid;
   if (choice.splits > 1 && (tiles > workspace.counter_count || tiles * choice.splits * t.m * t.n > workspace.float_count)) return Status::invalid;
   product.splits = choice.splits;
   product.partials = workspace.floats;

@@ -48,12 +48,10 @@ struct TileCopy {
     for (int i = 0; i < kCount; ++i) exists |= (first_row + row + i * kStride < row_count ? 1u : 0u) << i;
   }
 
-  // What lies beyond the last row or the depth becomes zero.
-  __device__ __forceinline__ void start(bf16* tile, int first, int depth) const {
+  // Copy number i. What lies beyond the last row or the depth becomes zero.
+  __device__ __forceinline__ void start(int i, bf16* tile, int first, int depth) const {
     const uint32_t valid = first + column < depth ? exists : 0;
-    const bf16* source = from + first;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) ptx::copy_async(tile + to + i * kStride * k, source + i * row_stride, valid >> i & 1);
+    ptx::copy_async(tile + to + i * kStride * k, from + first + i * row_stride, valid >> i & 1);
   }
 };
 
@@ -139,13 +137,23 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
 
   const sm80::TileCopy<t.m, t.k, kThreads> copy_a(p.a, p.a_pitch, place.first_row, p.rows);
   const sm80::TileCopy<t.n, t.k, kThreads> copy_b(p.b, p.b_pitch, place.first_column, p.columns);
-  const auto start_copies = [&](int step, int slot) {
+  // Part `part` of `parts` of a stage's copies; the last closes the group, be it empty, so that the count of pending groups says what has arrived.
+  constexpr int kCopies = copy_a.kCount + copy_b.kCount;
+  const auto start_copies = [&](int step, int slot, int part, int parts) {
     if (step < steps) {
       bf16* stage = ring + slot * kStage;
-      copy_a.start(stage, (first_step + step) * t.k, p.depth);
-      copy_b.start(stage + t.m * t.k, (first_step + step) * t.k, p.depth);
+      const int first = (first_step + step) * t.k;
+#pragma unroll
+      for (int i = 0; i < kCopies; ++i) {
+        if (i < kCopies * part / parts || i >= kCopies * (part + 1) / parts) continue;
+        if (i < copy_a.kCount) {
+          copy_a.start(i, stage, first, p.depth);
+        } else {
+          copy_b.start(i - copy_a.kCount, stage + t.m * t.k, first, p.depth);
+        }
+      }
     }
-    ptx::commit_copies();  // empty ones too, so that the count of pending groups says which stage has arrived
+    if (part + 1 == parts) ptx::commit_copies();
   };
 
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -166,7 +174,7 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
 
   // ---- Fill the ring ----
 #pragma unroll
-  for (int s = 0; s < t.stages - 1; ++s) start_copies(s, s);
+  for (int s = 0; s < t.stages - 1; ++s) start_copies(s, s, 0, 1);
   ptx::wait_copies<t.stages - 2>();
   __syncthreads();  // everybody's copies of stage 0 are there
   load(0, 0);
@@ -185,8 +193,8 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
         __syncthreads();  // everybody's copies of the next stage are there, and nobody reads this stage any more: it may be overwritten
         load(next_slot, 0);
       }
-      // The slot of the stage before this one.
-      if (piece == 0) start_copies(step + t.stages - 1, free_slot);
+      // Into the slot of the stage before this one; spread out, so that ldmatrix does not queue behind them. All before this step's wait.
+      if (piece + 1 < kPieces) start_copies(step + t.stages - 1, free_slot, piece, kPieces - 1);
 #pragma unroll
       for (int i = 0; i < kMPieces; ++i) {
 #pragma unroll
