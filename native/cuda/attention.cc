@@ -20,9 +20,8 @@ Status enqueue_attention(const Op& op) {
 }
 
 // Only decode needs some, where it splits: then its blocks are at most as many as multiprocessors.
-WorkspaceNeed attention_workspace(const DeviceInfo& device, int64_t, int32_t heads, int32_t kv_heads, int32_t head_dim) {
-  const int32_t group = heads / kv_heads < kDecodeHeads ? heads / kv_heads : kDecodeHeads;
-  return {int64_t{device.multiprocessors} * group * (head_dim + 2), device.multiprocessors};
+WorkspaceNeed attention_workspace(const DeviceInfo& device, int64_t, int32_t, int32_t, int32_t head_dim) {
+  return {int64_t{device.multiprocessors} * kDecodeHeads * (head_dim + 2), device.multiprocessors};
 }
 
 }  // namespace nvlm::gpu

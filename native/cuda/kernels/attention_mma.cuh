@@ -20,16 +20,41 @@ __device__ __forceinline__ void load_left(uint32_t (&a)[4], const bf16* tile) {
   ptx::load_matrices(a, tile + lane % 16 * kPitch<d> + lane / 16 * 8);
 }
 
-// Copies `count` rows of head_dim elements into a tile by `threads` threads, of which this is number `thread`. `from(row)`: the row's address, null: zeros.
-template <int d, int count, int threads, typename From>
-__device__ __forceinline__ void copy_rows(bf16* tile, uint32_t thread, const bf16* anything, const From& from) {
-  constexpr int kPieces = d / 8;
+// The queries of one 16-row tile: kept in registers where there is room for them, else read anew at each step.
+template <int d>
+class Query {
+ public:
+  __device__ __forceinline__ explicit Query(const bf16* tile) : tile_(tile) {
+#pragma unroll
+    for (int step = 0; step < kHeld; ++step) load_left<d>(held_[step], tile + 16 * step);
+  }
+  __device__ __forceinline__ void operator()(int step, uint32_t (&a)[1][4]) const {
+    if constexpr (kHeld > 0) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) a[0][i] = held_[step][i];
+    } else {
+      load_left<d>(a[0], tile_ + 16 * step);
+    }
+  }
+
+ private:
+  static constexpr int kHeld = d <= 96 ? d / 16 : 0;
+  const bf16* tile_;
+  uint32_t held_[kHeld > 0 ? kHeld : 1][4];
+};
+
+// Copies `count` rows of head_dim elements into a tile by `threads` threads, of which this is number `thread`: row i from `rows` + i * pitch if seen(i),
+// else zeros (the address is not read then). Offsets within a tile of rows stay below 2^31.
+template <int d, int count, int threads, typename Seen>
+__device__ __forceinline__ void copy_rows(bf16* tile, uint32_t thread, const bf16* rows, uint32_t pitch, const Seen& seen) {
+  constexpr uint32_t kPieces = d / 8;
   static_assert(count * kPieces % threads == 0);
 #pragma unroll
-  for (int i = 0; i < count * kPieces / threads; ++i) {
-    const int32_t item = static_cast<int32_t>(thread) + i * threads, row = item / kPieces, piece = item % kPieces;
-    const bf16* source = from(row);
-    ptx::copy_async(tile + row * kPitch<d> + piece * 8, source ? source + piece * 8 : anything, source != nullptr);
+  for (uint32_t i = 0; i < count * kPieces / threads; ++i) {
+    // Where a row's pieces divide the threads, a thread keeps its piece.
+    const bool keeps = threads % kPieces == 0;
+    const uint32_t item = thread + i * threads, row = keeps ? thread / kPieces + i * (threads / kPieces) : item / kPieces, piece = keeps ? thread % kPieces : item % kPieces;
+    ptx::copy_async(tile + row * kPitch<d> + piece * 8, rows + (row * pitch + piece * 8), seen(static_cast<int32_t>(row)));
   }
 }
 

@@ -1,0 +1,191 @@
+// attention (ops/ops.h) over pages for rows that share a sequence: prefill, and cross-attention of several rows. in [rows, in_cols], queries first.
+//
+// A block takes a RowTile of one kv head: its (row, head) pairs, at most 64, are the rows of the product, so that grouped queries share each key. A warp
+// has 16 pairs; a page of 64 keys is a step. The values of a page arrive during its q·kᵀ, the next page's keys during p·v.
+// What a row does not see: keys outside the tile's hull of intervals or beyond the page's fill are zeros in shared memory, never read; those inside it get
+// a weight of exactly 0 (a NaN among the values of a key that the tile's other rows see would pass through, as it does for them).
+// grid: kv heads x tiles, late tiles first (causal ones have the most pages) | block: 4 warps | shared: 27 KB (d 64) to 51 KB (d 128) | bound by mma.sync and L2
+#include "cuda/kernels/attention_choice.cuh"
+#include "cuda/kernels/attention_mma.cuh"
+
+namespace nvlm::gpu {
+namespace {
+
+constexpr int kThreads = 128, kKeys = NVLM_PAGE_KEYS, kKeyTiles = kKeys / 8;
+
+struct PrefillArgs {
+  const bf16* in;
+  bf16* out;  // [rows, heads * head_dim]
+  PagedKeys paged;
+  const RowTile* tiles;
+  int64_t in_cols;
+  int32_t heads, kv_heads, tile_count;
+  float scale;
+};
+
+struct Interval {
+  int32_t begin, end;
+};
+
+__device__ __forceinline__ int32_t warp_least(int32_t x) {
+#pragma unroll
+  for (uint32_t lanes = 16; lanes > 0; lanes /= 2) {
+    const int32_t other = __shfl_xor_sync(kFullWarp, x, lanes);
+    x = other < x ? other : x;
+  }
+  return x;
+}
+__device__ __forceinline__ int32_t warp_most(int32_t x) { return -warp_least(-x); }
+
+// The least interval that holds those of all lanes; empty ones don't count. None: begin = end.
+__device__ __forceinline__ Interval hull_of(Interval mine, Interval other) {
+  constexpr int32_t kFar = 0x7fffffff;
+  const bool a = mine.begin < mine.end, b = other.begin < other.end;
+  const int32_t first = a ? mine.begin : kFar, second = b ? other.begin : kFar;
+  const int32_t begin = warp_least(first < second ? first : second);
+  const int32_t last = a ? mine.end : -kFar, later = b ? other.end : -kFar;
+  const int32_t end = warp_most(last > later ? last : later);
+  return {begin < end ? begin : 0, begin < end ? end : 0};
+}
+
+struct Page {
+  int32_t page, fill, first_key;
+};
+__device__ __forceinline__ Page page_at(const PageList& list, int32_t i) { return {list.page[i], list.fill[i], list.first_key[i]}; }
+
+template <int d>
+__global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __grid_constant__ PrefillArgs a) {
+  SharedMemory shared;
+  bf16* queries = shared.take<bf16>(kTilePairs * kPitch<d>);  // later the results
+  bf16* keys = shared.take<bf16>(kKeys * kPitch<d>);
+  bf16* values = shared.take<bf16>(kKeys * kPitch<d>);
+
+  const RowTile tile = a.tiles[a.tile_count - 1 - static_cast<int32_t>(blockIdx.y)];
+  const int32_t kv_head = static_cast<int32_t>(blockIdx.x), group = a.heads / a.kv_heads, pairs = tile.rows * group;
+  const int32_t warp = static_cast<int32_t>(threadIdx.x / 32), lane = static_cast<int32_t>(threadIdx.x % 32);
+  const int64_t first_row = tile.first_row;
+
+  // Queries: pair p is row p / group, head p % group of the kv head's.
+  constexpr int kPieces = d / 8;
+#pragma unroll
+  for (int i = 0; i < kTilePairs * kPieces / kThreads; ++i) {
+    const int32_t item = static_cast<int32_t>(threadIdx.x) + i * kThreads, pair = item / kPieces, piece = item % kPieces;
+    const bool valid = pair < pairs;
+    const int64_t row = first_row + (valid ? pair / group : 0), head = int64_t{kv_head} * group + (valid ? pair % group : 0);
+    ptx::copy_async(queries + pair * kPitch<d> + 8 * piece, a.in + row * a.in_cols + head * d + 8 * piece, valid);
+  }
+  ptx::commit_copies();
+
+  // Intervals: of this lane's two rows, and the hulls of the tile's and of the warp's rows.
+  const auto interval_of = [&](int32_t row) { return row < tile.rows ? Interval{a.paged.begin[first_row + row], a.paged.end[first_row + row]} : Interval{0, 0}; };
+  const Interval seen = hull_of(interval_of(lane), interval_of(lane + 32));
+  Interval mine[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int32_t pair = 16 * warp + lane / 4 + 8 * r;
+    mine[r] = interval_of(pair < pairs ? pair / group : tile.rows);
+  }
+  const Interval warp_seen = hull_of(mine[0], mine[1]);
+  // What all of the warp's rows see. Rows that are none mask nothing: nobody reads their results.
+  const bool none[2] = {16 * warp + lane / 4 >= pairs, 16 * warp + lane / 4 + 8 >= pairs};
+  const int32_t begin_0 = none[0] ? 0 : mine[0].begin, begin_1 = none[1] ? 0 : mine[1].begin;
+  const int32_t end_0 = none[0] ? 0x7fffffff : mine[0].end, end_1 = none[1] ? 0x7fffffff : mine[1].end;
+  const int32_t all_begin = warp_most(begin_0 > begin_1 ? begin_0 : begin_1), all_end = warp_least(end_0 < end_1 ? end_0 : end_1);
+
+  const auto copy_page = [&](bf16* to, const bf16* pages, const Page& page) {
+    const bf16* from = pages + (int64_t{page.page} * a.kv_heads + kv_head) * (kKeys * d);
+    const int32_t begin = seen.begin - page.first_key, end = seen.end - page.first_key < page.fill ? seen.end - page.first_key : page.fill;
+    copy_rows<d, kKeys, kThreads>(to, threadIdx.x, from, d, [&](int32_t row) { return row >= begin && row < end; });
+  };
+  Page page{0, 0, 0};
+  if (tile.first_page < tile.last_page) {
+    page = page_at(a.paged.pages, tile.first_page);
+    copy_page(keys, a.paged.keys, page);
+  }
+  ptx::commit_copies();
+
+  ptx::wait_copies<1>();
+  __syncthreads();  // the queries are there
+  const Query<d> query(queries + 16 * warp * kPitch<d>);
+
+  float out[1][d / 8][4];
+  clear(out);
+  Softmax state;
+  for (int32_t p = tile.first_page; p < tile.last_page; ++p) {
+    const Page next = p + 1 < tile.last_page ? page_at(a.paged.pages, p + 1) : page;
+    ptx::wait_copies<0>();
+    __syncthreads();  // the keys are there, and nobody reads the values before any more
+    copy_page(values, a.paged.values, page);
+    ptx::commit_copies();
+
+    const int32_t last = page.first_key + page.fill;
+    const bool active = warp_seen.begin < last && warp_seen.end > page.first_key;  // some row of the warp sees some key: the same for all lanes
+    float s[1][kKeyTiles][4];
+    if (active) {
+      multiply_keys<false, d>(s, query, keys, kKeys);
+      if (page.fill < kKeys || all_begin > page.first_key || all_end < last) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int32_t begin = mine[r].begin - page.first_key, end = mine[r].end < last ? mine[r].end - page.first_key : page.fill;
+#pragma unroll
+          for (int n = 0; n < kKeyTiles; ++n) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              const int32_t key = 8 * n + 2 * (lane % 4) + i;
+              if (key < begin || key >= end) s[0][n][2 * r + i] = no_key();
+            }
+          }
+        }
+      }
+    }
+
+    ptx::wait_copies<0>();
+    __syncthreads();  // the values are there, and nobody reads these keys any more
+    if (p + 1 < tile.last_page) copy_page(keys, a.paged.keys, next);
+    ptx::commit_copies();
+    if (active) {
+      soften<d>(state, s[0], out[0], a.scale);
+      multiply_values<false, d>(out, s, values, kKeys);
+    }
+    page = next;
+  }
+
+  // Through shared memory, so that rows are stored 16 bytes a lane. A warp reads and writes its own pairs' place alone.
+  __syncwarp();  // all lanes have read the queries
+  put_rows<d>(queries + 16 * warp * kPitch<d>, out[0], state);
+  __syncwarp();  // the rows are there
+  for (int32_t item = lane; item < 16 * kPieces; item += 32) {
+    const int32_t pair = 16 * warp + item / kPieces, piece = item % kPieces;
+    if (pair >= pairs) continue;
+    bf16* to = a.out + ((first_row + pair / group) * a.heads + kv_head * group + pair % group) * d + 8 * piece;
+    store_eight(to, load_eight(queries + pair * kPitch<d> + 8 * piece));
+  }
+}
+
+template <int d>
+Status launch_prefill(const PrefillArgs& args, Stream stream) {
+  const uint32_t bytes = (kTilePairs + 2 * kKeys) * kPitch<d> * sizeof(bf16);
+  if (const Status status = allow_shared(attention_prefill_kernel<d>, bytes); status != Status::ok) return status;
+  const dim3 grid(static_cast<uint32_t>(args.kv_heads), static_cast<uint32_t>(args.tile_count));
+  return launch(attention_prefill_kernel<d>, {grid, dim3(kThreads), bytes, stream}, args);
+}
+
+}  // namespace
+
+Status enqueue_attention_prefill(const Op& op) {
+  const nvlm_constants& c = op.c();
+  const bool self = c.source == NVLM_KEYS_SELF;
+  const PrefillArgs args{op.in, op.out_bf16(), paged_keys(op), self ? op.batch->self_tiles : op.batch->cross_tiles, op.in_cols, c.heads, c.kv_heads,
+                         self ? op.batch->self_tile_count : op.batch->cross_tile_count, attention_scale(c.head_dim)};
+  if (c.heads / c.kv_heads > kTilePairs || args.tile_count > 65535) return Status::invalid;
+  if (args.tile_count == 0) return Status::ok;
+  switch (c.head_dim) {
+    case 64: return launch_prefill<64>(args, op.stream);
+    case 80: return launch_prefill<80>(args, op.stream);
+    case 96: return launch_prefill<96>(args, op.stream);
+    case 128: return launch_prefill<128>(args, op.stream);
+    default: return Status::invalid;
+  }
+}
+
+}  // namespace nvlm::gpu
