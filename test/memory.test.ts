@@ -27,7 +27,7 @@ test('100 loads and closes leave memory flat', async () => {
   const sizes = JSON.parse(stdout) as number[];
   // One model takes 40 MB: a leak of one in ten would show. What is left is the allocator's own slack.
   expect((sizes[4] ?? 0) - (sizes[0] ?? 0)).toBeLessThan(20);
-});
+}, 240_000);
 
 test('1,000 generations leave memory flat', async () => {
   const { code, stdout, stderr } = await runProgram(
@@ -50,7 +50,7 @@ test('1,000 generations leave memory flat', async () => {
   const sizes = JSON.parse(stdout) as number[];
   // 800 generations between the first and the last: 10 KB each would be 8 MB.
   expect((sizes[4] ?? 0) - (sizes[0] ?? 0)).toBeLessThan(8);
-});
+}, 240_000);
 
 test('V8 is told the bytes of an encoded image, and told of their end when it is released, collected or its model closed', async () => {
   // process.memoryUsage().external counts array buffers alone; what addons report stands in V8's own account of each collection.

@@ -27,7 +27,7 @@ class ProgramCheck {
   void check_tensor(int32_t t) {
     const nvlm_tensor& tensor = p_.tensors[t];
     index_ = t;
-    if (tensor.extent < 0 || tensor.extent >= NVLM_EXTENT_COUNT || tensor.rows_each < 1 || tensor.cols < 1) return require(false, "a tensor has an impossible shape");
+    if (static_cast<uint32_t>(tensor.extent) >= NVLM_EXTENT_COUNT || tensor.rows_each < 1 || tensor.cols < 1) return require(false, "a tensor has an impossible shape");
     const auto wide = static_cast<double>(tensor.rows_each) * static_cast<double>(p_.max_count[tensor.extent]) * static_cast<double>(tensor.cols) * static_cast<double>(nvlm_dtype_bytes(tensor.dtype));
     require(wide + static_cast<double>(tensor.offset) <= static_cast<double>(p_.arena_bytes), "a tensor lies outside of the arena");
     require(tensor.offset % nvlm_dtype_bytes(tensor.dtype) == 0, "a tensor is not aligned");
@@ -91,7 +91,7 @@ class ProgramCheck {
   }
 
   void check_record(const nvlm_record& r) {
-    require(r.op >= 0 && r.op < NVLM_OP_COUNT, "unknown op");
+    require(static_cast<uint32_t>(r.op) < NVLM_OP_COUNT, "unknown op");
     if (!wrong_.empty()) return;
     const bool has_in = r.op != NVLM_PATCH_EMBED && r.op != NVLM_QK_NORM && r.op != NVLM_ROPE_KV_WRITE && r.op != NVLM_EMBED;
     const bool has_out = r.op != NVLM_KV_WRITE && r.op != NVLM_SAMPLE;
@@ -196,8 +196,7 @@ std::string check_keys(const nvlm_batch& b, const nvlm_pages& pages, const nvlm_
 }
 
 std::string check_rows(const nvlm_batch& b) {
-  if (b.sequences < 0 || (b.rows > 0 && b.sequences == 0)) return "the batch's sequences do not cover its rows";
-  if (b.sequences == 0) return {};
+  if (b.sequences <= 0) return b.rows == 0 ? "" : "the batch's sequences do not cover its rows";
   if (b.row_begin[0] != 0 || b.row_begin[b.sequences] != b.rows) return "the batch's sequences do not cover its rows";
   for (int32_t s = 0; s < b.sequences; ++s) {
     if (b.row_begin[s + 1] < b.row_begin[s]) return "the batch's sequences do not cover its rows";

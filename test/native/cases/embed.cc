@@ -19,6 +19,7 @@ OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, Rows
   c.record.w = c.add(table);
   c.record.out = c.add(Tensor{NVLM_ROWS, 1, n, {}});
   for (int64_t r = 0; r < rows; ++r) c.batch.token.push_back(static_cast<int32_t>(r == 0 ? 0 : r == 1 ? vocab - 1 : random.below(vocab)));
+  c.bytes = static_cast<double>(rows * n) * (dtype == NVLM_F32 ? 8 : 6);
   const auto image = std::make_shared<std::vector<float>>(random.uniforms(rows * n));
   for (int64_t r = 0; kind != Rows::kTokens && r < rows; ++r) c.batch.source.push_back(kind == Rows::kImages || r % 3 == 1 ? image->data() + r * n : nullptr);
   const std::vector<const float*> source = c.batch.source;
@@ -39,7 +40,9 @@ OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, Rows
   return c;
 }
 
-OpCase gather_case(int64_t rows, const std::vector<int32_t>& out_rows, int64_t n) {
+}  // namespace
+
+OpCase gather_rows_case(int64_t rows, const std::vector<int32_t>& out_rows, int64_t n) {
   OpCase c;
   c.name = "gather_rows " + std::to_string(out_rows.size()) + " of " + std::to_string(rows) + "x" + std::to_string(n);
   Random random(c.name);
@@ -49,13 +52,14 @@ OpCase gather_case(int64_t rows, const std::vector<int32_t>& out_rows, int64_t n
   c.record.op = NVLM_GATHER_ROWS;
   c.record.in = c.add(Tensor{NVLM_ROWS, 1, n, random.uniforms(rows * n)});
   c.record.out = c.add(Tensor{NVLM_OUTS, 1, n, {}});
+  c.bytes = 8.0 * static_cast<double>(c.batch.outs * n);
   return c;
 }
 
-}  // namespace
+OpCase embed_tokens_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype) { return embed_case(rows, vocab, n, dtype, Rows::kTokens); }
 
 std::vector<OpCase> embed_cases() {
-  std::vector<OpCase> cases = {gather_case(5, {4, 0, 4}, 33), gather_case(1, {0}, 1), gather_case(9, {}, 8)};
+  std::vector<OpCase> cases = {gather_rows_case(5, {4, 0, 4}, 33), gather_rows_case(1, {0}, 1), gather_rows_case(9, {}, 8)};
   for (const nvlm_dtype type : {NVLM_F32, NVLM_BF16, NVLM_F16}) {
     for (const Rows kind : {Rows::kImages, Rows::kTokens, Rows::kMixed}) {
       cases.push_back(embed_case(1, 1, 1, type, kind));

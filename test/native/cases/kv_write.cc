@@ -5,9 +5,8 @@
 #include "cases/cases.h"
 
 namespace nvlm::test {
-namespace {
 
-OpCase rope_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t last_position, float theta) {
+OpCase rope_kv_write_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t last_position, float theta) {
   OpCase c;
   c.name = "rope_kv_write " + std::to_string(rows) + " rows, " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " + std::to_string(head_dim) + ", position up to " +
            std::to_string(last_position);
@@ -28,6 +27,7 @@ OpCase rope_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim
     c.batch.position.push_back(static_cast<int32_t>(r == rows - 1 ? last_position : random.below(last_position + 1)));
     c.batch.kv_slot.push_back(slots - 1 - (2 * r < slots ? 2 * r : 2 * r - slots + 1 - slots % 2));
   }
+  c.bytes = 8.0 * static_cast<double>(rows * (heads + 2 * kv_heads) * head_dim);  // q and k rotated in place, k and v written
   c.cache_limit = 6 * kUnit;
   c.bounds = [=](const std::vector<float>& truth) {
     Bounds b{std::vector<double>(truth.size(), 6 * kUnit), std::vector<double>(truth.size(), 1), 2 * kUnit};
@@ -39,7 +39,7 @@ OpCase rope_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim
   return c;
 }
 
-OpCase cross_case(int64_t rows, int32_t kv_heads, int32_t head_dim) {
+OpCase kv_write_case(int64_t rows, int32_t kv_heads, int32_t head_dim) {
   OpCase c;
   c.name = "kv_write " + std::to_string(rows) + " rows, " + std::to_string(kv_heads) + " heads of " + std::to_string(head_dim);
   Random random(c.name);
@@ -52,18 +52,17 @@ OpCase cross_case(int64_t rows, int32_t kv_heads, int32_t head_dim) {
   c.record.in = c.add(Tensor{NVLM_ROWS, 1, cols, random.uniforms(rows * cols)});
   c.cross_kv = {2, static_cast<int32_t>(rows / 64 + 1), kv_heads, head_dim, {}};
   for (int64_t r = 0; r < rows; ++r) c.batch.kv_slot.push_back(int64_t{c.cross_kv.pages} * NVLM_PAGE_KEYS - 1 - r);
+  c.bytes = 8.0 * static_cast<double>(rows * cols);
   return c;
 }
-
-}  // namespace
 
 std::vector<OpCase> kv_write_cases() {
   std::vector<OpCase> cases;
   for (const int32_t head_dim : {8, 16, 24, 64, 128}) {
-    cases.push_back(rope_case(1, 1, 1, head_dim, 0, 1e4f));
-    cases.push_back(rope_case(67, 6, 2, head_dim, 32767, 1e6f));
-    cases.push_back(cross_case(1, 1, head_dim));
-    cases.push_back(cross_case(65, 3, head_dim));
+    cases.push_back(rope_kv_write_case(1, 1, 1, head_dim, 0, 1e4f));
+    cases.push_back(rope_kv_write_case(67, 6, 2, head_dim, 32767, 1e6f));
+    cases.push_back(kv_write_case(1, 1, head_dim));
+    cases.push_back(kv_write_case(65, 3, head_dim));
   }
   return cases;
 }

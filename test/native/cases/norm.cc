@@ -5,9 +5,8 @@
 #include "cases/cases.h"
 
 namespace nvlm::test {
-namespace {
 
-OpCase rms_case(int64_t rows, int64_t n, int32_t true_width) {
+OpCase rms_norm_case(int64_t rows, int64_t n, int32_t true_width) {
   OpCase c;
   c.name = "rms_norm " + std::to_string(rows) + "x" + std::to_string(n) + (true_width ? " true width " + std::to_string(true_width) : "");
   Random random(c.name);
@@ -31,7 +30,7 @@ OpCase rms_case(int64_t rows, int64_t n, int32_t true_width) {
   return c;
 }
 
-OpCase layer_case(int64_t rows, int64_t n, float low, float high, float eps) {
+OpCase layer_norm_case(int64_t rows, int64_t n, float low, float high, float eps) {
   OpCase c;
   c.name = "layer_norm " + std::to_string(rows) + "x" + std::to_string(n) + " of [" + std::to_string(low) + ", " + std::to_string(high) + "]";
   Random random(c.name);
@@ -65,7 +64,7 @@ OpCase layer_case(int64_t rows, int64_t n, float low, float high, float eps) {
   return c;
 }
 
-OpCase qk_case(int64_t rows, int64_t n, int32_t true_width) {
+OpCase qk_norm_case(int64_t rows, int64_t n, int32_t true_width) {
   OpCase c;
   c.name = "qk_norm " + std::to_string(rows) + "x3x" + std::to_string(n) + (true_width ? " true width " + std::to_string(true_width) : "");
   Random random(c.name);
@@ -76,6 +75,7 @@ OpCase qk_case(int64_t rows, int64_t n, int32_t true_width) {
   c.record.out = c.add(Tensor{NVLM_TILES, 1, 3 * n, random.uniforms(rows * 3 * n)});
   c.record.w = c.add(vector_weight(random.uniforms(n, 0.5f, 2)));
   c.record.scale = c.add(vector_weight(random.uniforms(n, 0.5f, 2)));
+  c.bytes = 16.0 * static_cast<double>(rows * n);
   c.bounds = [n](const std::vector<float>& truth) {
     Bounds b;
     b.rms = (4 + std::sqrt(static_cast<double>(n)) / 2) * kUnit;
@@ -89,21 +89,19 @@ OpCase qk_case(int64_t rows, int64_t n, int32_t true_width) {
   return c;
 }
 
-}  // namespace
-
 std::vector<OpCase> norm_cases() {
   std::vector<OpCase> cases;
   for (const int64_t n : {1, 7, 8, 9, 64, 100, 896, 3200}) {
     for (const int64_t rows : {1, 3, 37}) {
-      cases.push_back(rms_case(rows, n, 0));
-      cases.push_back(qk_case(rows, n, 0));
-      cases.push_back(layer_case(rows, n, -1, 1, 1e-5f));
+      cases.push_back(rms_norm_case(rows, n, 0));
+      cases.push_back(qk_norm_case(rows, n, 0));
+      cases.push_back(layer_norm_case(rows, n, -1, 1, 1e-5f));
     }
   }
-  cases.push_back(rms_case(5, 96, 80));
-  cases.push_back(qk_case(5, 96, 80));
-  cases.push_back(layer_case(5, 100, 9, 11, 1e-6f));
-  cases.push_back(layer_case(2, 33, 0, 0, 1e-6f));  // no variance at all: eps alone stands under the root
+  cases.push_back(rms_norm_case(5, 96, 80));
+  cases.push_back(qk_norm_case(5, 96, 80));
+  cases.push_back(layer_norm_case(5, 100, 9, 11, 1e-6f));
+  cases.push_back(layer_norm_case(2, 33, 0, 0, 1e-6f));  // no variance at all: eps alone stands under the root
   return cases;
 }
 

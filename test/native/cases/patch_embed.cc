@@ -4,9 +4,8 @@
 #include "cases/cases.h"
 
 namespace nvlm::test {
-namespace {
 
-OpCase patch_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, nvlm_dtype dtype) {
+OpCase patch_embed_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, nvlm_dtype dtype) {
   OpCase c;
   c.name = "patch_embed " + std::to_string(tiles) + " tiles " + std::to_string(side) + "/" + std::to_string(patch) + " to " + std::to_string(n) + " " + dtype_name(dtype);
   Random random(c.name);
@@ -23,6 +22,7 @@ OpCase patch_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, nvlm_dt
   c.record.bias = c.add(vector_weight(bias));
   c.record.scale = c.add(vector_weight(random.uniforms(n)));
   c.record.extra = c.add(vector_weight(positions));
+  c.flops = 2.0 * static_cast<double>(tiles * patches * n * k);
   const std::vector<uint8_t> pixels = c.batch.pixels;
   c.bounds = [=](const std::vector<float>& truth) {
     constexpr double kMean[] = {0.485, 0.456, 0.406}, kStd[] = {0.229, 0.224, 0.225};
@@ -44,11 +44,9 @@ OpCase patch_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, nvlm_dt
   return c;
 }
 
-}  // namespace
-
 std::vector<OpCase> patch_embed_cases() {
-  return {patch_case(1, 4, 4, 1, NVLM_F32),   patch_case(2, 28, 14, 33, NVLM_BF16), patch_case(1, 42, 14, 16, NVLM_F16), patch_case(3, 15, 5, 47, NVLM_F32),
-          patch_case(2, 20, 4, 24, NVLM_BF16), patch_case(1, 2, 1, 8, NVLM_F32)};
+  return {patch_embed_case(1, 4, 4, 1, NVLM_F32),   patch_embed_case(2, 28, 14, 33, NVLM_BF16), patch_embed_case(1, 42, 14, 16, NVLM_F16), patch_embed_case(3, 15, 5, 47, NVLM_F32),
+          patch_embed_case(2, 20, 4, 24, NVLM_BF16), patch_embed_case(1, 2, 1, 8, NVLM_F32)};
 }
 
 }  // namespace nvlm::test

@@ -3,9 +3,8 @@
 #include "cases/cases.h"
 
 namespace nvlm::test {
-namespace {
 
-OpCase shuffle_case(int64_t tiles, int32_t grid, int32_t ratio, int64_t n, bool transpose) {
+OpCase pixel_shuffle_norm_case(int64_t tiles, int32_t grid, int32_t ratio, int64_t n, bool transpose) {
   OpCase c;
   c.name = "pixel_shuffle_norm " + std::to_string(tiles) + " tiles, grid " + std::to_string(grid) + "/" + std::to_string(ratio) + ", " + std::to_string(n) + (transpose ? " columns, v1" : " columns, v2");
   Random random(c.name);
@@ -18,6 +17,7 @@ OpCase shuffle_case(int64_t tiles, int32_t grid, int32_t ratio, int64_t n, bool 
   c.record.c.eps = 1e-5f;
   c.record.in = c.add(Tensor{NVLM_TILES, rows, n, random.uniforms(tiles * rows * n)});
   c.record.out = c.add(Tensor{NVLM_TILES, side * side, cols, {}});
+  c.bytes = 8.0 * static_cast<double>(tiles * (rows - 1) * n);
   const std::vector<float> w = random.uniforms(cols, 0.5f, 2), bias = random.uniforms(cols);
   c.record.w = c.add(vector_weight(w));
   c.record.bias = c.add(vector_weight(bias));
@@ -35,16 +35,14 @@ OpCase shuffle_case(int64_t tiles, int32_t grid, int32_t ratio, int64_t n, bool 
   return c;
 }
 
-}  // namespace
-
 std::vector<OpCase> pixel_shuffle_cases() {
   std::vector<OpCase> cases;
   for (const bool transpose : {false, true}) {
     for (const int64_t tiles : {1, 3}) {
-      cases.push_back(shuffle_case(tiles, 4, 2, 9, transpose));
-      cases.push_back(shuffle_case(tiles, 6, 3, 16, transpose));
-      cases.push_back(shuffle_case(tiles, 2, 1, 40, transpose));
-      cases.push_back(shuffle_case(tiles, 6, 2, 7, transpose));
+      cases.push_back(pixel_shuffle_norm_case(tiles, 4, 2, 9, transpose));
+      cases.push_back(pixel_shuffle_norm_case(tiles, 6, 3, 16, transpose));
+      cases.push_back(pixel_shuffle_norm_case(tiles, 2, 1, 40, transpose));
+      cases.push_back(pixel_shuffle_norm_case(tiles, 6, 2, 7, transpose));
     }
   }
   return cases;

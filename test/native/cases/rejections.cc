@@ -5,16 +5,29 @@
 namespace nvlm::test {
 namespace {
 
+void refused(nvlm_status status, const std::string& error, const std::string& fragment) {
+  check(status == NVLM_INVALID, "refused because of " + fragment + ", status " + std::to_string(status));
+  check(error.find(fragment) != std::string::npos, "the message names '" + fragment + "': " + error);
+}
+
+// By compile.
 void refused(const Device& device, const OpCase& c, const std::string& fragment) {
-  const Outcome o = run_case(device, c);
-  check(o.status == NVLM_INVALID, "refused because of " + fragment + ", status " + std::to_string(o.status));
-  check(o.error.find(fragment) != std::string::npos, "the message names '" + fragment + "': " + o.error);
+  const Loaded loaded(device, c);
+  refused(loaded.status, loaded.error, fragment);
 }
 
 template <typename Change>
 void refused(const Device& device, OpCase c, const std::string& fragment, Change change) {
   change(c);
   refused(device, c, fragment);
+}
+
+// By run.
+template <typename Change>
+void refused_batch(const Device& device, OpCase c, const std::string& fragment, Change change) {
+  change(c);
+  const Outcome o = run_case(device, c);
+  refused(o.status, o.error, fragment);
 }
 
 OpCase first_named(const std::vector<OpCase>& cases, const std::string& start) {
@@ -37,37 +50,38 @@ OpCase sample_case() {
 void batches(const Device& device) {
   const OpCase causal = causal_attention_case({{70, 3}, {10, 10}}, 2, 1, 16);
   equal(run_case(device, causal).status, NVLM_OK, "the unchanged batch runs");
-  refused(device, causal, "the key interval of row 2", [](OpCase& c) { c.batch.self_end[2] = 71; });
-  refused(device, causal, "the key interval of row 1", [](OpCase& c) { c.batch.self_begin[1] = -1; });
-  refused(device, causal, "the key interval of row 4", [](OpCase& c) { c.batch.self_begin[4] = c.batch.self_end[4] + 1; });
-  refused(device, causal, "a page of the sequence of row 0", [](OpCase& c) { c.batch.self_pages.page[1] = c.self_kv.pages; });
-  refused(device, causal, "a page of the sequence of row 1", [](OpCase& c) { c.batch.self_pages.page[2] = -1; });
-  refused(device, causal, "a page of the sequence of row 0", [](OpCase& c) { c.batch.self_pages.fill[0] = 65; });
-  refused(device, causal, "the page list", [](OpCase& c) { c.batch.self_pages.begin[1] = -1; });
-  refused(device, causal, "do not cover its rows", [](OpCase& c) { c.batch.row_begin[2] = 14; });
-  refused(device, causal, "do not cover its rows", [](OpCase& c) { c.batch.row_begin[1] = 14; });
-  refused(device, causal, "do not cover its rows", [](OpCase& c) { c.batch.row_begin.resize(1); });
+  refused_batch(device, causal, "the key interval of row 2", [](OpCase& c) { c.batch.self_end[2] = 71; });
+  refused_batch(device, causal, "the key interval of row 1", [](OpCase& c) { c.batch.self_begin[1] = -1; });
+  refused_batch(device, causal, "the key interval of row 4", [](OpCase& c) { c.batch.self_begin[4] = c.batch.self_end[4] + 1; });
+  refused_batch(device, causal, "a page of the sequence of row 0", [](OpCase& c) { c.batch.self_pages.page[1] = c.self_kv.pages; });
+  refused_batch(device, causal, "a page of the sequence of row 1", [](OpCase& c) { c.batch.self_pages.page[2] = -1; });
+  refused_batch(device, causal, "a page of the sequence of row 0", [](OpCase& c) { c.batch.self_pages.fill[0] = 65; });
+  refused_batch(device, causal, "the page list", [](OpCase& c) { c.batch.self_pages.begin[1] = -1; });
+  refused_batch(device, causal, "the page list", [](OpCase& c) { c.batch.self_pages.begin[0] = -1; });
+  refused_batch(device, causal, "do not cover its rows", [](OpCase& c) { c.batch.row_begin[2] = 14; });
+  refused_batch(device, causal, "do not cover its rows", [](OpCase& c) { c.batch.row_begin[1] = 14; });
+  refused_batch(device, causal, "do not cover its rows", [](OpCase& c) { c.batch.row_begin.resize(1); });
 
   const OpCase rope = first_named(kv_write_cases(), "rope_kv_write 67");
-  refused(device, rope, "the kv slot of row 3", [](OpCase& c) { c.batch.kv_slot[3] = int64_t{c.self_kv.pages} * NVLM_PAGE_KEYS; });
-  refused(device, rope, "the kv slot of row 0", [](OpCase& c) { c.batch.kv_slot[0] = -1; });
-  refused(device, rope, "the position of row 66", [](OpCase& c) { c.batch.position[66] = -1; });
+  refused_batch(device, rope, "the kv slot of row 3", [](OpCase& c) { c.batch.kv_slot[3] = int64_t{c.self_kv.pages} * NVLM_PAGE_KEYS; });
+  refused_batch(device, rope, "the kv slot of row 0", [](OpCase& c) { c.batch.kv_slot[0] = -1; });
+  refused_batch(device, rope, "the position of row 66", [](OpCase& c) { c.batch.position[66] = -1; });
   const OpCase cross = first_named(kv_write_cases(), "kv_write 65");
-  refused(device, cross, "the kv slot of row 64", [](OpCase& c) { c.batch.kv_slot[64] = int64_t{1} << 62; });
+  refused_batch(device, cross, "the kv slot of row 64", [](OpCase& c) { c.batch.kv_slot[64] = int64_t{1} << 62; });
 
   const OpCase odd = first_named(attention_cases(), "attention odd cross");
-  refused(device, odd, "the key interval of row 0", [](OpCase& c) { c.batch.cross_end[0] = 133; });
-  refused(device, odd, "a page of the sequence of row 0", [](OpCase& c) { c.batch.cross_pages.fill[1] = -1; });
-  refused(device, odd, "the page list of the sequence of row 1", [](OpCase& c) { c.batch.cross_pages.begin[2] = 3; });
-  refused(device, odd, "do not cover its rows", [](OpCase& c) { c.batch.row_begin[0] = 1; });
+  refused_batch(device, odd, "the key interval of row 0", [](OpCase& c) { c.batch.cross_end[0] = 133; });
+  refused_batch(device, odd, "a page of the sequence of row 0", [](OpCase& c) { c.batch.cross_pages.fill[1] = -1; });
+  refused_batch(device, odd, "the page list of the sequence of row 1", [](OpCase& c) { c.batch.cross_pages.begin[2] = 3; });
+  refused_batch(device, odd, "do not cover its rows", [](OpCase& c) { c.batch.row_begin[0] = 1; });
 
   const OpCase embed = first_named(embed_cases(), "embed 50 of 31x37 f32 with");
-  refused(device, embed, "the token of row 6", [](OpCase& c) { c.batch.token[6] = 31; });
-  refused(device, embed, "the token of row 6", [](OpCase& c) { c.batch.token[6] = -1; });
+  refused_batch(device, embed, "the token of row 6", [](OpCase& c) { c.batch.token[6] = 31; });
+  refused_batch(device, embed, "the token of row 6", [](OpCase& c) { c.batch.token[6] = -1; });
   const OpCase gather = first_named(embed_cases(), "gather_rows 3");
-  refused(device, gather, "out row 1", [](OpCase& c) { c.batch.out_row[1] = 5; });
-  refused(device, gather, "out row 2", [](OpCase& c) { c.batch.out_row[2] = -1; });
-  refused(device, first_named(patch_embed_cases(), "patch_embed"), "no pixels", [](OpCase& c) { c.batch.pixels = std::vector<uint8_t>(); });
+  refused_batch(device, gather, "out row 1", [](OpCase& c) { c.batch.out_row[1] = 5; });
+  refused_batch(device, gather, "out row 2", [](OpCase& c) { c.batch.out_row[2] = -1; });
+  refused_batch(device, first_named(patch_embed_cases(), "patch_embed"), "no pixels", [](OpCase& c) { c.batch.pixels = std::vector<uint8_t>(); });
   const OpCase sample = sample_case();
   Loaded loaded(device, sample);
   nvlm_sampled sampled;
@@ -162,11 +176,13 @@ void attention_programs(const Device& device) {
   refused(device, causal, "multiple of 8", [](OpCase& c) { c.record.c.kv_heads = 0; });
   refused(device, causal, "multiple of kv_heads", [](OpCase& c) { c.record.c.kv_heads = 3; });
   refused(device, causal, "multiple of kv_heads", [](OpCase& c) { c.record.c.heads = 0; });
+  refused(device, causal, "multiple of kv_heads", [](OpCase& c) { c.record.c.heads = 1 << 17; });
+  refused(device, causal, "multiple of 8", [](OpCase& c) { c.record.c.heads = c.record.c.kv_heads = 1 << 17; });
   refused(device, causal, "queries do not fit", [](OpCase& c) { c.record.c.heads = 3; });
   refused(device, causal, "queries do not fit", [](OpCase& c) { c.tensors[0].cols = 31; });
   refused(device, causal, "input and output must differ", [](OpCase& c) { c.record.out = c.record.in; });
   refused(device, causal, "differ in rows", [](OpCase& c) { c.tensors[1].extent = NVLM_OUTS; });
-  refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.self_kv = {}; });
+  refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.self_kv.layers = 0; });  // no memory
   refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.self_kv.pages = 0, c.self_kv.data.clear(); });
   refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.record.c.kv_heads = 2; });
   refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.record.c.heads = 4, c.record.c.head_dim = 8; });
@@ -205,6 +221,8 @@ void other_programs(const Device& device) {
   const OpCase patch = first_named(patch_embed_cases(), "patch_embed");
   refused(device, patch, "multiple of patch", [](OpCase& c) { c.record.c.patch = 3; });
   refused(device, patch, "multiple of patch", [](OpCase& c) { c.record.c.patch = 0; });
+  refused(device, patch, "multiple of patch", [](OpCase& c) { c.record.c.side = 0; });
+  refused(device, patch, "multiple of patch", [](OpCase& c) { c.record.c.side = 1 << 17; });
   refused(device, patch, "does not fit the patches", [](OpCase& c) { c.tensors[0].rows_each = 3; });
   refused(device, patch, "does not fit the patches", [](OpCase& c) { c.tensors[0].extent = NVLM_ROWS; });
   refused(device, patch, "the patch kernel", [](OpCase& c) { c.record.w = c.record.extra; });
@@ -215,10 +233,13 @@ void other_programs(const Device& device) {
   const OpCase shuffle = first_named(pixel_shuffle_cases(), "pixel_shuffle_norm");
   refused(device, shuffle, "multiple of ratio", [](OpCase& c) { c.record.c.ratio = 3; });
   refused(device, shuffle, "multiple of ratio", [](OpCase& c) { c.record.c.ratio = 0; });
+  refused(device, shuffle, "multiple of ratio", [](OpCase& c) { c.record.c.grid = 0; });
+  refused(device, shuffle, "multiple of ratio", [](OpCase& c) { c.record.c.grid = 1 << 17; });
   refused(device, shuffle, "the input does not fit the grid", [](OpCase& c) { c.tensors[0].rows_each -= 1; });
   refused(device, shuffle, "the input does not fit the grid", [](OpCase& c) { c.tensors[0].extent = NVLM_ROWS; });
   refused(device, shuffle, "the output does not fit the grid", [](OpCase& c) { c.tensors[1].rows_each += 1; });
   refused(device, shuffle, "the output does not fit the grid", [](OpCase& c) { c.tensors[1].cols += 1; });
+  refused(device, shuffle, "the output does not fit the grid", [](OpCase& c) { c.tensors[1].extent = NVLM_ROWS; });
   refused(device, shuffle, "the norm's weight", [](OpCase& c) { c.record.w = vector_of_one(c); });
   refused(device, shuffle, "the norm's bias", [](OpCase& c) { c.record.bias = vector_of_one(c); });
 
@@ -226,11 +247,13 @@ void other_programs(const Device& device) {
   refused(device, embed, "a row for each row", [](OpCase& c) { c.tensors[0].rows_each = 2; });
   refused(device, embed, "a row for each row", [](OpCase& c) { c.tensors[0].extent = NVLM_TILES; });
   refused(device, embed, "the table is missing", [](OpCase& c) { c.record.w = -1; });
+  refused(device, embed, "the table is missing", [](OpCase& c) { c.record.w = 9; });
   refused(device, embed, "the table does not fit", [](OpCase& c) { c.tensors[0].cols -= 1; });
   refused(device, embed, "the table does not fit", [](OpCase& c) { c.weights[0].use = NVLM_MATRIX; });
   refused(device, gather, "gathers batch rows", [](OpCase& c) { c.tensors[0].extent = NVLM_TILES; });
   refused(device, gather, "gathers batch rows", [](OpCase& c) { c.tensors[1].extent = NVLM_ROWS; });
   refused(device, gather, "gathers batch rows", [](OpCase& c) { c.tensors[0].rows_each = 2; });
+  refused(device, gather, "gathers batch rows", [](OpCase& c) { c.tensors[1].rows_each = 2; });
   refused(device, gather, "input and output differ", [](OpCase& c) { c.tensors[1].cols -= 1; });
 }
 

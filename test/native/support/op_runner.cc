@@ -162,33 +162,35 @@ namespace {
 
 std::string coordinate(int64_t i, int64_t cols) { return "[" + std::to_string(i / cols) + ", " + std::to_string(i % cols) + "]"; }
 
-std::string output_difference(const OpCase& c, const std::vector<float>& got, const std::vector<float>& truth) {
+Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vector<float>& got, const std::vector<float>& truth) {
   const int64_t cols = c.tensors[static_cast<size_t>(c.record.out)].cols;
+  Comparison result;
   std::ostringstream text;
   for (size_t i = 0; i < truth.size(); ++i) {
     if (std::isfinite(truth[i])) continue;
     text << "the reference's value at " << coordinate(static_cast<int64_t>(i), cols) << " is not finite";
-    return text.str();
+    return {text.str()};
   }
   for (size_t i = 0; i < got.size(); ++i) {
     if (std::isfinite(got[i])) continue;
     text << (bits(got[i]) == kPoison ? "nothing was written at " : "not finite at ") << coordinate(static_cast<int64_t>(i), cols) << ", expected " << truth[i];
-    return text.str();
+    return {text.str()};
   }
-  Bounds bounds = c.bounds ? c.bounds(truth) : Bounds{std::vector<double>(truth.size(), 0), std::vector<double>(truth.size(), 1), 0};
   double error = 0, size = 0;
   for (size_t i = 0; i < got.size(); ++i) {
     const double d = std::abs(static_cast<double>(got[i]) - truth[i]);
     error += d * d;
     size += bounds.size[i] * bounds.size[i];
+    if (d > 0) result.of_limit = std::max(result.of_limit, d / bounds.limit[i]);
     if (d <= bounds.limit[i]) continue;
     text << "at " << coordinate(static_cast<int64_t>(i), cols) << " expected " << truth[i] << " but got " << got[i] << ": error " << d << ", limit " << bounds.limit[i];
-    return text.str();
+    return {text.str()};
   }
   const double rms = size > 0 ? std::sqrt(error / size) : std::sqrt(error);
-  if (rms <= bounds.rms) return {};
+  if (rms > 0) result.of_limit = std::max(result.of_limit, rms / bounds.rms);
+  if (rms <= bounds.rms) return result;
   text << "root mean square error " << rms / kUnit << " units, limit " << bounds.rms / kUnit;
-  return text.str();
+  return {text.str()};
 }
 
 std::string cache_difference(const char* kind, double limit, const std::vector<float>& got, const std::vector<float>& truth) {
@@ -203,16 +205,25 @@ std::string cache_difference(const char* kind, double limit, const std::vector<f
 
 }  // namespace
 
-std::string difference(const OpCase& c, const Outcome& got, const Outcome& truth) {
-  if (truth.status != NVLM_OK) return "the reference failed: " + truth.error;
-  if (got.status != NVLM_OK) return "failed: " + got.error;
-  if (!truth.damage.empty()) return "the reference wrote where it must not: " + truth.damage;
-  if (!got.damage.empty()) return got.damage;
-  if (got.allocations + truth.allocations > 0) return "run took memory " + std::to_string(got.allocations) + " times (the reference " + std::to_string(truth.allocations) + ")";
-  std::string wrong = c.record.out >= 0 ? output_difference(c, got.out, truth.out) : std::string();
-  if (wrong.empty()) wrong = cache_difference("self", c.cache_limit, got.self_kv, truth.self_kv);
-  if (wrong.empty()) wrong = cache_difference("cross", c.cache_limit, got.cross_kv, truth.cross_kv);
-  return wrong;
+Bounds bounds_of(const OpCase& c, const Outcome& truth) {
+  if (c.bounds && truth.status == NVLM_OK) return c.bounds(truth.out);
+  return {std::vector<double>(truth.out.size(), 0), std::vector<double>(truth.out.size(), 1), 0};
+}
+
+Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, const Outcome& truth) {
+  if (truth.status != NVLM_OK) return {"the reference failed: " + truth.error};
+  if (got.status != NVLM_OK) return {"failed: " + got.error};
+  if (!truth.damage.empty()) return {"the reference wrote where it must not: " + truth.damage};
+  if (!got.damage.empty()) return {got.damage};
+  if (got.allocations + truth.allocations > 0) return {"run took memory " + std::to_string(got.allocations) + " times (the reference " + std::to_string(truth.allocations) + ")"};
+  Comparison result;
+  if (c.record.out >= 0) result = compare_output(c, bounds, got.out, truth.out);
+  if (result.wrong.empty()) result.wrong = cache_difference("self", c.cache_limit, got.self_kv, truth.self_kv);
+  if (result.wrong.empty()) result.wrong = cache_difference("cross", c.cache_limit, got.cross_kv, truth.cross_kv);
+  for (size_t i = 0; i < got.sampled.size() && result.wrong.empty(); ++i) {
+    if (got.sampled[i].token != truth.sampled[i].token) result.wrong = "another token was sampled for out row " + std::to_string(i);
+  }
+  return result;
 }
 
 }  // namespace nvlm::test

@@ -67,7 +67,13 @@ class Loaded {
 
 Outcome run_case(const Device& device, const OpCase& c);
 
-// Empty: equal within the case's bounds. Else what differs first, with its coordinates.
-std::string difference(const OpCase& c, const Outcome& got, const Outcome& truth);
+struct Comparison {
+  std::string wrong;    // empty: equal within the bounds. Else what differs first, with its coordinates
+  double of_limit = 0;  // the largest error as a share of its limit, elements and root mean square; above 1 is wrong
+};
+
+// The case's bounds for the reference's outcome; where it has none, bit for bit.
+Bounds bounds_of(const OpCase& c, const Outcome& truth);
+Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, const Outcome& truth);
 
 }  // namespace nvlm::test
