@@ -287,7 +287,7 @@ void Scheduler::run_encoder(const std::vector<ImageRef>& images, const std::vect
 bool Scheduler::guarded(uint64_t id, const std::function<void()>& action) {
   const std::unique_ptr<Error> error = caught(action);
   if (!error) return true;
-  fail(id, cancellation_.stopping() ? Error("closed", "The model was closed before the answer was complete.") : *error);
+  fail(id, cancellation_.stopping() ? Error("closed", "The model was closed before the answer was complete. Load it again, and close it only when all answers have arrived.") : *error);
   return false;
 }
 

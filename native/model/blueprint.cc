@@ -54,7 +54,7 @@ Device::Device(const LoadOptions& options) : choice(choose_backend(options.devic
   open.device = choice.device;
   open.instruction_set = options.instruction_set.empty() ? nullptr : options.instruction_set.c_str();
   if (backend.open(&open, &handle) != NVLM_OK) {
-    throw Error("device-unavailable", std::string("The ") + backend.name + " backend could not be opened: " + backend.last_error(nullptr) + ".");
+    throw Error("device-unavailable", std::string("The ") + backend.name + " backend could not be opened: " + backend.last_error(nullptr) + ". Leave options.device out for what this machine has.");
   }
 }
 
@@ -68,9 +68,10 @@ nvlm_capabilities Device::capabilities() const {
 
 void Device::check(nvlm_status status, const char* doing) const {
   if (status == NVLM_OK) return;
-  if (status == NVLM_CANCELLED) throw Error("aborted", std::string("Aborted while ") + doing + ".");
+  if (status == NVLM_CANCELLED) throw Error("aborted", std::string("Aborted while ") + doing + ". Ask again if the answer is still wanted.");
   throw Error(status == NVLM_OUT_OF_MEMORY ? "out-of-memory" : "internal",
-              std::string("The ") + backend.name + " backend failed while " + doing + ": " + backend.last_error(handle));
+              std::string("The ") + backend.name + " backend failed while " + doing + ": " + backend.last_error(handle) +
+                  (status == NVLM_OUT_OF_MEMORY ? ". Close other models or programs, or send less at once." : ". Please report this."));
 }
 
 Blueprint::Blueprint(const LoadOptions& wanted, Device& device)

@@ -245,7 +245,7 @@ std::vector<int> read_cross_layers(const Section& section, int decoder_layers) {
     layers.push_back(value.get<int>());
   }
   std::sort(layers.begin(), layers.end());
-  if (std::adjacent_find(layers.begin(), layers.end()) != layers.end()) section.refuse("layers", "names a layer twice");
+  if (std::adjacent_find(layers.begin(), layers.end()) != layers.end()) section.refuse("layers", "names a layer twice. Name each once");
   if (has_every && layers != every) section.refuse("layers", "contradicts every_n_layers. Keep one of the two");
   return layers;
 }
@@ -370,7 +370,7 @@ void reconcile(ModelConfig& config, const Checkpoint& checkpoint) {
   if (rows % 3 != 0 || width < vision.hidden || width > kMaxWidth || width % vision.head_dim != 0) {
     throw Error("unsupported-config", "The key vision_config.hidden_size is " + std::to_string(vision.hidden) + " with heads of " +
                                           std::to_string(vision.head_dim) + ", but the tensor " + qkv + ".weight has " + std::to_string(rows) +
-                                          " rows, which are not three times as many whole heads.");
+                                          " rows, which are not three times as many whole heads. Correct the key, or get the checkpoint again.");
   }
   vision.attention_width = static_cast<int>(width);
   vision.qkv_bias = checkpoint.has(qkv + ".bias");

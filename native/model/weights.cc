@@ -152,7 +152,7 @@ void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device, const
   for (const nvlm_weight_source& source : sources_) total += stored_bytes(source);
   auto dummies = dummy_rows_.begin();
   for (const nvlm_weight_source& source : sources_) {
-    if (cancelled(cancel)) throw Error("aborted", "Loading was aborted.");
+    if (cancelled(cancel)) throw Error("aborted", "Loading was aborted. Load the model again if it is still wanted.");
     for (; dummies != dummy_rows_.end() && dummies->weight == static_cast<Weight>(uploaded_.size()); ++dummies) check_zero(*dummies);
     nvlm_weight* weight = nullptr;
     const nvlm_status status = backend.upload_weight(device, &source, &weight);
