@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/bf16.h"
+#include "cuda/ptx/sm80.h"
 
 namespace nvlm::gpu {
 
@@ -59,7 +60,7 @@ __device__ __forceinline__ uint2 load_bf16(const bf16* from, const Columns& c) {
 
 __device__ __forceinline__ void store_bf16(bf16* to, const Columns& c, const float (&x)[4]) {
   if (c.whole) {
-    *reinterpret_cast<uint2*>(to) = {pack(x[0], x[1]), pack(x[2], x[3])};
+    *reinterpret_cast<uint2*>(to) = {ptx::round_pair(x[0], x[1]), ptx::round_pair(x[2], x[3])};
     return;
   }
 #pragma unroll
@@ -130,7 +131,7 @@ __device__ __forceinline__ void finish(const Epilogue& e, float* tile, int first
         bf16* to = static_cast<bf16*>(e.out) + out_row(row) * e.out_columns + c.first / 2;
         const float first = silu(x[0]) * x[1], second = silu(x[2]) * x[3];
         if (c.whole) {
-          *reinterpret_cast<uint32_t*>(to) = pack(first, second);
+          *reinterpret_cast<uint32_t*>(to) = ptx::round_pair(first, second);
         } else {
           to[0] = to_bf16(first);
           if (c.count > 2) to[1] = to_bf16(second);

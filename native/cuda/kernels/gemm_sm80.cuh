@@ -137,20 +137,20 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
 
   const sm80::TileCopy<t.m, t.k, kThreads> copy_a(p.a, p.a_pitch, place.first_row, p.rows);
   const sm80::TileCopy<t.n, t.k, kThreads> copy_b(p.b, p.b_pitch, place.first_column, p.columns);
-  // Part `part` of `parts` of a stage's copies; the last closes the group, be it empty, so that the count of pending groups says what has arrived.
+  const int depth_end = p.depth < (first_step + steps) * t.k ? p.depth : (first_step + steps) * t.k;
+  // Part `part` of `parts` of a stage's copies; the last closes the group, so that the count of pending groups says what has arrived. Stages beyond the
+  // end become zeros that nobody uses: cheaper than branches, which would cut the loop into pieces that cannot be scheduled together.
   constexpr int kCopies = copy_a.kCount + copy_b.kCount;
   const auto start_copies = [&](int step, int slot, int part, int parts) {
-    if (step < steps) {
-      bf16* stage = ring + slot * kStage;
-      const int first = (first_step + step) * t.k;
+    bf16* stage = ring + slot * kStage;
+    const int first = (first_step + step) * t.k;
 #pragma unroll
-      for (int i = 0; i < kCopies; ++i) {
-        if (i < kCopies * part / parts || i >= kCopies * (part + 1) / parts) continue;
-        if (i < copy_a.kCount) {
-          copy_a.start(i, stage, first, p.depth);
-        } else {
-          copy_b.start(i - copy_a.kCount, stage + t.m * t.k, first, p.depth);
-        }
+    for (int i = 0; i < kCopies; ++i) {
+      if (i < kCopies * part / parts || i >= kCopies * (part + 1) / parts) continue;
+      if (i < copy_a.kCount) {
+        copy_a.start(i, stage, first, depth_end);
+      } else {
+        copy_b.start(i - copy_a.kCount, stage + t.m * t.k, first, depth_end);
       }
     }
     if (part + 1 == parts) ptx::commit_copies();
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
     for (int piece = 0; piece < kPieces; ++piece) {
       if (piece + 1 < kPieces) {
         load(slot, piece + 1);
-      } else if (step + 1 < steps) {
+      } else {
         ptx::wait_copies<t.stages - 2>();
         __syncthreads();  // everybody's copies of the next stage are there, and nobody reads this stage any more: it may be overwritten
         load(next_slot, 0);
@@ -209,7 +209,8 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
   }
 
   // ---- The tile goes to shared memory ----
-  __syncthreads();  // nobody reads the ring any more
+  ptx::wait_copies<0>();
+  __syncthreads();  // nobody reads the ring any more, and no copy of zeros is on its way to it
   float* tile = reinterpret_cast<float*>(ring);
 #pragma unroll
   for (int i = 0; i < kMPieces; ++i) {

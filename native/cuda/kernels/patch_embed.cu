@@ -55,7 +55,7 @@ __device__ __forceinline__ void patch_piece(const PatchArgs& a, int64_t piece) {
       y = channel_ends ? 0 : y;
       channel += channel_ends;
     }
-    pairs[i] = pack(values[0], values[1]);
+    pairs[i] = ptx::round_pair(values[0], values[1]);
   }
   *reinterpret_cast<uint4*>(a.rows + piece * 8) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
 }
