@@ -199,6 +199,20 @@ void paged(gpu::Stream stream, std::mt19937_64& random, Way way, nvlm_key_source
   same_bits(d_out.read(), got, width, what + ", again");
 }
 
+// What no kernel takes is refused, and nothing to do is done.
+void refused(gpu::Stream stream) {
+  Fixture f(stream, 4, 3, 64);
+  f.op.in_rows = 1;
+  test::equal(gpu::enqueue_attention(f.op) == gpu::Status::invalid, true, "heads that kv heads do not divide");
+  f.record.c.kv_heads = 4, f.record.c.head_dim = 60;
+  test::equal(gpu::enqueue_attention(f.op) == gpu::Status::invalid, true, "a head size that is no multiple of 8");
+  f.record.c.head_dim = 64, f.record.c.source = NVLM_KEYS_TILE, f.record.c.rows_each = 2, f.op.in_cols = 3 * 256;
+  test::equal(gpu::enqueue_attention(f.op) == gpu::Status::invalid, true, "rows that are no whole tiles");
+  f.op.in_rows = 0;
+  test::equal(gpu::enqueue_attention(f.op) == gpu::Status::ok, true, "no rows");
+  test::equal(emulator::counters().launches, uint64_t{0}, "launches");
+}
+
 // Rows that follow `past` keys and see themselves and all before.
 Sequence causal(int32_t past, int32_t rows) {
   Sequence s;
@@ -215,6 +229,7 @@ int main() {
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     emulator::Settings settings;
     settings.seed = seed, settings.completion = completions[seed - 1];
+    settings.shared_per_block = seed == 3 ? 99 * 1024 : 163 * 1024;  // 8.6, 8.9 and 12.0 have less
     std::mt19937_64 random(seed);
     const auto with = [&](const char* name, const auto& body) {
       run(name, [&] {
@@ -236,6 +251,7 @@ int main() {
         tile(stream, random, gpu::enqueue_attention_any, 1, 40, 1, 128);
       }
     });
+    with("refusals", refused);
     const std::vector<Sequence> prompts{causal(70, 12), causal(0, 5), {{64, 17, 64, 30}, {{0, 0}, {60, 90}, {81, 145}, {100, 100}, {0, 175}, {144, 146}, {80, 81}, {5, 6}, {3, 2}}}, causal(0, 1)};
     const std::vector<Sequence> blind{{{64}, {{0, 0}, {5, 5}}}, {{}, {{0, 0}, {0, 0}}}, {{10}, {{0, 10}, {9, 10}}}};
     with("prefill", [&](gpu::Stream stream) {

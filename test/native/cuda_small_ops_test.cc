@@ -225,6 +225,17 @@ void rows_of(gpu::Stream stream, std::mt19937_64& random, int64_t n) {
   expect_ok(gpu::enqueue_embed(f.op), "embed");
   same_bits(d_out.read(), expected, n, "embed " + std::to_string(n));
 
+  // Without sources: tokens alone.
+  const std::vector<int32_t> words{3, 3, 7};
+  const DeviceArray<int32_t> d_words(words, stream);
+  const DeviceArray<bf16> d_embedded(words.size() * n, stream);
+  std::vector<bf16> embedded;
+  for (const int32_t word : words) embedded.insert(embedded.end(), &table[word * pitch], &table[word * pitch] + n);
+  f.batch.token = d_words.get(), f.batch.source = nullptr;
+  f.op.out = d_embedded.get(), f.op.out_rows = static_cast<int64_t>(words.size());
+  expect_ok(gpu::enqueue_embed(f.op), "embed");
+  same_bits(d_embedded.read(), embedded, n, "embed of tokens " + std::to_string(n));
+
   const std::vector<int32_t> wanted{5, 2, 2, 0};
   const DeviceArray<int32_t> d_wanted(wanted, stream);
   const DeviceArray<bf16> d_gathered(wanted.size() * n, stream);

@@ -5,7 +5,7 @@
 // several shares the partial results go to the workspace, and the last block to arrive merges them in their order.
 // The number of shares follows from the launch's sizes, so that a graph can hold it; which pages they are is read from device memory.
 // Keys outside the interval are zeros in shared memory, never read.
-// grid: rows x kv heads (x groups) x splits | block: 4 warps | shared: 41 KB (d 64) to 74 KB (d 128) | bound by memory: keys and values are read once
+// grid: rows x kv heads (x groups) x splits | block: 4 warps | shared: 39 KB (d 64) to 73 KB (d 128), three blocks an SM on Hopper | bound by memory: keys and values are read once
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"
 #include "cuda/ptx/common.h"
@@ -51,10 +51,9 @@ template <int d>
 __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __grid_constant__ DecodeArgs a) {
   constexpr int kPieces = d / 8, kTile = kWarpKeys * kPitch<d>, kSumPitch = d + 8;
   SharedMemory shared;
-  bf16* stages = shared.take<bf16>(kWarps * kStages * 2 * kTile);        // [warp][stage][keys, values][16][pitch]; in the end float [warp][16][d + 8]
+  bf16* stages = shared.take<bf16>(kWarps * kStages * 2 * kTile);   // [warp][stage][keys, values][16][pitch]; in the end sums and weights
   bf16* queries = shared.take<bf16>(kDecodeHeads * kPitch<d>);
-  float2* warp_state = shared.take<float2>(kWarps * kDecodeHeads);       // {largest score, weight}
-  float* weight = shared.take<float>(kMaxSplits * kDecodeHeads);         // of a warp's, later of a split's sums
+  float2* warp_state = shared.take<float2>(kWarps * kDecodeHeads);  // {largest score, weight}
   float2* total = shared.take<float2>(kDecodeHeads);
   uint32_t* place = shared.take<uint32_t>(1);
 
@@ -82,23 +81,20 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
 
   // A warp's 16 keys and values of page i go to its stage i % 2.
   bf16* mine = stages + warp * kStages * 2 * kTile;
-  const auto copy_page = [&](int32_t i, int32_t page) {
+  const auto sees = [&](const Page& page, int32_t key) { return key < page.fill && page.first_key + key >= begin && page.first_key + key < end; };
+  const auto copy_page = [&](int32_t i, const Page& page) {
     if (i < to) {
-      const int64_t at = ((int64_t{page} * a.kv_heads + kv_head) * NVLM_PAGE_KEYS + kWarpKeys * warp) * d;
-      const int32_t number = list.first_key[i], fill = list.fill[i];
-      const auto seen = [&](int32_t key) {
-        const int32_t place_in_page = kWarpKeys * warp + key;
-        return place_in_page < fill && number + place_in_page >= begin && number + place_in_page < end;
-      };
+      const int64_t at = ((int64_t{page.page} * a.kv_heads + kv_head) * NVLM_PAGE_KEYS + kWarpKeys * warp) * d;
+      const auto seen = [&](int32_t key) { return sees(page, kWarpKeys * warp + key); };
       bf16* stage = mine + (i - from) % kStages * 2 * kTile;
       copy_rows<d, kWarpKeys, 32>(stage, threadIdx.x % 32, a.paged.keys + at, d, seen);
       copy_rows<d, kWarpKeys, 32>(stage + kTile, threadIdx.x % 32, a.paged.values + at, d, seen);
     }
     ptx::commit_copies();
   };
-  const auto page_number = [&](int32_t i) { return i < to ? list.page[i] : 0; };
-  copy_page(from, page_number(from));
-  int32_t next = page_number(from + 1);
+  const auto page_or_none = [&](int32_t i) { return i < to ? page_at(list, i) : Page{0, 0, 0}; };
+  Page page = page_or_none(from), next = page_or_none(from + 1);
+  copy_page(from, page);
 
   ptx::wait_copies<1>();
   __syncthreads();  // the queries are there
@@ -110,31 +106,33 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
   Softmax state;
   for (int32_t i = from; i < to; ++i) {
     copy_page(i + 1, next);
-    next = page_number(i + 2);
+    const Page after = page_or_none(i + 2);
     ptx::wait_copies<1>();
     __syncwarp();  // this page's keys and values are there for all lanes
 
     const bf16* stage = mine + (i - from) % kStages * 2 * kTile;
     float s[1][2][4];
     multiply_keys<false, d>(s, query, stage, kWarpKeys);
-    const int32_t number = list.first_key[i], fill = list.fill[i];
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const int32_t at = kWarpKeys * warp + 8 * n + 2 * (lane % 4) + j % 2;
-        if (at >= fill || number + at < begin || number + at >= end) s[0][n][j] = no_key();
+        if (!sees(page, kWarpKeys * warp + 8 * n + 2 * (lane % 4) + j % 2)) s[0][n][j] = no_key();
       }
     }
     soften<d>(state, s[0], out[0], a.scale);
     multiply_values<false, d>(out, s, stage + kTile, kWarpKeys);
     __syncwarp();  // all lanes have read this stage; the next copy goes there
+    page = next;
+    next = after;
   }
   ptx::wait_copies<0>();
   __syncthreads();  // nobody uses the stages any more
 
-  // The warps' sums to shared memory.
-  float* sums = reinterpret_cast<float*>(stages);
+  // The warps' sums to shared memory, where the stages were; behind them the weights of the warps, later of the splits.
+  float* sums = reinterpret_cast<float*>(stages);  // [warp][16][d + 8]
+  float* weight = sums + kWarps * kDecodeHeads * kSumPitch;  // [warp or split][16]
+  static_assert((kWarps * kSumPitch + kMaxSplits) * kDecodeHeads * sizeof(float) <= kWarps * kStages * 2 * kTile * sizeof(bf16));
   const int32_t g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -211,7 +209,7 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
 template <int d>
 Status launch_decode(const DecodeArgs& args, dim3 grid, Stream stream) {
   const uint32_t bytes = (kWarps * kStages * 2 * kWarpKeys + kDecodeHeads) * kPitch<d> * sizeof(bf16) + kWarps * kDecodeHeads * sizeof(float2) +
-                         kMaxSplits * kDecodeHeads * sizeof(float) + kDecodeHeads * sizeof(float2) + 16;
+                         kDecodeHeads * sizeof(float2) + sizeof(uint32_t);
   if (const Status status = allow_shared(attention_decode_kernel<d>, bytes); status != Status::ok) return status;
   return launch(attention_decode_kernel<d>, {grid, dim3(kThreads), bytes, stream}, args);
 }

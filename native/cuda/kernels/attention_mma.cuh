@@ -4,6 +4,7 @@
 // memory have a pitch of head_dim + 8 elements, an odd number of 16-byte units for 64, 80, 96 and 128, so that ldmatrix meets no bank conflict.
 #pragma once
 
+#include "cuda/op.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {
@@ -12,6 +13,12 @@ template <int d>
 constexpr int kPitch = d + 8;
 
 __device__ __forceinline__ float no_key() { return __uint_as_float(0xff800000u); }  // −infinity: the score of a key that a row does not see
+
+// An entry of a PageList; loaded a page ahead, since the addresses of its copies depend on it.
+struct Page {
+  int32_t page, fill, first_key;
+};
+__device__ __forceinline__ Page page_at(const PageList& list, int32_t i) { return {list.page[i], list.fill[i], list.first_key[i]}; }
 
 // [16, 16] of a tile as the left factor.
 template <int d>

@@ -4,7 +4,7 @@
 // has 16 pairs; a page of 64 keys is a step. The values of a page arrive during its q·kᵀ, the next page's keys during p·v.
 // What a row does not see: keys outside the tile's hull of intervals or beyond the page's fill are zeros in shared memory, never read; those inside it get
 // a weight of exactly 0 (a NaN among the values of a key that the tile's other rows see would pass through, as it does for them).
-// grid: kv heads x tiles, late tiles first (causal ones have the most pages) | block: 4 warps | shared: 27 KB (d 64) to 51 KB (d 128) | bound by mma.sync and L2
+// grid: kv heads x tiles, late tiles first (causal ones have the most pages) | block: 4 warps | shared: 27 KB (d 64) to 51 KB (d 128), three blocks an SM | bound by mma.sync and L2
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"
 
@@ -47,11 +47,6 @@ __device__ __forceinline__ Interval hull_of(Interval mine, Interval other) {
   const int32_t end = warp_most(last > later ? last : later);
   return {begin < end ? begin : 0, begin < end ? end : 0};
 }
-
-struct Page {
-  int32_t page, fill, first_key;
-};
-__device__ __forceinline__ Page page_at(const PageList& list, int32_t i) { return {list.page[i], list.fill[i], list.first_key[i]}; }
 
 template <int d>
 __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __grid_constant__ PrefillArgs a) {

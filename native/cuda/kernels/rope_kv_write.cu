@@ -6,6 +6,7 @@
 // Rejected: sincosf, whose path for large angles takes local memory.
 #include <cmath>
 
+#include "cuda/kernels/rotation.cuh"
 #include "cuda/launchers.h"
 #include "cuda/reduce.cuh"
 
@@ -25,22 +26,6 @@ struct RopeArgs {
   int32_t heads, kv_heads, head_dim;
   double coarse[kTable], fine[kTable];  // theta^(-2i/d) = coarse[i / 64] * fine[i % 64]
 };
-
-struct Rotation {
-  float cosine, sine;
-};
-
-// Within 2^-22 for any position: the angle is reduced to [-pi/4, pi/4] in double, then Cephes' polynomials for float.
-__device__ __forceinline__ Rotation rotation(float angle) {
-  const double turns = static_cast<double>(angle) * 0.63661977236758134308;  // quarter turns
-  const double whole = floor(turns + 0.5);
-  const float r = static_cast<float>((turns - whole) * 1.57079632679489661923), s = r * r;
-  const float sine = r + r * s * fmaf(fmaf(-1.9515295891e-4f, s, 8.3321608736e-3f), s, -1.6666654611e-1f);
-  const float cosine = 1.0f - 0.5f * s + s * s * fmaf(fmaf(2.443315711809948e-5f, s, -1.388731625493765e-3f), s, 4.166664568298827e-2f);
-  const int32_t quadrant = static_cast<int32_t>(static_cast<int64_t>(whole) & 3);
-  const float c = quadrant & 1 ? sine : cosine, t = quadrant & 1 ? cosine : sine;
-  return {quadrant == 1 || quadrant == 2 ? -c : c, quadrant >= 2 ? -t : t};
-}
 
 // `pieces` words of two elements: 4 when half a head is a multiple of 8 elements, else 2.
 template <int pieces>
