@@ -33,6 +33,24 @@ bool can_norm_qkv_rope_write(const Op& norm, const Op& qkv, const Op& rope);
 Status enqueue_norm_gemv(const Op& norm, const Op& linear);                      // linear or linear_swiglu behind a norm
 Status enqueue_norm_qkv_rope_write(const Op& norm, const Op& qkv, const Op& rope);
 
+// Resizing and cutting a picture: kernels/resize_tile.cu. Weights of one axis (image/resample.h, AxisTaps), copied to the device, offsets as int32; out is 0
+// where the axis keeps its size.
+struct DeviceTaps {
+  int32_t in, out;
+  const int32_t *first, *offset, *weight;  // [out], [out + 1], [offset[out]]
+};
+// A picture to columns x rows tiles of a side. A thumbnail is a second one with a single tile.
+struct Resize {
+  const uint8_t* rgb;  // [height, width, 3]
+  int32_t width, height, columns, rows, side;
+  DeviceTaps across, down;
+  uint8_t* scratch;    // resize_scratch bytes; of a stream, since launches use it one after the other
+  uint8_t* out;        // [rows * columns, side, side, 3]
+  Stream stream;
+};
+int64_t resize_scratch(const Resize& resize);
+Status enqueue_resize(const Resize& resize);
+
 // Floats of workspace and counters that any of these may ask for, for programs up to `rows` rows on this device.
 struct WorkspaceNeed {
   int64_t floats;
