@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "cuda/launchers.h"
+#include "image/resample.h"
 #include "image/tiles.h"
 #include "ops/sampling.h"
 #include "support/device_arrays.h"
@@ -143,6 +144,46 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
   check(std::memcmp(after.data(), logits.data(), logits.size() * sizeof(float)) == 0, "the logits are untouched");
 }
 
+// ---- Tiles ----
+
+gpu::DeviceTaps taps_of(const DeviceArray<int32_t>& array, const AxisTaps& taps) {
+  if (taps.out == 0) return {};
+  return {taps.in, taps.out, array.get(), array.get() + taps.out, array.get() + 2 * taps.out + 1};
+}
+std::vector<int32_t> flat(const AxisTaps& taps) {
+  std::vector<int32_t> all(taps.first.begin(), taps.first.end());
+  for (const int64_t offset : taps.offset) all.push_back(static_cast<int32_t>(offset));
+  all.insert(all.end(), taps.weight.begin(), taps.weight.end());
+  return all;
+}
+
+void tiles(gpu::Stream stream, std::mt19937_64& random, int32_t width, int32_t height, int32_t columns, int32_t rows, int32_t side) {
+  const std::string name = std::to_string(width) + " x " + std::to_string(height) + " to " + std::to_string(columns) + " x " + std::to_string(rows) + " tiles of " + std::to_string(side);
+  // Black and white next to each other, so that sums leave 0 .. 255.
+  std::vector<uint8_t> rgb(size_t{3} * width * height);
+  for (uint8_t& b : rgb) b = random() % 3 == 0 ? static_cast<uint8_t>(random()) : random() % 2 ? 255 : 0;
+  std::vector<uint8_t> expected(size_t{3} * side * side * columns * rows);
+  cut_tiles(rgb.data(), width, height, columns, rows, side, false, expected.data(), [](int64_t n, const std::function<void(int64_t)>& body) {
+    for (int64_t i = 0; i < n; ++i) body(i);
+  });
+
+  AxisTaps across{}, down{};
+  if (columns * side != width) across = bicubic_taps(width, columns * side);
+  if (rows * side != height) down = bicubic_taps(height, rows * side);
+  const DeviceArray<uint8_t> d_rgb(rgb, stream), out(expected.size(), stream);
+  const DeviceArray<int32_t> d_across(flat(across), stream), d_down(flat(down), stream);
+  gpu::Resize r{d_rgb.get(), width, height, columns, rows, side, taps_of(d_across, across), taps_of(d_down, down), nullptr, out.get(), stream};
+  const DeviceArray<uint8_t> scratch(gpu::resize_scratch(r), stream);
+  r.scratch = scratch.get();
+  expect_ok(gpu::enqueue_resize(r), name);
+  const std::vector<uint8_t> got = out.read();
+  const auto off = std::mismatch(got.begin(), got.end(), expected.begin());
+  check(off.first == got.end(), name + (off.first == got.end() ? std::string() : ": byte " + std::to_string(off.first - got.begin()) + " is " + std::to_string(*off.first) + ", not " + std::to_string(*off.second)));
+
+  r.across.out += 1;
+  test::equal(static_cast<int>(gpu::enqueue_resize(r)), static_cast<int>(gpu::Status::invalid), name + " with taps of another size");
+}
+
 std::vector<const Choice*> each_choice() {
   std::vector<const Choice*> all;
   for (const Choice& c : kChoices) all.push_back(&c);
@@ -163,17 +204,26 @@ int main() {
         for (const int64_t vocab : {1, 2, 31, 513}) batch(stream, random, vocab, Logits::normal, each_choice(), false);
         for (const Logits kind : {Logits::equal, Logits::coarse, Logits::extreme, Logits::zeros}) batch(stream, random, 530, kind, each_choice(), false);
         batch(stream, random, 700, Logits::normal, each_choice(), true);
-        batch(stream, random, 3001, Logits::coarse, each_choice(), false);
+        if (seed == 1) batch(stream, random, 3001, Logits::coarse, each_choice(), false);
         std::vector<const Choice*> many;  // more rows than blocks
-        for (int i = 0; i < 71; ++i) many.push_back(&kChoices[i * 7 % std::size(kChoices)]);
-        batch(stream, random, 100, Logits::normal, many, true);
+        for (int i = 0; i < 40; ++i) many.push_back(&kChoices[i * 7 % std::size(kChoices)]);
+        if (seed == 2) batch(stream, random, 100, Logits::normal, many, true);
+        if (seed == 3) batch(stream, random, 151674, Logits::normal, {&kChoices[16]}, false);  // a real vocabulary
       });
     });
-    if (seed == 1) {
-      run("a real vocabulary", [&] {
-        on_device(settings, "sample", [&](gpu::Stream stream) { batch(stream, random, 151674, Logits::normal, {&kChoices[0], &kChoices[4], &kChoices[16]}, false); });
+    run("the device cuts the host's tiles", [&] {
+      on_device(settings, "tiles", [&](gpu::Stream stream) {
+        tiles(stream, random, 97, 61, 2, 1, 28);   // smaller
+        tiles(stream, random, 33, 47, 3, 2, 28);   // larger
+        tiles(stream, random, 56, 91, 2, 2, 28);   // only down
+        tiles(stream, random, 90, 56, 2, 2, 28);   // only across
+        tiles(stream, random, 56, 28, 2, 1, 28);   // neither
+        tiles(stream, random, 50, 41, 3, 1, 15);   // no whole words
+        tiles(stream, random, 30, 45, 2, 3, 15);   // neither width nor words
+        tiles(stream, random, 1, 1, 1, 1, 9);
+        tiles(stream, random, 401, 3, 1, 2, 4);    // many taps
       });
-    }
+    });
   }
   return summary();
 }

@@ -88,6 +88,25 @@ __device__ __forceinline__ double block_sum(double x, const Exchange& e) {
   return x;
 }
 
+// Eight sums over a warp in 9 exchanges rather than 40: halves of them change hands until each lane has one. Its number is returned, it stands in x[0].
+template <typename T>
+__device__ __forceinline__ uint32_t scatter_sum(T (&x)[kRanges]) {
+  static_assert(kRanges == 8);
+  const uint32_t lane = threadIdx.x % 32;
+#pragma unroll
+  for (uint32_t half = 4; half > 0; half /= 2) {
+    const bool upper = lane & (4 * half);
+#pragma unroll
+    for (uint32_t i = 0; i < half; ++i) {
+      const T sent = upper ? x[i] : x[i + half], kept = upper ? x[i + half] : x[i];
+      x[i] = kept + __shfl_xor_sync(kFullWarp, sent, 4 * half);
+    }
+  }
+  x[0] += __shfl_xor_sync(kFullWarp, x[0], 2);
+  x[0] += __shfl_xor_sync(kFullWarp, x[0], 1);
+  return lane / 4;
+}
+
 // ---- The row ----
 
 struct Row {
@@ -151,14 +170,9 @@ __device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until u
     }
 
     // Added up over lanes, then over warps.
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-#pragma unroll
-    for (int r = 0; r < kRanges; ++r) {
-      sum[r] = warp_sum(sum[r]);
-#pragma unroll
-      for (uint32_t lanes = 16; lanes > 0; lanes /= 2) count[r] += __shfl_xor_sync(kFullWarp, count[r], lanes);
-      if (lane == 0) e.sum[warp * kRanges + r] = sum[r], e.count[warp * kRanges + r] = count[r];
-    }
+    const uint32_t warp = threadIdx.x / 32, mine = scatter_sum(sum);
+    scatter_sum(count);
+    if (threadIdx.x % 4 == 0) e.sum[warp * kRanges + mine] = sum[0], e.count[warp * kRanges + mine] = count[0];
     __syncthreads();  // all warps' are there
     if (threadIdx.x < kRanges) {
       double all = 0;
