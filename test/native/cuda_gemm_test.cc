@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "emulator/control.h"
 #include "ops/normalise.h"
 #include "support/check.h"
+#include "support/device_arrays.h"
 
 using namespace nvlm;
 using gpu::bf16;
@@ -24,83 +24,33 @@ using gpu::Status;
 
 namespace {
 
-// A stream and what was uploaded on it; all of it is freed at the end, and the emulator must have seen no fault.
-class Session {
- public:
-  explicit Session(const emulator::Settings& settings) {
-    emulator::configure(settings);
-    expect(gpu::create_stream(&stream), "create_stream");
-    expect(gpu::device_info(0, &device), "device_info");
-  }
-  ~Session() {
-    for (void* memory : device_memory_) gpu::free(memory, stream);
-    gpu::destroy_stream(stream);
-    for (void* memory : pinned_) gpu::free_pinned(memory);
-  }
-  template <typename T>
-  T* room(size_t count, int poison = 0xff) {
-    void* memory = nullptr;
-    expect(gpu::alloc(&memory, std::max<size_t>(count, 1) * sizeof(T), stream), "alloc");
-    device_memory_.push_back(memory);
-    if (poison >= 0) expect(gpu::fill(memory, poison, count * sizeof(T), stream), "fill");
-    return static_cast<T*>(memory);
-  }
-  template <typename T>
-  T* upload(const std::vector<T>& values) {
-    void* staging = nullptr;
-    expect(gpu::alloc_pinned(&staging, values.size() * sizeof(T)), "alloc_pinned");
-    pinned_.push_back(staging);
-    std::memcpy(staging, values.data(), values.size() * sizeof(T));
-    T* memory = room<T>(values.size(), -1);
-    expect(gpu::copy_to_device(memory, staging, values.size() * sizeof(T), stream), "copy_to_device");
-    return memory;
-  }
-  template <typename T>
-  std::vector<T> download(const T* memory, size_t count) {
-    void* staging = nullptr;
-    expect(gpu::alloc_pinned(&staging, count * sizeof(T)), "alloc_pinned");
-    pinned_.push_back(staging);
-    expect(gpu::copy_to_host(staging, memory, count * sizeof(T), stream), "copy_to_host");
-    expect(gpu::wait(stream), "wait");
-    std::vector<T> values(count);
-    std::memcpy(values.data(), staging, count * sizeof(T));
-    return values;
-  }
-  void make_workspace(const gpu::WorkspaceNeed& need) {
-    workspace = {room<float>(static_cast<size_t>(need.floats)), need.floats, room<uint32_t>(static_cast<size_t>(need.counters), 0), need.counters};
-  }
-  // No fault, no bank conflicts, counters as they were.
-  void settle() {
-    test::equal(emulator::fault(), std::string(), "the emulator's fault");
+using test::DeviceArray;
+
+// The workspace of a launch. The counters must be zero again behind it.
+struct Workspace {
+  DeviceArray<float> floats;
+  DeviceArray<uint32_t> counters;
+  gpu::Workspace view;
+
+  Workspace(const gpu::WorkspaceNeed& need, gpu::Stream stream)
+      : floats(size_t(need.floats), stream), counters(std::vector<uint32_t>(size_t(need.counters), 0), stream), view{floats.get(), need.floats, counters.get(), need.counters} {}
+  void check() const {
+    const std::vector<uint32_t> values = counters.read();
+    test::check(std::all_of(values.begin(), values.end(), [](uint32_t c) { return c == 0; }), "a counter of the workspace is left above zero");
     test::equal(emulator::counters().matrix_conflicts, uint64_t{0}, "bank conflicts of ldmatrix");
-    if (!emulator::fault().empty() || workspace.counter_count == 0) return;
-    const std::vector<uint32_t> counters = download(workspace.counters, static_cast<size_t>(workspace.counter_count));
-    test::check(std::all_of(counters.begin(), counters.end(), [](uint32_t c) { return c == 0; }), "a counter of the workspace is left above zero");
   }
-
-  gpu::Stream stream = nullptr;
-  gpu::DeviceInfo device{};
-  gpu::Workspace workspace{};
-
- private:
-  static void expect(Status status, const char* what) {
-    if (status != Status::ok) test::check(false, std::string(what) + ": " + gpu::message());
-  }
-  std::vector<void*> device_memory_, pinned_;
 };
 
-std::vector<bf16> random_bf16(std::mt19937_64& random, size_t count, float range) {
-  std::uniform_real_distribution<float> uniform(-range, range);
-  std::vector<bf16> values(count);
-  for (bf16& x : values) x = gpu::to_bf16(uniform(random));
-  return values;
+gpu::DeviceInfo device() {
+  gpu::DeviceInfo info{};
+  test::expect_ok(gpu::device_info(0, &info), "device_info");
+  return info;
 }
 
-std::vector<float> random_floats(std::mt19937_64& random, size_t count, float range) {
-  std::uniform_real_distribution<float> uniform(-range, range);
-  std::vector<float> values(count);
-  for (float& x : values) x = uniform(random);
-  return values;
+std::vector<float> widened(const std::vector<bf16>& values) {
+  std::vector<float> floats;
+  for (const bf16 x : values) floats.push_back(gpu::to_float(x));
+  return floats;
 }
 
 // Half a unit in the last place of bf16.
@@ -152,11 +102,11 @@ struct Operands {
   Operands(const Case& c, uint64_t seed) {
     std::mt19937_64 random(seed);
     weight_rows = c.op == NVLM_LINEAR_SWIGLU ? 2 * c.columns : c.columns;
-    a = random_bf16(random, size_t(c.rows * c.depth), 2);
-    w = random_bf16(random, size_t(weight_rows * c.depth), 2 / std::sqrt(float(c.depth)));
-    before = random_bf16(random, size_t(c.rows * c.columns), 2);
-    bias = random_floats(random, size_t(weight_rows), 1);
-    scale = random_floats(random, c.scale == Case::tanh_gate ? 1 : size_t(c.columns), 1.5f);
+    a = test::random_bf16(random, size_t(c.rows * c.depth));
+    w = test::random_bf16(random, size_t(weight_rows * c.depth), 1 / std::sqrt(float(c.depth)));
+    before = test::random_bf16(random, size_t(c.rows * c.columns));
+    bias = test::random_floats(random, size_t(weight_rows));
+    scale = test::random_floats(random, c.scale == Case::tanh_gate ? 1 : size_t(c.columns));
   }
 };
 
@@ -203,44 +153,38 @@ std::vector<Expected> expected_of(const Case& c, const Operands& o, int splits) 
 }
 
 // One product on the emulated device: with the kernel and splits given, or as enqueue_gemm chooses (kernel null).
-std::vector<float> run_product(Session& session, const Case& c, const Operands& o, const gpu::GemmKernel* kernel, int splits) {
+std::vector<float> run_product(gpu::Stream stream, const Case& c, const Operands& o, const gpu::GemmKernel* kernel, int splits) {
+  const DeviceArray<bf16> a(o.a, stream), w_data(o.w, stream);
+  const DeviceArray<float> bias_data(o.bias, stream), scale_data(o.scale, stream);
+  const size_t count = size_t(c.rows * c.columns);
+  const DeviceArray<bf16> out = c.op == NVLM_LINEAR_RESIDUAL ? DeviceArray<bf16>(o.before, stream) : DeviceArray<bf16>(count, stream);
+  const DeviceArray<float> out_floats(c.op == NVLM_LOGITS ? count : 0, stream);
+  const gpu::Weight w{NVLM_MATRIX, c.op == NVLM_LINEAR_SWIGLU, o.weight_rows, c.depth, c.depth, w_data.get()};
+  const gpu::Weight bias{NVLM_VECTOR, false, 1, o.weight_rows, o.weight_rows, bias_data.get()};
+  const gpu::Weight scale{NVLM_VECTOR, false, 1, int64_t(o.scale.size()), int64_t(o.scale.size()), scale_data.get()};
   nvlm_record record{};
   record.op = c.op;
   record.c.tanh_gate = c.scale == Case::tanh_gate;
-  const gpu::Weight w{NVLM_MATRIX, c.op == NVLM_LINEAR_SWIGLU, o.weight_rows, c.depth, c.depth, session.upload(o.w)};
-  const gpu::Weight bias{NVLM_VECTOR, false, 1, o.weight_rows, o.weight_rows, session.upload(o.bias)};
-  const gpu::Weight scale{NVLM_VECTOR, false, 1, int64_t(o.scale.size()), int64_t(o.scale.size()), session.upload(o.scale)};
-  const size_t count = size_t(c.rows * c.columns);
-  void* out = c.op == NVLM_LINEAR_RESIDUAL ? static_cast<void*>(session.upload(o.before))
-              : c.op == NVLM_LOGITS        ? static_cast<void*>(session.room<float>(count))
-                                           : static_cast<void*>(session.room<bf16>(count));
+  const gpu::DeviceInfo info = device();
+  const int64_t tiles = kernel ? gpu::gemm_tiles(kernel->tile, c.rows, o.weight_rows) : 0;
+  const Workspace workspace(
+      kernel ? gpu::WorkspaceNeed{tiles * splits * kernel->tile.m * kernel->tile.n, int32_t(tiles)} : gpu::gemm_workspace(info, c.rows, o.weight_rows, c.depth), stream);
   gpu::Op op{};
   op.record = &record;
-  op.in = session.upload(o.a);
-  op.out = out;
+  op.in = a.get();
+  op.out = c.op == NVLM_LOGITS ? static_cast<void*>(out_floats.get()) : out.get();
   op.in_rows = op.out_rows = c.rows;
   op.in_cols = c.depth;
   op.out_cols = c.columns;
   op.w = &w;
   op.bias = c.bias ? &bias : nullptr;
   op.scale = c.scale == Case::none ? nullptr : &scale;
-  op.workspace = &session.workspace;
-  op.device = &session.device;
-  op.stream = session.stream;
-  if (kernel) {
-    const int64_t tiles = gpu::gemm_tiles(kernel->tile, c.rows, o.weight_rows);
-    session.make_workspace({tiles * splits * kernel->tile.m * kernel->tile.n, int32_t(tiles)});
-    test::check(gpu::enqueue_gemm_as(op, {kernel, splits, 0}) == Status::ok, std::string("enqueue_gemm_as: ") + gpu::message());
-  } else {
-    session.make_workspace(gpu::gemm_workspace(session.device, c.rows, o.weight_rows, c.depth));
-    test::check(gpu::enqueue_gemm(op) == Status::ok, std::string("enqueue_gemm: ") + gpu::message());
-  }
-  std::vector<float> values;
-  if (c.op == NVLM_LOGITS) {
-    values = session.download(static_cast<float*>(out), count);
-  } else {
-    for (const bf16 x : session.download(static_cast<bf16*>(out), count)) values.push_back(gpu::to_float(x));
-  }
+  op.workspace = &workspace.view;
+  op.device = &info;
+  op.stream = stream;
+  test::expect_ok(kernel ? gpu::enqueue_gemm_as(op, {kernel, splits, 0}) : gpu::enqueue_gemm(op), "enqueue_gemm");
+  const std::vector<float> values = c.op == NVLM_LOGITS ? out_floats.read() : widened(out.read());
+  workspace.check();
   return values;
 }
 
@@ -256,11 +200,11 @@ emulator::Settings settings_of(uint64_t seed) {
 }
 
 void check_product(const Case& c, const gpu::GemmKernel* kernel, int splits, uint64_t seed) {
-  Session session(settings_of(seed));
+  const std::string what = words(c, kernel ? kernel->name + 10 : "chosen", splits);
   const Operands operands(c, seed);
-  const std::vector<float> got = run_product(session, c, operands, kernel, splits);
-  session.settle();
-  compare(got, expected_of(c, operands, std::max(splits, 16)), c.columns, words(c, kernel ? kernel->name + 10 : "chosen", splits));
+  test::on_device(settings_of(seed), what, [&](gpu::Stream stream) {
+    compare(run_product(stream, c, operands, kernel, splits), expected_of(c, operands, std::max(splits, 16)), c.columns, what);
+  });
 }
 
 void kernels() {
@@ -303,11 +247,11 @@ void deterministic() {
     if (kernel.tile.m * kernel.tile.n > 64 * 64) continue;
     std::vector<float> first;
     for (uint64_t seed = 1; seed <= 3; ++seed) {
-      Session session(settings_of(seed));
-      const std::vector<float> got = run_product(session, c, operands, &kernel, 5);
-      session.settle();
-      if (first.empty()) first = got;
-      test::check(std::memcmp(first.data(), got.data(), got.size() * sizeof(float)) == 0, std::string(kernel.name) + ": another schedule gives other bits");
+      test::on_device(settings_of(seed), kernel.name, [&](gpu::Stream stream) {
+        const std::vector<float> got = run_product(stream, c, operands, &kernel, 5);
+        if (first.empty()) first = got;
+        test::check(std::memcmp(first.data(), got.data(), got.size() * sizeof(float)) == 0, std::string(kernel.name) + ": another schedule gives other bits");
+      });
     }
   }
 }
@@ -317,9 +261,8 @@ void not_finite() {
   const Case c{NVLM_LINEAR, 20, 72, 64, true};
   Operands operands(c, 11);
   operands.a[size_t(7 * c.depth + 3)] = bf16{0x7fc0};
-  Session session(settings_of(2));
-  const std::vector<float> got = run_product(session, c, operands, nullptr, 1);
-  session.settle();
+  std::vector<float> got;
+  test::on_device(settings_of(2), "a NaN in the input", [&](gpu::Stream stream) { got = run_product(stream, c, operands, nullptr, 1); });
   for (int64_t i = 0; i < c.rows * c.columns; ++i) {
     if (std::isnan(got[size_t(i)]) != (i / c.columns == 7)) {
       test::check(false, "a NaN in row 7 of the input shows wrongly in row " + std::to_string(i / c.columns));
@@ -329,7 +272,9 @@ void not_finite() {
 }
 
 void refused() {
-  Session session(settings_of(1));
+  emulator::configure(settings_of(1));
+  const gpu::DeviceInfo info = device();
+  const gpu::Workspace none{};
   nvlm_record record{};
   record.op = NVLM_LINEAR;
   gpu::Weight w{NVLM_MATRIX, false, 16, 24, 24, nullptr};
@@ -339,9 +284,8 @@ void refused() {
   op.in_cols = 24;
   op.out_cols = 16;
   op.w = &w;
-  op.workspace = &session.workspace;
-  op.device = &session.device;
-  op.stream = session.stream;
+  op.workspace = &none;
+  op.device = &info;
   const auto refuses = [&](const char* what) { test::check(gpu::enqueue_gemm(op) == Status::invalid, std::string("not refused: ") + what); };
   op.in_cols = 32;
   refuses("a depth that is not the weight's");
@@ -375,52 +319,51 @@ struct PatchCase {
   int64_t n;
 };
 
-void check_patches(const PatchCase& c, bool room_for_splits, uint64_t seed) {
-  Session session(settings_of(seed));
+void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits, uint64_t seed) {
   std::mt19937_64 random(seed);
   const int64_t grid = c.side / c.patch, patches = grid * grid, k = int64_t{3} * c.patch * c.patch, pitch = (k + 7) / 8 * 8;
   std::vector<uint8_t> pixels(size_t(c.tiles * c.side * c.side * 3));
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = uint8_t(i < 768 ? i / 3 : random());
   std::vector<bf16> w(size_t(c.n * pitch), bf16{0});
-  const std::vector<bf16> dense = random_bf16(random, size_t(c.n * k), 2 / std::sqrt(float(k)));
+  const std::vector<bf16> dense = test::random_bf16(random, size_t(c.n * k), 1 / std::sqrt(float(k)));
   for (int64_t i = 0; i < c.n * k; ++i) w[size_t(i / k * pitch + i % k)] = dense[size_t(i)];
-  const std::vector<float> bias = random_floats(random, size_t(c.n), 1), token = random_floats(random, size_t(c.n), 1), positions = random_floats(random, size_t((patches + 1) * c.n), 1);
+  const std::vector<float> bias = test::random_floats(random, size_t(c.n)), token = test::random_floats(random, size_t(c.n)),
+                           positions = test::random_floats(random, size_t((patches + 1) * c.n));
 
+  const DeviceArray<uint8_t> pixel_data(pixels, stream);
+  const DeviceArray<bf16> w_data(w, stream), out(size_t(c.tiles * (patches + 1) * c.n), stream);
+  const DeviceArray<float> bias_data(bias, stream), token_data(token, stream), position_data(positions, stream);
+  const auto vector = [](const DeviceArray<float>& v) { return gpu::Weight{NVLM_VECTOR, false, 1, int64_t(v.count()), int64_t(v.count()), v.get()}; };
+  const gpu::Weight weight{NVLM_MATRIX, false, c.n, k, pitch, w_data.get()}, biases = vector(bias_data), class_token = vector(token_data), position = vector(position_data);
+  const gpu::DeviceInfo info = device();
+  const int64_t floats = gpu::patch_embed_workspace(c.tiles, c.side, c.patch);
+  const gpu::WorkspaceNeed splits = room_for_splits ? gpu::gemm_workspace(info, c.tiles * patches, c.n, pitch) : gpu::WorkspaceNeed{0, 0};
+  const Workspace workspace({floats + splits.floats, splits.counters}, stream);
   nvlm_record record{};
   record.op = NVLM_PATCH_EMBED;
   record.c.side = c.side;
   record.c.patch = c.patch;
-  const auto vector = [&](const std::vector<float>& v) { return gpu::Weight{NVLM_VECTOR, false, 1, int64_t(v.size()), int64_t(v.size()), session.upload(v)}; };
-  const gpu::Weight weight{NVLM_MATRIX, false, c.n, k, pitch, session.upload(w)}, biases = vector(bias), class_token = vector(token), position = vector(positions);
   gpu::Batch batch{};
   batch.tiles = c.tiles;
-  batch.pixels = session.upload(pixels);
-  const int64_t floats = gpu::patch_embed_workspace(c.tiles, c.side, c.patch);
-  gpu::WorkspaceNeed need{floats, 0};
-  if (room_for_splits) {
-    const gpu::WorkspaceNeed splits = gpu::gemm_workspace(session.device, c.tiles * patches, c.n, pitch);
-    need = {floats + splits.floats, splits.counters};
-  }
-  session.make_workspace(need);
+  batch.pixels = pixel_data.get();
   gpu::Op op{};
   op.record = &record;
+  op.out = out.get();
   op.out_rows = c.tiles * (patches + 1);
   op.out_cols = c.n;
-  bf16* out = session.room<bf16>(size_t(op.out_rows * c.n));
-  op.out = out;
   op.w = &weight;
   op.bias = &biases;
   op.scale = &class_token;
   op.extra = &position;
   op.batch = &batch;
-  op.workspace = &session.workspace;
-  op.device = &session.device;
-  op.stream = session.stream;
-  test::check(gpu::enqueue_patch_embed(op) == Status::ok, std::string("enqueue_patch_embed: ") + gpu::message());
-  std::vector<float> got;
-  for (const bf16 x : session.download(out, size_t(op.out_rows * c.n))) got.push_back(gpu::to_float(x));
-  const std::vector<bf16> rows = session.download(reinterpret_cast<bf16*>(session.workspace.floats), size_t(c.tiles * patches * pitch));
-  session.settle();
+  op.workspace = &workspace.view;
+  op.device = &info;
+  op.stream = stream;
+  test::expect_ok(gpu::enqueue_patch_embed(op), "enqueue_patch_embed");
+  const std::vector<float> got = widened(out.read()), workspace_floats = workspace.floats.read();
+  std::vector<bf16> rows(size_t(c.tiles * patches * pitch));
+  std::memcpy(rows.data(), workspace_floats.data(), rows.size() * sizeof(bf16));
+  workspace.check();
 
   // The rows of the product are the host's normalised pixels, rounded once: the same bits.
   int64_t wrong = 0;
@@ -454,12 +397,15 @@ void check_patches(const PatchCase& c, bool room_for_splits, uint64_t seed) {
 
 void patch_embedding() {
   uint64_t seed = 200;
-  check_patches({2, 28, 14, 40}, false, ++seed);
-  check_patches({1, 56, 14, 64}, true, ++seed);
-  check_patches({3, 15, 5, 13}, false, ++seed);
-  check_patches({2, 20, 4, 24}, true, ++seed);
-  check_patches({1, 3, 1, 8}, false, ++seed);
-  check_patches({0, 28, 14, 8}, false, ++seed);
+  const auto run = [&](const PatchCase& c, bool room_for_splits) {
+    test::on_device(settings_of(++seed), "patch_embed", [&](gpu::Stream stream) { check_patches(stream, c, room_for_splits, seed); });
+  };
+  run({2, 28, 14, 40}, false);
+  run({1, 56, 14, 64}, true);
+  run({3, 15, 5, 13}, false);
+  run({2, 20, 4, 24}, true);
+  run({1, 3, 1, 8}, false);
+  run({0, 28, 14, 8}, false);
 }
 
 }  // namespace

@@ -4,10 +4,19 @@
 //   grid    (row tiles * column tiles, splits), in panels of 8 row tiles, so that the blocks that run together share rows of a and of b in L2
 //   block   32 threads for each of warps_m * warps_n warps
 //   shared  the ring, stages * (m + n) * k * 2 bytes, later the tile as float32; and one word
-//   bound   tensor cores for many rows, shared memory for tiles below 128 wide, DRAM (the weight) for few rows
 //
+//   tile      k  stages  threads  shared   registers 8.0 / 9.0   bound by
+//   128x256  64  3       256      144 KB   254 / 246             tensor cores
+//   128x128  32  4       128       64 KB   254 / 248             tensor cores; two blocks overlap start, products and epilogue
+//   64x128   64  3       128       72 KB   164 / 168             shared memory (ldmatrix)
+//   64x64    64  4       128       64 KB   107 / 108             shared memory
+//   32x64    64  4       128       48 KB    80 / 78              DRAM (the weight)
+//   16x64    64  4       128       40 KB    62 / 62              DRAM (the weight)
+//
+// No spills on 8.0 to 12.0. Not yet measured on a GPU.
 // Rejected: the epilogue straight from the fragments (see epilogue.cuh); padding instead of the XOR swizzle (a tenth more shared memory, which costs
-// 128x256 its third stage on 163 KB); adding partial sums with atomics (not deterministic).
+// 128x256 its third stage on 163 KB); adding partial sums with atomics (not deterministic); branches around copies beyond the end (they cut the loop
+// into pieces that ptxas cannot schedule together).
 #pragma once
 
 #include "cuda/kernels/gemm.h"
