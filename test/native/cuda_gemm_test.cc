@@ -224,6 +224,10 @@ void kernels() {
     check_product({NVLM_LINEAR, 4, 61, k, true}, &kernel, 1, ++seed);
     check_product({NVLM_LINEAR_SWIGLU, 6, 5, k, false}, &kernel, 1, ++seed);
   }
+  // More row tiles than a panel has, and a last panel that is not full; split too.
+  const gpu::GemmKernel& smallest = gpu::gemm_kernels().back();
+  check_product({NVLM_LINEAR, 11 * smallest.tile.m + 3, 136, 72, true}, &smallest, 1, ++seed);
+  check_product({NVLM_LOGITS, 9 * smallest.tile.m, 130, 264, true}, &smallest, 2, ++seed);
 }
 
 // Shapes of real layers, scaled down, with the kernel that the planner takes for the emulated device.
