@@ -199,6 +199,19 @@ void paged(gpu::Stream stream, std::mt19937_64& random, Way way, nvlm_key_source
   same_bits(d_out.read(), got, width, what + ", again");
 }
 
+// Anything: pages filled anyhow, also not at all, intervals anywhere.
+std::vector<Sequence> random_sequences(std::mt19937_64& random, int32_t most_rows) {
+  std::vector<Sequence> sequences(1 + random() % 3);
+  for (Sequence& s : sequences) {
+    int32_t keys = 0;
+    s.fill.resize(random() % 6);
+    for (int32_t& fill : s.fill) keys += fill = random() % 3 ? static_cast<int32_t>(random() % 65) : 64;
+    s.rows.resize(1 + random() % most_rows);
+    for (Row& row : s.rows) row = {static_cast<int32_t>(random() % (keys + 1)), static_cast<int32_t>(random() % (keys + 1))};
+  }
+  return sequences;
+}
+
 // What no kernel takes is refused, and nothing to do is done.
 void refused(gpu::Stream stream) {
   Fixture f(stream, 4, 3, 64);
@@ -279,6 +292,15 @@ int main() {
         paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(70, 1)}, 40, 1, 64, 9);           // three blocks for a group
         paged(stream, random, Way::any, NVLM_KEYS_SELF, steps, 4, 1, 64);
         paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(2200, 1)}, 1, 1, 64, 3);          // more pages than lanes
+      }
+    });
+    with("anything", [&](gpu::Stream stream) {
+      constexpr int32_t kSizes[] = {64, 80, 96, 128, 48}, kGroups[] = {1, 2, 3, 7, 8};
+      for (int i = 0; i < 4; ++i) {
+        const int32_t kv_heads = 1 + static_cast<int32_t>(random() % 2), heads = kv_heads * kGroups[random() % 5], d = kSizes[random() % 5];
+        const nvlm_key_source source = random() % 2 ? NVLM_KEYS_SELF : NVLM_KEYS_CROSS;
+        paged(stream, random, Way::chosen, source, random_sequences(random, 1), heads, kv_heads, d, 1 + static_cast<int>(random() % 20));
+        paged(stream, random, Way::chosen, source, random_sequences(random, 12), heads, kv_heads, d);
       }
     });
   }
