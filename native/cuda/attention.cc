@@ -19,9 +19,9 @@ Status enqueue_attention(const Op& op) {
   return c.heads / c.kv_heads <= kTilePairs ? enqueue_attention_prefill(op) : enqueue_attention_any(op);
 }
 
-// Only decode needs some, where it splits: then its blocks are at most as many as multiprocessors.
+// For blocks that split their pages: blocks times shares are at most as many as multiprocessors, and a block has at most 64 rows.
 WorkspaceNeed attention_workspace(const DeviceInfo& device, int64_t, int32_t, int32_t, int32_t head_dim) {
-  return {int64_t{device.multiprocessors} * kDecodeHeads * (head_dim + 2), device.multiprocessors};
+  return {int64_t{device.multiprocessors} * kTilePairs * (head_dim + 2), device.multiprocessors};
 }
 
 }  // namespace nvlm::gpu

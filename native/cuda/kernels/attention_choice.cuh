@@ -31,13 +31,32 @@ inline PagedKeys paged_keys(const Op& op) {
 // exp(x / sqrt(d)) = exp2(x * attention_scale(d)).
 inline float attention_scale(int32_t head_dim) { return static_cast<float>(1.44269504088896340736 / std::sqrt(static_cast<double>(head_dim))); }
 
-// Blocks of attention_decode: (rows, kv heads times groups of 16 query heads, splits).
-constexpr int32_t kDecodeHeads = 16, kMaxSplits = 64;
+// A block of attention_decode takes up to 16 query heads of a kv head.
+constexpr int32_t kDecodeHeads = 16;
 inline int32_t decode_groups(int32_t heads, int32_t kv_heads) { return (heads / kv_heads + kDecodeHeads - 1) / kDecodeHeads; }
-// One block a multiprocessor. Nothing that changes from step to step counts in, since graphs hold the number.
-inline int32_t decode_splits(int32_t multiprocessors, int64_t rows, int32_t heads, int32_t kv_heads) {
-  const int64_t blocks = rows * kv_heads * decode_groups(heads, kv_heads), splits = blocks > 0 ? multiprocessors / blocks : 1;
-  return static_cast<int32_t>(splits < 1 ? 1 : splits > kMaxSplits ? kMaxSplits : splits);
+
+// Into how many shares of pages the work of `blocks` blocks is split at most: one block a multiprocessor. Nothing that changes from step to step counts in,
+// since graphs hold the number; rows with few pages use fewer shares, which the blocks see for themselves.
+constexpr int32_t kMaxShares = 64;
+inline int32_t page_shares(int32_t multiprocessors, int64_t blocks) {
+  const int64_t shares = blocks > 0 ? multiprocessors / blocks : 1;
+  return static_cast<int32_t>(shares < 1 ? 1 : shares > kMaxShares ? kMaxShares : shares);
+}
+
+// Where blocks with several shares leave their sums, in the workspace: [blocks][shares][rows][head_dim], then {largest score, weight} [blocks][shares][rows].
+struct Partial {
+  float* sums;
+  float2* state;
+  uint32_t* arrived;  // [blocks]
+};
+// False: the workspace is too small.
+inline bool partial_of(const Workspace& w, int64_t blocks, int32_t shares, int32_t rows, int32_t head_dim, Partial* partial) {
+  *partial = {};
+  if (shares == 1) return true;
+  const int64_t states = blocks * shares * rows;
+  if (w.float_count < states * (head_dim + 2) || w.counter_count < blocks) return false;
+  *partial = {w.floats, reinterpret_cast<float2*>(w.floats + states * head_dim), w.counters};
+  return true;
 }
 
 }  // namespace nvlm::gpu

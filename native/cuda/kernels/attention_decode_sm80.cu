@@ -5,10 +5,9 @@
 // several shares the partial results go to the workspace, and the last block to arrive merges them in their order.
 // The number of shares follows from the launch's sizes, so that a graph can hold it; which pages they are is read from device memory.
 // Keys outside the interval are zeros in shared memory, never read.
-// grid: rows x kv heads (x groups) x splits | block: 4 warps | shared: 39 KB (d 64) to 73 KB (d 128), three blocks an SM on Hopper | bound by memory: keys and values are read once
+// grid: rows x kv heads (x groups) x shares | block: 4 warps | shared: 39 KB (d 64) to 73 KB (d 128), three blocks an SM on Hopper | bound by memory: keys and values are read once
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"
-#include "cuda/ptx/common.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -23,10 +22,7 @@ struct DecodeArgs {
   int64_t in_cols;
   int32_t heads, kv_heads, groups;
   float scale;
-  // [rows * kv_heads * groups][splits][heads of the block]: sums [head_dim], and {largest score, weight}
-  float* partial;
-  float2* partial_state;
-  uint32_t* arrived;  // [rows * kv_heads * groups]
+  Partial partial;  // of blocks (row, kv head and group), 16 rows each
 };
 
 // The pages [first, last) of a list that [begin, end) touches. Both counts grow along the list, so that a warp counts them in strides.
@@ -62,8 +58,16 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
   const int32_t kv_head = static_cast<int32_t>(blockIdx.y) / a.groups, group = a.heads / a.kv_heads;
   const int32_t first_head = static_cast<int32_t>(blockIdx.y) % a.groups * kDecodeHeads;  // within the group
   const int32_t heads = group - first_head < kDecodeHeads ? group - first_head : kDecodeHeads;
-  const int32_t split = static_cast<int32_t>(blockIdx.z), splits = static_cast<int32_t>(gridDim.z);
   const int64_t head_0 = int64_t{kv_head} * group + first_head;
+
+  // This block's pages. With fewer pages than shares the last blocks have nothing to do.
+  const int32_t begin = a.paged.begin[row], end = a.paged.end[row];
+  const PageList& list = a.paged.pages;
+  const PageRange range = touched(list, static_cast<int32_t>(row), begin, end);
+  const int32_t pages = range.last - range.first, share = static_cast<int32_t>(blockIdx.z), most_shares = static_cast<int32_t>(gridDim.z);
+  const int32_t shares = pages < most_shares ? (pages > 1 ? pages : 1) : most_shares;
+  if (share >= shares) return;
+  const int32_t from = range.first + static_cast<int32_t>(int64_t{pages} * share / shares), to = range.first + static_cast<int32_t>(int64_t{pages} * (share + 1) / shares);
 
   // Queries, [16][d]; rows behind the group's are zeros.
   for (int32_t item = static_cast<int32_t>(threadIdx.x); item < kDecodeHeads * kPieces; item += kThreads) {
@@ -71,13 +75,6 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
     ptx::copy_async(queries + head * kPitch<d> + 8 * piece, a.in + row * a.in_cols + (head_0 + (head < heads ? head : 0)) * d + 8 * piece, head < heads);
   }
   ptx::commit_copies();
-
-  // This block's pages.
-  const int32_t begin = a.paged.begin[row], end = a.paged.end[row];
-  const PageList& list = a.paged.pages;
-  const PageRange range = touched(list, static_cast<int32_t>(row), begin, end);
-  const int64_t pages = range.last - range.first;
-  const int32_t from = range.first + static_cast<int32_t>(pages * split / splits), to = range.first + static_cast<int32_t>(pages * (split + 1) / splits);
 
   // A warp's 16 keys and values of page i go to its stage i % 2.
   bf16* mine = stages + warp * kStages * 2 * kTile;
@@ -129,10 +126,10 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
   ptx::wait_copies<0>();
   __syncthreads();  // nobody uses the stages any more
 
-  // The warps' sums to shared memory, where the stages were; behind them the weights of the warps, later of the splits.
+  // The warps' sums to shared memory, where the stages were; behind them the weights of the warps, later of the shares.
   float* sums = reinterpret_cast<float*>(stages);  // [warp][16][d + 8]
-  float* weight = sums + kWarps * kDecodeHeads * kSumPitch;  // [warp or split][16]
-  static_assert((kWarps * kSumPitch + kMaxSplits) * kDecodeHeads * sizeof(float) <= kWarps * kStages * 2 * kTile * sizeof(bf16));
+  float* weight = sums + kWarps * kDecodeHeads * kSumPitch;  // [warp or share][16]
+  static_assert((kWarps * kSumPitch + kMaxShares) * kDecodeHeads * sizeof(float) <= kWarps * kStages * 2 * kTile * sizeof(bf16));
   const int32_t g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -145,64 +142,32 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
   }
   __syncthreads();  // they are there
 
-  // The weights of `count` partial results with states state_at(i, head), and their total, by the first 16 threads.
-  const auto weigh = [&](int32_t count, const auto& state_at) {
-    if (threadIdx.x < kDecodeHeads && static_cast<int32_t>(threadIdx.x) < heads) {
-      const int32_t head = static_cast<int32_t>(threadIdx.x);
-      float most = no_key(), sum = 0;
-      for (int32_t i = 0; i < count; ++i) most = fmaxf(most, state_at(i, head).x);
-      for (int32_t i = 0; i < count; ++i) {
-        const float2 part = state_at(i, head);
-        const float w = part.x == no_key() ? 0.0f : ptx::exp2_fast((part.x - most) * a.scale);
-        weight[i * kDecodeHeads + head] = w;
-        sum = fmaf(part.y, w, sum);
-      }
-      total[head] = make_float2(most, sum);
-    }
-    __syncthreads();  // weights and totals are there
-  };
-  weigh(kWarps, [&](int32_t i, int32_t head) { return warp_state[i * kDecodeHeads + head]; });
-
-  const auto store_four = [&](int32_t head, int32_t column, float4 x, float share) {
-    const uint2 pairs = make_uint2(ptx::round_pair(x.x * share, x.y * share), ptx::round_pair(x.z * share, x.w * share));
-    *reinterpret_cast<uint2*>(a.out + (row * a.heads + head_0 + head) * d + column) = pairs;
-  };
-  const int64_t which = row * gridDim.y + blockIdx.y;
-  for (int32_t item = static_cast<int32_t>(threadIdx.x); item < heads * (d / 4); item += kThreads) {
+  // They become the block's. A thread takes the weights of one head, then four columns at a time.
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
+  if (thread < heads) total[thread] = weigh(weight + thread, kDecodeHeads, kWarps, a.scale, [&](int32_t w) { return warp_state[w * kDecodeHeads + thread]; });
+  __syncthreads();  // weights and totals are there
+  bf16* out_0 = a.out + (row * a.heads + head_0) * d;
+  const int64_t which = row * gridDim.y + blockIdx.y, first_state = which * most_shares * kDecodeHeads;
+  for (int32_t item = thread; item < heads * (d / 4); item += kThreads) {
     const int32_t head = item / (d / 4), column = item % (d / 4) * 4;
-    float4 x = make_float4(0, 0, 0, 0);
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float4 part = *reinterpret_cast<const float4*>(sums + (w * kDecodeHeads + head) * kSumPitch + column);
-      const float factor = weight[w * kDecodeHeads + head];
-      x = make_float4(fmaf(part.x, factor, x.x), fmaf(part.y, factor, x.y), fmaf(part.z, factor, x.z), fmaf(part.w, factor, x.w));
-    }
-    if (splits == 1) {
-      store_four(head, column, x, share_of(total[head].y));
+    const float4 x = merge_four(sums + head * kSumPitch + column, kDecodeHeads * kSumPitch, weight + head, kDecodeHeads, kWarps);
+    if (shares == 1) {
+      store_four(out_0 + head * d + column, x, share_of(total[head].y));
     } else {
-      *reinterpret_cast<float4*>(a.partial + ((which * splits + split) * kDecodeHeads + head) * d + column) = x;
+      *reinterpret_cast<float4*>(a.partial.sums + (first_state + share * kDecodeHeads + head) * d + column) = x;
     }
   }
-  if (splits == 1) return;
-  if (static_cast<int32_t>(threadIdx.x) < heads) a.partial_state[(which * splits + split) * kDecodeHeads + threadIdx.x] = total[threadIdx.x];
+  if (shares == 1) return;
+  if (thread < heads) a.partial.state[first_state + share * kDecodeHeads + thread] = total[thread];
 
-  // The last block to arrive merges.
-  __syncthreads();  // this block's partial results are written
-  if (threadIdx.x == 0) *place = ptx::add_acquire_release(a.arrived + which, 1);
-  __syncthreads();  // place is there, and what the blocks before wrote can be seen
-  if (*place != static_cast<uint32_t>(splits) - 1) return;
-  if (threadIdx.x == 0) a.arrived[which] = 0;  // for the next launch
-  weigh(splits, [&](int32_t i, int32_t head) { return a.partial_state[(which * splits + i) * kDecodeHeads + head]; });
-  for (int32_t item = static_cast<int32_t>(threadIdx.x); item < heads * (d / 4); item += kThreads) {
+  // The shares' sums become the result.
+  if (!arrives_last(a.partial.arrived + which, shares, place)) return;
+  if (thread < heads) total[thread] = weigh(weight + thread, kDecodeHeads, shares, a.scale, [&](int32_t i) { return a.partial.state[first_state + i * kDecodeHeads + thread]; });
+  __syncthreads();  // weights and totals are there
+  for (int32_t item = thread; item < heads * (d / 4); item += kThreads) {
     const int32_t head = item / (d / 4), column = item % (d / 4) * 4;
-    float4 x = make_float4(0, 0, 0, 0);
-#pragma unroll 4
-    for (int32_t i = 0; i < splits; ++i) {
-      const float factor = weight[i * kDecodeHeads + head];
-      const float4 part = *reinterpret_cast<const float4*>(a.partial + ((which * splits + i) * kDecodeHeads + head) * d + column);
-      x = make_float4(fmaf(part.x, factor, x.x), fmaf(part.y, factor, x.y), fmaf(part.z, factor, x.z), fmaf(part.w, factor, x.w));
-    }
-    store_four(head, column, x, share_of(total[head].y));
+    const float4 x = merge_four(a.partial.sums + (first_state + head) * d + column, kDecodeHeads * d, weight + head, kDecodeHeads, shares);
+    store_four(out_0 + head * d + column, x, share_of(total[head].y));
   }
 }
 
@@ -219,13 +184,12 @@ Status launch_decode(const DecodeArgs& args, dim3 grid, Stream stream) {
 Status enqueue_attention_decode(const Op& op) {
   const nvlm_constants& c = op.c();
   if (op.in_rows == 0) return Status::ok;
-  const int32_t groups = decode_groups(c.heads, c.kv_heads), splits = decode_splits(op.device->multiprocessors, op.in_rows, c.heads, c.kv_heads);
-  const int64_t blocks = op.in_rows * c.kv_heads * groups, states = blocks * splits * kDecodeHeads;
-  const Workspace& w = *op.workspace;
-  if (splits > 1 && (w.float_count < states * (c.head_dim + 2) || w.counter_count < blocks)) return Status::invalid;
-  const DecodeArgs args{op.in,    op.out_bf16(), paged_keys(op), op.in_cols, c.heads, c.kv_heads, groups, attention_scale(c.head_dim),
-                        w.floats, splits > 1 ? reinterpret_cast<float2*>(w.floats + states * c.head_dim) : nullptr, w.counters};
-  const dim3 grid(static_cast<uint32_t>(op.in_rows), static_cast<uint32_t>(c.kv_heads * groups), static_cast<uint32_t>(splits));
+  const int32_t groups = decode_groups(c.heads, c.kv_heads);
+  const int64_t blocks = op.in_rows * c.kv_heads * groups;
+  const int32_t shares = page_shares(op.device->multiprocessors, blocks);
+  DecodeArgs args{op.in, op.out_bf16(), paged_keys(op), op.in_cols, c.heads, c.kv_heads, groups, attention_scale(c.head_dim), {}};
+  if (!partial_of(*op.workspace, blocks, shares, kDecodeHeads, c.head_dim, &args.partial)) return Status::invalid;
+  const dim3 grid(static_cast<uint32_t>(op.in_rows), static_cast<uint32_t>(c.kv_heads * groups), static_cast<uint32_t>(shares));
   switch (c.head_dim) {
     case 64: return launch_decode<64>(args, grid, op.stream);
     case 80: return launch_decode<80>(args, grid, op.stream);

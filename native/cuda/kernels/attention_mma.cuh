@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cuda/op.h"
+#include "cuda/ptx/common.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {
@@ -183,6 +184,47 @@ __device__ __forceinline__ void put_rows(bf16* tile, const float (&out)[d / 8][4
       *reinterpret_cast<uint32_t*>(tile + (g + 8 * r) * kPitch<d> + 8 * n + 2 * t) = ptx::round_pair(out[n][2 * r] * share, out[n][2 * r + 1] * share);
     }
   }
+}
+
+// Merging `count` partial results of one row, {largest score, weight}: the factor of each, `weight[i * pitch]`, and the total weight; in their order.
+template <typename StateAt>
+__device__ __forceinline__ float2 weigh(float* weight, int32_t pitch, int32_t count, float scale, const StateAt& state_at) {
+  float most = no_key(), sum = 0;
+  for (int32_t i = 0; i < count; ++i) most = fmaxf(most, state_at(i).x);
+  for (int32_t i = 0; i < count; ++i) {
+    const float2 part = state_at(i);
+    const float w = part.x == no_key() ? 0.0f : ptx::exp2_fast((part.x - most) * scale);
+    weight[i * pitch] = w;
+    sum = fmaf(part.y, w, sum);
+  }
+  return make_float2(most, sum);
+}
+
+// Four columns of the sums of `count` partial results, `stride` floats apart.
+__device__ __forceinline__ float4 merge_four(const float* sums, int64_t stride, const float* weight, int32_t pitch, int32_t count) {
+  float4 x = make_float4(0, 0, 0, 0);
+#pragma unroll 4
+  for (int32_t i = 0; i < count; ++i) {
+    const float4 part = *reinterpret_cast<const float4*>(sums + i * stride);
+    const float factor = weight[i * pitch];
+    x = make_float4(fmaf(part.x, factor, x.x), fmaf(part.y, factor, x.y), fmaf(part.z, factor, x.z), fmaf(part.w, factor, x.w));
+  }
+  return x;
+}
+
+__device__ __forceinline__ void store_four(bf16* to, float4 x, float share) {
+  *reinterpret_cast<uint2*>(to) = make_uint2(ptx::round_pair(x.x * share, x.y * share), ptx::round_pair(x.z * share, x.w * share));
+}
+
+// The last of `shares` blocks to arrive merges what all of them wrote; the counter is zero again then. Called by the whole block; `place`: shared memory.
+__device__ __forceinline__ bool arrives_last(uint32_t* arrived, int32_t shares, uint32_t* place) {
+  __syncthreads();  // this block's partial results are written
+  if (threadIdx.x == 0) {
+    *place = ptx::add_acquire_release(arrived, 1);
+    if (*place == static_cast<uint32_t>(shares) - 1) *arrived = 0;
+  }
+  __syncthreads();  // place is there, and what the blocks before wrote can be seen
+  return *place == static_cast<uint32_t>(shares) - 1;
 }
 
 template <int m_tiles, int d>
