@@ -110,34 +110,59 @@ __device__ __forceinline__ uint32_t scatter_sum(T (&x)[kRanges]) {
 // ---- The row ----
 
 struct Row {
-  const float* logits;
-  const uint32_t* penalised;  // null: there are no penalties
+  const float* logits;  // penalised, where there are penalties
   int32_t vocab;
   double temperature, most;  // most: the likeliest logit over the temperature
 
-  __device__ __forceinline__ float at(int32_t i) const { return penalised ? __uint_as_float(penalised[i]) : logits[i]; }
   __device__ __forceinline__ double weight(float logit) const { return exp(static_cast<double>(logit) / temperature - most); }
 };
 
-// The likeliest below `end` of the row as `at` gives it.
-template <typename At>
-__device__ __forceinline__ uint64_t likeliest(int32_t vocab, uint64_t end, const Exchange& e, const At& at) {
-  uint64_t best = 0;
-#pragma unroll 4
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < vocab; i += kThreads) {
-    const uint64_t key = at(i);
-    if (key < end && key > best) best = key;
+// visit(logit, token) for each. Eight loads are under way at a time: one block must draw what a multiprocessor can from the second-level cache.
+template <typename Visit>
+__device__ __forceinline__ void each(const float* logits, int32_t vocab, const Visit& visit) {
+  constexpr int kBatch = 8;
+  auto i = static_cast<int32_t>(threadIdx.x);
+  for (; i < vocab - (kBatch - 1) * kThreads; i += kBatch * kThreads) {
+    float x[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) x[b] = logits[i + b * kThreads];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) visit(x[b], i + b * kThreads);
   }
+#pragma unroll 1
+  for (; i < vocab; i += kThreads) visit(logits[i], i);
+}
+
+// The key of the likeliest, kNotFinite when any is no number.
+__device__ __forceinline__ uint64_t likeliest(const float* logits, int32_t vocab, const Exchange& e) {
+  float best = 0;
+  int32_t token = -1;
+  bool good = true;
+  // A thread's tokens come in rising order: of equals the first stays.
+  each(logits, vocab, [&](float x, int32_t i) {
+    good = good && is_finite(x);
+    if (token < 0 || x > best) best = x, token = i;
+  });
+  return block_max(!good ? kNotFinite : token < 0 ? 0 : key_of(best, token), e);
+}
+
+// The greatest of what `of` makes of a logit and its token.
+template <typename Of>
+__device__ __forceinline__ uint64_t greatest(const float* logits, int32_t vocab, const Exchange& e, const Of& of) {
+  uint64_t best = 0;
+  each(logits, vocab, [&](float x, int32_t i) {
+    const uint64_t key = of(x, i);
+    if (key > best) best = key;
+  });
   return block_max(best, e);
 }
 
 // Sum of the weights of the keys from `least` on.
 __device__ __forceinline__ double total_weight(const Row& row, uint64_t least, const Exchange& e) {
   double total = 0;
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < row.vocab; i += kThreads) {
-    const float x = row.at(i);
+  each(row.logits, row.vocab, [&](float x, int32_t i) {
     if (key_of(x, i) >= least) total += row.weight(x);
-  }
+  });
   return block_sum(total, e);
 }
 
@@ -157,17 +182,16 @@ __device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until u
     uint32_t count[kRanges];
 #pragma unroll
     for (int r = 0; r < kRanges; ++r) sum[r] = 0, count[r] = 0;
-    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < row.vocab; i += kThreads) {
-      const float x = row.at(i);
+    each(row.logits, row.vocab, [&](float x, int32_t i) {
       const uint64_t key = key_of(x, i);
-      if (key < least || (fixed < 64 && (key ^ prefix) >> fixed != 0)) continue;
+      if (key < least || (fixed < 64 && (key ^ prefix) >> fixed != 0)) return;
       const int range = static_cast<int>(key >> shift) & (kRanges - 1);
       const double weight = until == Until::count ? 1.0 : row.weight(x);
 #pragma unroll
       for (int r = 0; r < kRanges; ++r) {
         if (r == range) sum[r] += weight, ++count[r];
       }
-    }
+    });
 
     // Added up over lanes, then over warps.
     const uint32_t warp = threadIdx.x / 32, mine = scatter_sum(sum);
@@ -183,7 +207,7 @@ __device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until u
     }
     __syncthreads();  // the ranges' are there
 
-    // The one with the place sought.
+    // The one with the place sought. Nobody writes these before the next barrier, so none stands behind.
     int found = -1;
     uint32_t number = 0;
     double above = before;
@@ -193,14 +217,13 @@ __device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until u
       above += e.sum_of[r];
       if (until == Until::passes ? above > target : above >= target) break;
     }
-    __syncthreads();  // read, before the next is written
     if (found < 0) return least;  // no key at all: only when there is no number among the logits
     prefix = (prefix >> shift | static_cast<uint64_t>(found)) << shift;
     fixed = shift;
     if (fixed == 0) return prefix;
     if (number == 1) {
-      return likeliest(row.vocab, kNotFinite, e, [&](int32_t i) {
-        const uint64_t key = key_of(row.at(i), i);
+      return greatest(row.logits, row.vocab, e, [&](float x, int32_t i) {
+        const uint64_t key = key_of(x, i);
         return key >= least && (key ^ prefix) >> fixed == 0 ? key : uint64_t{0};
       });
     }
@@ -264,8 +287,7 @@ __device__ __forceinline__ uint64_t sampled_key(const Row& row, uint64_t best, c
       if (!(o.min_p > 0)) continue;
       // The likeliest stays whatever min_p is. The least of many keys is the greatest of their complements.
       const double weight = o.min_p;
-      least = ~likeliest(row.vocab, kNotFinite, e, [&](int32_t i) {
-        const float x = row.at(i);
+      least = ~greatest(row.logits, row.vocab, e, [&](float x, int32_t i) {
         const uint64_t key = key_of(x, i);
         return key >= least && (key == best || row.weight(x) >= weight) ? ~key : uint64_t{0};
       });
@@ -281,12 +303,17 @@ __device__ __forceinline__ uint64_t sampled_key(const Row& row, uint64_t best, c
 // ---- The model's own distribution ----
 
 __device__ __forceinline__ void report_logprobs(const float* logits, int32_t vocab, uint64_t best, int32_t top, int32_t token, nvlm_sampled& s, const Exchange& e) {
-  const Row row{logits, nullptr, vocab, 1, static_cast<double>(value_of(best))};
+  const Row row{logits, vocab, 1, static_cast<double>(value_of(best))};
   const double log_total = row.most + log(total_weight(row, 0, e));
   int32_t count = top < NVLM_MAX_TOP_LOGPROBS ? top : NVLM_MAX_TOP_LOGPROBS;
   if (count > vocab) count = vocab;
   for (int32_t i = 0; i < count; ++i) {
-    if (i > 0) best = likeliest(vocab, best, e, [&](int32_t t) { return key_of(logits[t], t); });
+    if (i > 0) {
+      best = greatest(logits, vocab, e, [&](float x, int32_t t) {
+        const uint64_t key = key_of(x, t);
+        return key < best ? key : uint64_t{0};
+      });
+    }
     if (threadIdx.x == 0) s.top_token[i] = token_of(best), s.top_logprob[i] = static_cast<float>(value_of(best) - log_total);
   }
   if (threadIdx.x == 0) s.logprob = static_cast<float>(logits[token] - log_total), s.top_count = count;
@@ -308,18 +335,18 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(const __grid_constant_
     nvlm_sampled& s = a.sampled[r];
 
     // The likeliest of the model's own; whether all are numbers.
-    const uint64_t own = likeliest(a.vocab, kNotFinite, e, [&](int32_t i) { return is_finite(logits[i]) ? key_of(logits[i], i) : kNotFinite - 1; });
-    const bool good = own != kNotFinite - 1;
+    const uint64_t own = likeliest(logits, a.vocab, e);
+    const bool good = own != kNotFinite;
 
     // The token.
     int32_t token = -1;
     if (good) {
-      Row row{logits, nullptr, a.vocab, o.temperature, 0};
+      Row row{logits, a.vocab, o.temperature, 0};
       uint64_t best = own;
       if (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0) {
         apply_penalties(logits, a.vocab, o, scratch);
-        row.penalised = scratch;
-        best = likeliest(a.vocab, kNotFinite, e, [&](int32_t i) { return key_of(row.at(i), i); });
+        row.logits = reinterpret_cast<const float*>(scratch);
+        best = greatest(row.logits, a.vocab, e, [](float x, int32_t i) { return key_of(x, i); });
       }
       if (o.temperature > 0) {
         row.most = static_cast<double>(value_of(best)) / row.temperature;
