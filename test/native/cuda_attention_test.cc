@@ -271,6 +271,7 @@ int main() {
       paged(stream, random, Way::chosen, NVLM_KEYS_SELF, prompts, 8, 1, 128);
       paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, prompts, 14, 2, 64);  // groups of 7
       paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, blind, 2, 2, 64);
+      paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(790, 3), causal(500, 4)}, 8, 1, 64, 7);  // three shares and two
       if (all) {
         paged(stream, random, Way::chosen, NVLM_KEYS_SELF, prompts, 3, 1, 80);
         paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, prompts, 2, 1, 96);
@@ -300,7 +301,7 @@ int main() {
         const int32_t kv_heads = 1 + static_cast<int32_t>(random() % 2), heads = kv_heads * kGroups[random() % 5], d = kSizes[random() % 5];
         const nvlm_key_source source = random() % 2 ? NVLM_KEYS_SELF : NVLM_KEYS_CROSS;
         paged(stream, random, Way::chosen, source, random_sequences(random, 1), heads, kv_heads, d, 1 + static_cast<int>(random() % 20));
-        paged(stream, random, Way::chosen, source, random_sequences(random, 12), heads, kv_heads, d);
+        paged(stream, random, Way::chosen, source, random_sequences(random, 12), heads, kv_heads, d, 1 + static_cast<int>(random() % 20));
       }
     });
   }

@@ -22,7 +22,7 @@ OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, Rows
   c.bytes = static_cast<double>(rows * n) * (dtype == NVLM_F32 ? 8 : 6);
   const auto image = std::make_shared<std::vector<float>>(random.uniforms(rows * n));
   for (int64_t r = 0; kind != Rows::kTokens && r < rows; ++r) c.batch.source.push_back(kind == Rows::kImages || r % 3 == 1 ? image->data() + r * n : nullptr);
-  const std::vector<const float*> source = c.batch.source;
+  const std::vector<const void*> source = c.batch.source;
   const std::vector<int32_t> tokens = c.batch.token;
   // An image row's token is not looked at: no token at all among tokens; but another row of the table where all are images, so that taking it is seen and not a crash.
   for (size_t r = 0; kind == Rows::kMixed && r < source.size(); ++r) {

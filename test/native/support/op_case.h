@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -72,7 +73,7 @@ struct Batch {
   int64_t tiles = 0, rows = 0, outs = 0;
   std::vector<uint8_t> pixels;
   std::vector<int32_t> token, position, self_begin, self_end, cross_begin, cross_end, row_begin, out_row;
-  std::vector<const float*> source;
+  std::vector<const void*> source;
   std::vector<int64_t> kv_slot;
   PageList self_pages, cross_pages;
   std::vector<nvlm_sampling> sampling;
@@ -99,7 +100,8 @@ struct OpCase {
   Batch batch;
   Cache self_kv, cross_kv;
   std::function<Bounds(const std::vector<float>& truth)> bounds;  // of the output tensor; unset: bit for bit
-  double cache_limit = 0;                                         // of what the op writes to a cache, absolute
+  double cache_limit = 0, cache_relative = 0;                     // of what the op writes to a cache: absolute, and of the value
+  std::shared_ptr<void> kept;                                     // memory that the batch points to
   double flops = 0, bytes = 0;                                    // for --time
 
   OpCase() { record.in = record.out = record.w = record.bias = record.scale = record.extra = -1; }

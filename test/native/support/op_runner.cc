@@ -4,13 +4,15 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "ops/packed_weight.h"
 #include "support/op_allocations.h"
 
 namespace nvlm::test {
 namespace {
 
-constexpr uint32_t kPoison = 0x7fc0beefu;  // a NaN that no arithmetic makes
-constexpr int64_t kGuard = 64;             // floats before, between and behind tensors and caches
+constexpr uint32_t kPoison = 0x7fc17fc1u;  // a NaN that no arithmetic makes; each half of it is one as bf16
+constexpr int64_t kGuard = 64;             // elements before, between and behind tensors and caches
+constexpr uint64_t kAlignment = 64;        // bytes, of tensors
 
 float poison() {
   float f;
@@ -24,18 +26,149 @@ uint32_t bits(float f) {
   return b;
 }
 
+// Round to nearest, ties to even.
+uint16_t to_bf16(float f) {
+  const uint32_t b = bits(f);
+  if (std::isnan(f)) return static_cast<uint16_t>(b >> 16 | 0x40);
+  return static_cast<uint16_t>((b + 0x7fff + (b >> 16 & 1)) >> 16);
+}
+
+float from_bf16(uint16_t half) {
+  if (half == (kPoison & 0xffff)) return poison();
+  const uint32_t b = static_cast<uint32_t>(half) << 16;
+  float f;
+  std::memcpy(&f, &b, sizeof f);
+  return f;
+}
+
+float rounded(float f) { return from_bf16(to_bf16(f)); }
+
+void encode(nvlm_dtype dtype, const float* from, size_t count, unsigned char* to) {
+  if (dtype == NVLM_F32) {
+    std::memcpy(to, from, count * sizeof(float));
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const uint16_t half = to_bf16(from[i]);
+    std::memcpy(to + 2 * i, &half, 2);
+  }
+}
+
+std::vector<float> decode(nvlm_dtype dtype, const std::vector<unsigned char>& from) {
+  std::vector<float> values(from.size() / nvlm_dtype_bytes(dtype));
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t half;
+    if (dtype == NVLM_F32) {
+      std::memcpy(&values[i], from.data() + 4 * i, 4);
+    } else {
+      std::memcpy(&half, from.data() + 2 * i, 2);
+      values[i] = from_bf16(half);
+    }
+  }
+  return values;
+}
+
+void fill_with_poison(std::vector<unsigned char>& bytes) {
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<unsigned char>(kPoison >> (8 * (i % 4)));
+}
+
 int64_t count_of(const int64_t (&counts)[NVLM_EXTENT_COUNT], nvlm_extent e) { return counts[e]; }
+
+bool is_logits(const OpCase& c, size_t tensor) {
+  const auto t = static_cast<int32_t>(tensor);
+  return (c.record.op == NVLM_LOGITS && t == c.record.out) || (c.record.op == NVLM_SAMPLE && t == c.record.in);
+}
 
 }  // namespace
 
 Device::Device(const std::string& set, int threads) : name_(set) {
   const bool reference = set == "reference";
   backend_ = reference ? nvlm_reference_backend() : nvlm_cpu_backend();
-  const nvlm_open_options options{threads, reference ? nullptr : set.c_str()};
+  open({threads, reference ? nullptr : set.c_str(), 0});
+}
+
+Device::Device(const nvlm_backend& backend) : backend_(&backend), name_(backend.name) { open({}); }
+
+void Device::open(const nvlm_open_options& options) {
   if (backend_->open(&options, &device_) != NVLM_OK) throw std::runtime_error(backend_->last_error(nullptr));
+  nvlm_capabilities capabilities{};
+  backend_->capabilities(device_, &capabilities);
+  activations_ = capabilities.activations;
 }
 
 Device::~Device() { backend_->close(device_); }
+
+// ---- bf16 ----
+
+OpCase rounded(const OpCase& c) {
+  OpCase r = c;
+  const auto round_all = [](std::vector<float>& values) {
+    for (float& v : values) v = rounded(v);
+  };
+  for (size_t t = 0; t < r.tensors.size(); ++t) {
+    if (!is_logits(c, t)) round_all(r.tensors[t].data);
+  }
+  round_all(r.self_kv.data);
+  round_all(r.cross_kv.data);
+  for (Weight& w : r.weights) {
+    if (w.use == NVLM_VECTOR) continue;
+    round_all(w.values);
+    for (Weight::Part& part : w.parts) {
+      const nvlm_weight_source source = w.source();
+      const auto& stored = source.part[&part - w.parts.data()];
+      std::vector<uint8_t> bytes(static_cast<size_t>(1 + part.rows * part.stride * 2), 0xff);
+      for (int64_t row = 0; row < part.rows; ++row) {
+        for (int64_t i = row * part.stride; i < row * part.stride + part.cols; ++i) {
+          const uint16_t half = to_bf16(host::stored_value(stored.data, part.dtype, i));
+          std::memcpy(bytes.data() + 1 + 2 * i, &half, 2);
+        }
+      }
+      part.bytes = std::move(bytes);
+      part.dtype = NVLM_BF16;
+    }
+  }
+  if (!c.batch.source.empty()) {
+    const auto n = static_cast<size_t>(c.tensors[static_cast<size_t>(c.record.out)].cols);
+    const auto rows = std::make_shared<std::vector<float>>(c.batch.source.size() * n);
+    for (size_t row = 0; row < c.batch.source.size(); ++row) {
+      if (!c.batch.source[row]) continue;
+      for (size_t i = 0; i < n; ++i) (*rows)[row * n + i] = rounded(static_cast<const float*>(c.batch.source[row])[i]);
+      r.batch.source[row] = rows->data() + row * n;
+    }
+    r.kept = rows;
+  }
+  // Half an ulp of what is written; and where an operand is rounded on the way (probabilities, normalised pixels), half an ulp of the size it is summed from.
+  constexpr double kHalfUlp = 0x1p-8;
+  const bool inner = c.record.op == NVLM_ATTENTION || c.record.op == NVLM_PATCH_EMBED;
+  const bool copies = c.record.op == NVLM_EMBED || c.record.op == NVLM_GATHER_ROWS;
+  const bool written_float = c.record.op == NVLM_LOGITS;
+  r.bounds = [=, before = c.bounds](const std::vector<float>& truth) {
+    Bounds b{std::vector<double>(truth.size(), 0), std::vector<double>(truth.size(), 1), 0};
+    if (copies) return b;
+    if (before) b = before(truth);
+    double written = 0, size = 0;
+    for (size_t i = 0; i < truth.size(); ++i) {
+      if (!written_float) b.limit[i] += kHalfUlp * 1.01 * std::abs(static_cast<double>(truth[i]));
+      if (inner) b.limit[i] += kHalfUlp * b.size[i];
+      written += static_cast<double>(truth[i]) * truth[i];
+      size += b.size[i] * b.size[i];
+    }
+    if (!written_float && size > 0) b.rms += kHalfUlp * std::sqrt(written / size);
+    if (inner) b.rms += kHalfUlp;
+    return b;
+  };
+  if (c.record.op == NVLM_ROPE_KV_WRITE) r.cache_relative = kHalfUlp * 1.01;
+  return r;
+}
+
+bool fits_bf16(const OpCase& c) {
+  for (size_t t = 0; t < c.tensors.size(); ++t) {
+    if (!is_logits(c, t) && c.tensors[t].cols % 8) return false;
+  }
+  return true;
+}
+
+// ---- Loading ----
 
 void* Loaded::alloc(uint64_t bytes) {
   void* memory = nullptr;
@@ -45,25 +178,45 @@ void* Loaded::alloc(uint64_t bytes) {
 }
 
 nvlm_kv_cache Loaded::cache(const Cache& from) {
-  nvlm_kv_cache kv{nullptr, from.layers, from.pages, from.kv_heads, from.head_dim};
+  nvlm_kv_cache kv{nullptr, from.layers, from.pages, from.kv_heads, from.head_dim, device_.activations()};
   if (!from.layers) return kv;
-  const uint64_t floats = nvlm_kv_cache_bytes(&kv) / sizeof(float);
-  std::vector<float> data(floats + 2 * kGuard, poison());
-  std::copy(from.data.begin(), from.data.end(), data.begin() + kGuard);
-  auto* memory = static_cast<float*>(alloc(data.size() * sizeof(float)));
-  device_.table().write(device_.handle(), memory, data.data(), data.size() * sizeof(float));
-  kv.memory = memory + kGuard;
+  const uint64_t guard = kGuard * nvlm_dtype_bytes(kv.dtype);
+  std::vector<unsigned char> data(nvlm_kv_cache_bytes(&kv) + 2 * guard);
+  fill_with_poison(data);
+  encode(kv.dtype, from.data.data(), from.data.size(), data.data() + guard);
+  auto* memory = static_cast<unsigned char*>(alloc(data.size()));
+  device_.table().write(device_.handle(), memory, data.data(), data.size());
+  kv.memory = memory + guard;
   return kv;
+}
+
+nvlm_dtype Loaded::type_of(size_t tensor) const { return is_logits(case_, tensor) ? NVLM_F32 : device_.activations(); }
+
+// Rows of images lie in device memory, in its type.
+void Loaded::send_sources() {
+  sources_.assign(case_.batch.source.begin(), case_.batch.source.end());
+  if (device_.activations() == NVLM_F32 || sources_.empty()) return;
+  const auto n = static_cast<size_t>(case_.tensors[static_cast<size_t>(case_.record.out)].cols);
+  const uint64_t row_bytes = n * nvlm_dtype_bytes(device_.activations());
+  std::vector<unsigned char> row(row_bytes);
+  auto* memory = static_cast<unsigned char*>(alloc(row_bytes * sources_.size()));
+  for (size_t r = 0; r < sources_.size(); ++r) {
+    if (!sources_[r]) continue;
+    encode(device_.activations(), static_cast<const float*>(sources_[r]), n, row.data());
+    device_.table().write(device_.handle(), memory + r * row_bytes, row.data(), row_bytes);
+    sources_[r] = memory + r * row_bytes;
+  }
 }
 
 Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c) {
   const nvlm_backend& table = device.table();
   // One more of each than the batch has, so that rows behind the batch's exist and must stay as they are.
   const int64_t counts[NVLM_EXTENT_COUNT] = {c.batch.tiles + 1, c.batch.rows + 1, c.batch.outs + 1};
-  uint64_t floats = kGuard;
-  for (const Tensor& t : c.tensors) {
-    tensors_.push_back({t.extent, t.rows_each, t.cols, floats * sizeof(float)});
-    floats += static_cast<uint64_t>(t.rows_each * count_of(counts, t.extent) * t.cols + kGuard);
+  uint64_t bytes = kGuard * sizeof(float);
+  for (size_t i = 0; i < c.tensors.size(); ++i) {
+    const Tensor& t = c.tensors[i];
+    tensors_.push_back({t.extent, t.rows_each, t.cols, bytes, type_of(i)});
+    bytes += (static_cast<uint64_t>(t.rows_each * count_of(counts, t.extent) * t.cols + kGuard) * nvlm_dtype_bytes(type_of(i)) + kAlignment - 1) / kAlignment * kAlignment;
   }
   for (const Weight& w : c.weights) {
     const nvlm_weight_source source = w.source();
@@ -84,10 +237,14 @@ Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c
   program_.weights = weights_.data();
   program_.weight_count = static_cast<int32_t>(weights_.size());
   std::copy_n(counts, NVLM_EXTENT_COUNT, program_.max_count);
-  program_.arena_bytes = floats * sizeof(float);
+  program_.max_self_pages = static_cast<int64_t>(c.batch.self_pages.page.size());
+  program_.max_cross_pages = static_cast<int64_t>(c.batch.cross_pages.page.size());
+  for (const nvlm_sampling& s : c.batch.sampling) program_.max_history += s.history_len;
+  program_.arena_bytes = bytes;
   program_.arena = alloc(program_.arena_bytes);
   program_.self_kv = cache(c.self_kv);
   program_.cross_kv = cache(c.cross_kv);
+  send_sources();
   const uint64_t before = table.used_bytes(device.handle());
   status = table.compile(device.handle(), &program_, &plan_);
   if (status != NVLM_OK) {
@@ -106,10 +263,12 @@ Loaded::~Loaded() {
 }
 
 std::vector<float> Loaded::read_tensor(const nvlm_tensor& tensor, int64_t rows) const {
-  std::vector<float> values(static_cast<size_t>(rows * tensor.cols));
-  device_.table().read(device_.handle(), values.data(), static_cast<char*>(program_.arena) + tensor.offset, values.size() * sizeof(float));
-  return values;
+  std::vector<unsigned char> bytes(static_cast<size_t>(rows * tensor.cols) * nvlm_dtype_bytes(tensor.dtype));
+  device_.table().read(device_.handle(), bytes.data(), static_cast<char*>(program_.arena) + tensor.offset, bytes.size());
+  return decode(tensor.dtype, bytes);
 }
+
+// ---- Running ----
 
 Outcome Loaded::run() {
   const nvlm_backend& table = device_.table();
@@ -118,38 +277,42 @@ Outcome Loaded::run() {
     o.error = error;
     return o;
   }
-  std::vector<float> before(program_.arena_bytes / sizeof(float), poison());
-  for (size_t t = 0; t < tensors_.size(); ++t) std::copy(case_.tensors[t].data.begin(), case_.tensors[t].data.end(), before.begin() + static_cast<int64_t>(tensors_[t].offset / sizeof(float)));
+  std::vector<unsigned char> before(program_.arena_bytes);
+  fill_with_poison(before);
+  for (size_t t = 0; t < tensors_.size(); ++t) encode(tensors_[t].dtype, case_.tensors[t].data.data(), case_.tensors[t].data.size(), before.data() + tensors_[t].offset);
   table.write(device_.handle(), program_.arena, before.data(), program_.arena_bytes);
   o.sampled.resize(static_cast<size_t>(case_.batch.outs));
-  const nvlm_batch batch = case_.batch.view(case_.batch.sampling.empty() ? nullptr : o.sampled.data());
+  nvlm_batch batch = case_.batch.view(case_.batch.sampling.empty() ? nullptr : o.sampled.data());
+  if (!sources_.empty()) batch.source = sources_.data();
   const int64_t allocated = allocations();
   o.status = run(batch);
-  o.allocations = allocations() - allocated;
+  // A device of its own has a queue to keep, in the host's memory.
+  if (device_.activations() == NVLM_F32) o.allocations = allocations() - allocated;
   if (o.status != NVLM_OK || (o.status = table.wait(device_.handle())) != NVLM_OK) {
     o.error = table.last_error(device_.handle());
     return o;
   }
-  std::vector<float> after(before.size());
+  std::vector<unsigned char> after(before.size());
   table.read(device_.handle(), after.data(), program_.arena, program_.arena_bytes);
-  int64_t from = 0, to = 0;
+  uint64_t from = 0, to = 0;
   if (case_.record.out >= 0) {
     const nvlm_tensor& out = tensors_[static_cast<size_t>(case_.record.out)];
     const int64_t rows = case_.rows(case_.tensors[static_cast<size_t>(case_.record.out)]);
     o.out = read_tensor(out, rows);
-    from = static_cast<int64_t>(out.offset / sizeof(float));
-    to = from + rows * out.cols;
+    from = out.offset;
+    to = from + static_cast<uint64_t>(rows * out.cols) * nvlm_dtype_bytes(out.dtype);
   }
-  for (int64_t i = 0; i < static_cast<int64_t>(after.size()); ++i) {
-    if ((i < from || i >= to) && bits(after[static_cast<size_t>(i)]) != bits(before[static_cast<size_t>(i)])) {
-      o.damage = "float " + std::to_string(i) + " of the arena changed, which is not output (output: " + std::to_string(from) + " to " + std::to_string(to) + ")";
-      break;
-    }
+  for (uint64_t i = 0; i < after.size(); ++i) {
+    if ((i >= from && i < to) || after[i] == before[i]) continue;
+    o.damage = "byte " + std::to_string(i) + " of the arena changed, which is not output (output: " + std::to_string(from) + " to " + std::to_string(to) + ")";
+    break;
   }
   const auto read_cache = [&](const nvlm_kv_cache& kv, std::vector<float>& values) {
     if (!kv.memory) return;
-    values.resize(nvlm_kv_cache_bytes(&kv) / sizeof(float) + 2 * kGuard);
-    table.read(device_.handle(), values.data(), static_cast<float*>(kv.memory) - kGuard, values.size() * sizeof(float));
+    const uint64_t guard = kGuard * nvlm_dtype_bytes(kv.dtype);
+    std::vector<unsigned char> bytes(nvlm_kv_cache_bytes(&kv) + 2 * guard);
+    table.read(device_.handle(), bytes.data(), static_cast<unsigned char*>(kv.memory) - guard, bytes.size());
+    values = decode(kv.dtype, bytes);
   };
   read_cache(program_.self_kv, o.self_kv);
   read_cache(program_.cross_kv, o.cross_kv);
@@ -193,8 +356,9 @@ Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vect
   return {text.str()};
 }
 
-std::string cache_difference(const char* kind, double limit, const std::vector<float>& got, const std::vector<float>& truth) {
+std::string cache_difference(const char* kind, const OpCase& c, const std::vector<float>& got, const std::vector<float>& truth) {
   for (size_t i = 0; i < truth.size(); ++i) {
+    const double limit = c.cache_limit + c.cache_relative * std::abs(static_cast<double>(truth[i]));
     if (bits(got[i]) == bits(truth[i]) || std::abs(static_cast<double>(got[i]) - truth[i]) <= limit) continue;  // poison must stay poison
     std::ostringstream text;
     text << "float " << static_cast<int64_t>(i) - kGuard << " of the " << kind << " cache: expected " << truth[i] << " but got " << got[i];
@@ -218,8 +382,8 @@ Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, co
   if (got.allocations + truth.allocations > 0) return {"run took memory " + std::to_string(got.allocations) + " times (the reference " + std::to_string(truth.allocations) + ")"};
   Comparison result;
   if (c.record.out >= 0) result = compare_output(c, bounds, got.out, truth.out);
-  if (result.wrong.empty()) result.wrong = cache_difference("self", c.cache_limit, got.self_kv, truth.self_kv);
-  if (result.wrong.empty()) result.wrong = cache_difference("cross", c.cache_limit, got.cross_kv, truth.cross_kv);
+  if (result.wrong.empty()) result.wrong = cache_difference("self", c, got.self_kv, truth.self_kv);
+  if (result.wrong.empty()) result.wrong = cache_difference("cross", c, got.cross_kv, truth.cross_kv);
   for (size_t i = 0; i < got.sampled.size() && result.wrong.empty(); ++i) {
     if (got.sampled[i].token != truth.sampled[i].token) result.wrong = "another token was sampled for out row " + std::to_string(i);
   }

@@ -14,6 +14,8 @@ class Device {
  public:
   // set: "reference", or an instruction set of the CPU backend. Throws std::runtime_error with the backend's message.
   Device(const std::string& set, int threads);
+  // Another backend's first device.
+  explicit Device(const nvlm_backend& backend);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -21,12 +23,22 @@ class Device {
   const nvlm_backend& table() const { return *backend_; }
   nvlm_device* handle() const { return device_; }
   const std::string& name() const { return name_; }
+  nvlm_dtype activations() const { return activations_; }
 
  private:
+  void open(const nvlm_open_options& options);
+
   const nvlm_backend* backend_;
   nvlm_device* device_ = nullptr;
   std::string name_;
+  nvlm_dtype activations_ = NVLM_F32;
 };
+
+// The case as a device with bf16 activations gets it: every operand rounded (vectors and logits apart), limits widened by the rounding of what such a
+// device writes. The reference computes the truth from the same rounded operands.
+OpCase rounded(const OpCase& c);
+// A device with bf16 activations reads 16 bytes at a time: rows must be multiples of 8.
+bool fits_bf16(const OpCase& c);
 
 struct Outcome {
   nvlm_status status = NVLM_OK;
@@ -55,12 +67,15 @@ class Loaded {
   std::vector<float> read_tensor(const nvlm_tensor& tensor, int64_t rows) const;
   void* alloc(uint64_t bytes);
   nvlm_kv_cache cache(const Cache& from);
+  nvlm_dtype type_of(size_t tensor) const;
+  void send_sources();
 
   const Device& device_;
   const OpCase& case_;
   std::vector<nvlm_tensor> tensors_;
   std::vector<nvlm_weight*> weights_;
   std::vector<std::pair<void*, uint64_t>> memory_;
+  std::vector<const void*> sources_;  // of the batch's rows, on the device
   nvlm_program program_{};
   nvlm_plan* plan_ = nullptr;
 };
