@@ -5,7 +5,8 @@
 // several shares the partial results go to the workspace, and the last block to arrive merges them in their order.
 // The number of shares follows from the launch's sizes, so that a graph can hold it; which pages they are is read from device memory.
 // Keys outside the interval are zeros in shared memory, never read.
-// grid: rows x kv heads (x groups) x shares | block: 4 warps | shared: 39 KB (d 64) to 73 KB (d 128), three blocks an SM on Hopper | bound by memory: keys and values are read once
+// grid: rows x kv heads (x groups) x shares | block: 4 warps | shared: 39 KB (d 64) to 73 KB (d 128), three blocks an SM on Hopper | registers: 106 to 143
+// bound by memory: keys and values are read once
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"
 

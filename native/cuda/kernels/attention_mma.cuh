@@ -46,7 +46,7 @@ class Query {
   }
 
  private:
-  static constexpr int kHeld = d <= 96 ? d / 16 : 0;
+  static constexpr int kHeld = d <= 80 ? d / 16 : 0;
   const bf16* tile_;
   uint32_t held_[kHeld > 0 ? kHeld : 1][4];
 };

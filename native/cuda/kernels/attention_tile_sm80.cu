@@ -3,7 +3,7 @@
 // A block takes 128 queries of one head, a warp 32 of them, so that each fragment of keys and values serves two products. Keys and values come in chunks of
 // 64 (32 where registers are short), the next chunk during the products of this one. Blocks with few queries (1025 = 8 * 128 + 1) are launched last, and
 // of a last chunk with few keys only the 16-key slices that hold some are multiplied.
-// grid: tiles x heads x query blocks | block: 4 warps | shared: 54 KB (d 64) to 68 KB (d 128), two blocks an SM | bound by mma.sync
+// grid: tiles x heads x query blocks | block: 4 warps | shared: 52 KB (d 96) to 68 KB (d 128), two blocks an SM | registers: 217 to 248 | bound by mma.sync
 // Rejected: 16 queries a warp: ldmatrix would need 167 bytes a clock of the 128 that shared memory has, at the full rate of mma.sync on Hopper.
 // Rejected: chunks of 64 at d 128, keys and values one after the other: 8 bytes of spills, two barriers a chunk.
 #include "cuda/kernels/attention_choice.cuh"

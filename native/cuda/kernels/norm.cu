@@ -1,6 +1,6 @@
 // rms_norm and layer_norm (ops/ops.h): in, out [rows, cols], w and bias [cols].
 //
-// grid: rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | bound by memory: each row is read once and written once
+// grid: rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | registers: 30 to 62 | bound by memory: each row is read once and written once
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
 
