@@ -132,7 +132,7 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
     test::equal(g.token, e.token, name);
     test::equal(g.top_count, e.top_count, name + ": count of logprobs");
     // Sums in double of the same numbers, rounded to float32 once: the last bit may differ, and 1e-12 near zero, where the logarithm cancels.
-    const auto close = [](float a, float b) { return std::abs(a - b) <= std::abs(b) * 1.2e-7f + 1e-12f; };
+    const auto close = [](float x, float y) { return std::abs(x - y) <= std::abs(y) * 1.2e-7f + 1e-12f; };
     check(close(g.logprob, e.logprob), name + ": logprob " + std::to_string(g.logprob) + " for " + std::to_string(e.logprob));
     for (int i = 0; i < NVLM_MAX_TOP_LOGPROBS; ++i) {
       if (g.top_token[i] == e.top_token[i] && close(g.top_logprob[i], e.top_logprob[i])) continue;

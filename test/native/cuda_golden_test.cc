@@ -1,0 +1,77 @@
+// Golden cases through the CUDA library in bf16: logits of the prompt's last rows and of every greedy step, within 1e-2 of the reference's float32, relative.
+//
+//   cuda_golden_test [WORD]     only cases whose name contains WORD
+//
+// The library is NVLM_CUDA_LIBRARY, or the emulator's (NVLM_EMULATOR_LIBRARY, set by the build).
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "support/check.h"
+#include "support/golden.h"
+#include "support/golden_sequence.h"
+
+namespace {
+
+using namespace nvlm;
+
+constexpr double kLimit = 1e-2;
+
+LoadOptions options_for(const test::GoldenCase& golden) {
+  const char* library = std::getenv("NVLM_CUDA_LIBRARY");
+  LoadOptions o;
+  o.folder = golden.folder;
+  o.device = library ? "cuda" : "emulator";
+  o.cuda_library = library ? library : NVLM_EMULATOR_LIBRARY;
+  o.max_sequences = 8;  // as many logit rows as the golden files hold
+  o.context_length = 512;
+  return o;
+}
+
+// The largest error as a share of the largest value; NaN when something is not finite.
+double relative_error(const float* got, const float* expected, size_t count) {
+  double error = 0, size = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (!std::isfinite(got[i])) return NAN;
+    error = std::max(error, std::abs(static_cast<double>(got[i]) - expected[i]));
+    size = std::max(size, std::abs(static_cast<double>(expected[i])));
+  }
+  return error / size;
+}
+
+void check_case(const std::string& name) {
+  const test::GoldenCase golden = test::load_golden(name);
+  const std::unique_ptr<Model> model = Model::load(options_for(golden), nullptr, nullptr);
+  const MemoryPlan plan = model->description().memory, measured = model->measured();
+  test::equal(measured.weights, plan.weights, "weights as planned");
+  test::equal(measured.kv_cache, plan.kv_cache, "key/value cache as planned");
+  test::equal(measured.cross_cache, plan.cross_cache, "cross-attention cache as planned");
+  test::equal(measured.activations, plan.activations, "activations as planned");
+
+  test::GoldenSequence sequence(*model, golden);
+  const auto vocab = static_cast<size_t>(model->config().decoder.vocab);
+  std::vector<float> logits = sequence.prefill(8);
+  const double error = relative_error(logits.data(), golden["last_logits"].floats(), 8 * vocab);
+  test::check(error <= kLimit, "logits of the prompt: error " + std::to_string(error));
+  // The reference's ids are fed, so that a near tie does not send the comparison elsewhere. Where its lead is clear, ours must be the same.
+  const std::vector<int32_t> expected = golden.greedy_ids();
+  auto position = static_cast<int>(sequence.prompt().ids.size());
+  int same = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const auto last = logits.end() - static_cast<std::ptrdiff_t>(vocab);
+    same += std::max_element(last, logits.end()) - last == expected[i];
+    logits = sequence.run({expected[i]}, position++, 1);
+  }
+  test::check(same + 1 >= static_cast<int>(expected.size()), "greedy ids: " + std::to_string(same) + " of " + std::to_string(expected.size()));
+  std::printf("%-26s logits %.2e  greedy %d of %zu\n", name.c_str(), error, same, expected.size());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (const std::string& name : test::golden_names()) {
+    if (argc > 1 && name.find(argv[1]) == std::string::npos) continue;
+    test::run(name, [&] { check_case(name); });
+  }
+  return test::summary();
+}
