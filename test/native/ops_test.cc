@@ -4,6 +4,8 @@
 //   ops_test WORD            only op cases whose name contains WORD
 //   ops_test --time [WORD] [--json FILE]
 //                            time, rate and share of this machine's ceiling for shapes of real models; the same lines as JSON
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -63,11 +65,12 @@ int compare_all(const std::vector<std::string>& sets, const char* word) {
   return skipped;
 }
 
-// An op that leaves memory, or divides by what was not refused, is the failure of its case. (A sanitized build reports it better itself.)
+// An op that leaves memory, or divides by what was not refused, is the failure of its case. (A sanitized build reports it better itself.) Takes no lock: the heap's
+// may be held.
 [[maybe_unused]] void crashed(int signal) {
-  std::printf("FAILED [%s] crashed with signal %d\n", current.c_str(), signal);
-  std::fflush(stdout);
-  std::_Exit(1);
+  char text[256];
+  const int length = std::snprintf(text, sizeof text, "FAILED [%s] crashed with signal %d\n", current.c_str(), signal);
+  std::_Exit(::write(STDOUT_FILENO, text, static_cast<size_t>(std::min<int>(length, sizeof text - 1))) > 0 ? 1 : 2);
 }
 
 }  // namespace
@@ -75,6 +78,7 @@ int compare_all(const std::vector<std::string>& sets, const char* word) {
 
 int main(int argc, char** argv) {
   using namespace nvlm::test;
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // nothing printed is lost in a crash
 #ifndef __SANITIZE_ADDRESS__
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) std::signal(signal, crashed);
 #endif

@@ -55,6 +55,8 @@ void memory(const std::string& set) {
     const OpCase c = linear_case(NVLM_LINEAR, 3, 700, 900, NVLM_BF16, "bias parts");  // above 1 MiB: mapped; the runner compares bytes
     Loaded loaded(device, c);
     check(table.used_bytes(device.handle()) > 700 * 900 * 2, "weights are counted");
+    const OpCase attention = causal_attention_case({{70, 3}}, 2, 1, 16);  // a plan with scratch
+    Loaded other(device, attention);
   }
   equal(table.used_bytes(device.handle()), uint64_t{0}, "everything given back");
 }

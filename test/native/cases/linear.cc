@@ -135,6 +135,9 @@ OpCase linear_case(nvlm_op op, int64_t rows, int64_t n, int64_t k, nvlm_dtype dt
   const double weights = static_cast<double>(op == NVLM_LINEAR_SWIGLU ? 2 * n : n);
   c.flops = 2.0 * static_cast<double>(rows) * weights * static_cast<double>(k);
   c.bytes = weights * static_cast<double>(k) * (dtype == NVLM_F32 ? 4 : 2);
+  // The case is copied into its own bounds, since it may move.
+  const OpCase operands = c;
+  c.bounds = [operands](const std::vector<float>& truth) { return linear_bounds(operands, truth); };
   return c;
 }
 
@@ -164,12 +167,6 @@ std::vector<OpCase> linear_cases() {
     cases.push_back(linear_case(NVLM_LINEAR, 9, 37, 24, type, "bias parts"));
     cases.push_back(linear_case(NVLM_LINEAR, 9, 37, 24, type, "bias parts strided"));
     cases.push_back(linear_case(NVLM_LINEAR_SWIGLU, 9, 37, 24, type, "strided"));
-  }
-  for (OpCase& c : cases) {
-    if (c.bounds) continue;
-    // The case is copied into its own bounds, since it may move.
-    const OpCase operands = c;
-    c.bounds = [operands](const std::vector<float>& truth) { return linear_bounds(operands, truth); };
   }
   return cases;
 }

@@ -146,6 +146,12 @@ void test_sampling(const Device& device) {
     const std::vector<nvlm_sampled> beside = sample(device, flat, {other, o, other});
     equal(beside[1].token, first, "same seed and step, whatever runs beside");
     check(beside[0].token != first, "another step, another draw");
+    std::vector<nvlm_sampling> rows(64, o);
+    for (size_t i = 0; i < rows.size(); ++i) rows[i].seed = i;
+    std::vector<float> many(5000);
+    for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<float>(i * 7919 % 5000) * 0.001f;
+    const std::vector<nvlm_sampled> together = sample(device, many, rows);
+    for (size_t i = 0; i < rows.size(); ++i) check(together[i].token == token(device, many, rows[i]), "row " + std::to_string(i) + " of 64 is sampled as alone");
     // SplitMix64 of both, worked out apart from this code: 0.464… of 1,000 tokens.
     equal(beside[0].token, 464, "the draw of seed 9, step 5");
   });
