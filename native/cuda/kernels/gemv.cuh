@@ -128,59 +128,73 @@ struct Norm {
   int32_t threads, pieces;  // of the unfused kernel, whose sums are repeated in its order
 };
 
-// A sum over a row as a block of norm.threads threads would take it (norm_row.cuh, block_sum), bit for bit. `add(chunk, sum)` adds a chunk.
-template <typename Add>
-__device__ __forceinline__ float row_sum(const Norm& norm, int chunks, float* scratch, const Add& add) {
+// A sum over each row as a block of norm.threads threads would take it (norm_row.cuh, block_sum), bit for bit. `add(row, eight, sum)` adds a chunk.
+template <int rows, typename Add>
+__device__ __forceinline__ void row_sums(const Norm& norm, const bf16* in, int chunks, float* scratch, float (&sum)[rows], const Add& add) {
   const int lane = static_cast<int>(threadIdx.x % 32), warps = norm.threads / 32;
   for (int warp = static_cast<int>(threadIdx.x / 32); warp < warps; warp += kWarps) {
-    float sum = 0;
+#pragma unroll
+    for (int r = 0; r < rows; ++r) sum[r] = 0;
 #pragma unroll 1
     for (int i = 0; i < norm.pieces; ++i) {
       const int chunk = warp * 32 + lane + i * norm.threads;
-      if (chunk < chunks) add(chunk, sum);
+      if (chunk >= chunks) break;
+      uint4 raw[rows];  // of all rows at once, or each would wait for its own
+#pragma unroll
+      for (int r = 0; r < rows; ++r) raw[r] = load_eight(in + (r * chunks + chunk) * kChunk);
+#pragma unroll
+      for (int r = 0; r < rows; ++r) add(r, widen(raw[r]), sum[r]);
     }
-    sum = warp_sum(sum);
-    if (lane == 0) scratch[warp] = sum;
+#pragma unroll
+    for (int r = 0; r < rows; ++r) {
+      sum[r] = warp_sum(sum[r]);
+      if (lane == 0) scratch[r * kNormScratch + warp] = sum[r];
+    }
   }
   __syncthreads();  // all warps' sums are there
-  return warp_sum(lane < warps ? scratch[lane] : 0.0f);
+#pragma unroll
+  for (int r = 0; r < rows; ++r) sum[r] = warp_sum(lane < warps ? scratch[r * kNormScratch + lane] : 0.0f);
 }
 
-// All rows, whole and normalised, rounded to bf16 as the norm's own output would be. x: [rows][chunks]; scratch: rows * kNormScratch floats. The row is read
-// again for each sum: it is small, and in the first-level cache by then.
+// All rows, whole and normalised, rounded to bf16 as the norm's own output would be. x: [rows][chunks]; scratch: rows * kNormScratch floats. The rows are
+// read again for each sum: they are small, and in the first-level cache by then.
 template <int rows>
 __device__ __forceinline__ void normalise_rows(const Norm& norm, const bf16* in, int chunks, uint4* x, float* scratch) {
-  const float n = static_cast<float>(chunks * kChunk);
-#pragma unroll 1
-  for (int r = 0; r < rows; ++r, in += static_cast<int64_t>(chunks) * kChunk, x += chunks, scratch += kNormScratch) {
-    float mean = 0, divisor = norm.divisor;
-    if (norm.bias) {
-      divisor = n;
-      mean = row_sum(norm, chunks, scratch, [&](int chunk, float& sum) {
-               const Eight e = widen(load_eight(in + chunk * kChunk));
+  const float n = static_cast<float>(chunks * kChunk), divisor = norm.bias ? n : norm.divisor;
+  float mean[rows], scale[rows];
 #pragma unroll
-               for (int j = 0; j < 8; ++j) sum += e.value[j];
-             }) / n;
-    }
-    const float squares = row_sum(norm, chunks, scratch + 32, [&](int chunk, float& sum) {
-      const Eight e = widen(load_eight(in + chunk * kChunk));
+  for (int r = 0; r < rows; ++r) mean[r] = 0;
+  if (norm.bias) {
+    row_sums<rows>(norm, in, chunks, scratch, mean, [](int, const Eight& e, float& sum) {
 #pragma unroll
-      for (int j = 0; j < 8; ++j) sum = fmaf(e.value[j] - mean, e.value[j] - mean, sum);
+      for (int j = 0; j < 8; ++j) sum += e.value[j];
     });
-    const float scale = 1.0f / sqrtf(squares / divisor + norm.eps);
+#pragma unroll
+    for (int r = 0; r < rows; ++r) mean[r] /= n;
+  }
+  row_sums<rows>(norm, in, chunks, scratch + 32, scale, [&](int r, const Eight& e, float& sum) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum = fmaf(e.value[j] - mean[r], e.value[j] - mean[r], sum);
+  });
+#pragma unroll
+  for (int r = 0; r < rows; ++r) scale[r] = 1.0f / sqrtf(scale[r] / divisor + norm.eps);
+
 #pragma unroll 1  // more at a time doesn't fit beside the ring
-    for (int chunk = static_cast<int>(threadIdx.x); chunk < chunks; chunk += kThreads) {
-      Eight e = widen(load_eight(in + chunk * kChunk));
-      const Eight weight = load_eight(norm.w + chunk * kChunk);
-      if (norm.bias) {
-        const Eight shift = load_eight(norm.bias + chunk * kChunk);
+  for (int chunk = static_cast<int>(threadIdx.x); chunk < chunks; chunk += kThreads) {
+    const Eight weight = load_eight(norm.w + chunk * kChunk);
+    uint4 raw[rows];
 #pragma unroll
-        for (int j = 0; j < 8; ++j) e.value[j] = fmaf((e.value[j] - mean) * scale, weight.value[j], shift.value[j]);
-      } else {
+    for (int r = 0; r < rows; ++r) raw[r] = load_eight(in + (r * chunks + chunk) * kChunk);
+    Eight shift{};
+    if (norm.bias) shift = load_eight(norm.bias + chunk * kChunk);
 #pragma unroll
-        for (int j = 0; j < 8; ++j) e.value[j] = e.value[j] * scale * weight.value[j];
+    for (int r = 0; r < rows; ++r) {
+      Eight e = widen(raw[r]);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        e.value[j] = norm.bias ? fmaf((e.value[j] - mean[r]) * scale[r], weight.value[j], shift.value[j]) : e.value[j] * scale[r] * weight.value[j];
       }
-      x[chunk] = narrow(e);
+      x[r * chunks + chunk] = narrow(e);
     }
   }
 }
