@@ -215,6 +215,10 @@ void norm_qkv(gpu::Stream stream, std::mt19937_64& random, bool layer, int64_t r
   rope.batch.rows = rows, rope.batch.position = d_position.get(), rope.batch.kv_slot = d_slot.get();
   rope.record.c.heads = heads, rope.record.c.kv_heads = kv_heads, rope.record.c.head_dim = d, rope.record.c.layer = 1, rope.record.c.rope_theta = 1e6f;
   rope.op.out = fused.get(), rope.op.out_rows = rows, rope.op.out_cols = n, rope.op.self_kv = {kv_fused.get(), 2, static_cast<int32_t>(pages), kv_heads, d};
+  if (d > 128) {
+    check(!gpu::can_norm_qkv_rope_write(norm.f.op, qkv.op, rope.op), name + " can't be one launch");
+    return;
+  }
   if (!check(gpu::can_norm_qkv_rope_write(norm.f.op, qkv.op, rope.op), name + " can be one launch")) return;
   expect_ok(gpu::enqueue_norm_qkv_rope_write(norm.f.op, qkv.op, rope.op), name);
 
@@ -254,6 +258,7 @@ int main() {
         norm_qkv(stream, random, false, 4, 128, 3, 3, 24, false);
         norm_qkv(stream, random, true, 3, 64, 4, 2, 128, true);
         norm_qkv(stream, random, false, 2, 72, 7, 1, 8, true);
+        norm_qkv(stream, random, false, 1, 64, 1, 1, 136, true);  // heads too large
       });
     });
   }

@@ -12,7 +12,7 @@
 namespace nvlm::gpu {
 namespace {
 
-constexpr int32_t kMaxPairs = 256;  // of a head; 2 KB of the 4 KB of arguments
+constexpr int32_t kMaxPairs = 64;  // of a head: up to here rope_kv_write's frequencies are exactly these
 
 template <int rows>
 struct RopeWrite {
