@@ -82,6 +82,7 @@ WorkspaceNeed workspace_of(const DeviceInfo& info, const nvlm_program& p) {
       product.floats += patch_embed_workspace(p.max_count[NVLM_TILES], r.c.side, r.c.patch);
       at_least(product);
     }
+    if (r.op == NVLM_SAMPLE) at_least({sample_workspace(p.max_count[NVLM_OUTS], p.tensors[r.in].cols), 0});
     if (r.op == NVLM_ATTENTION) at_least(attention_workspace(info, most_rows(p, p.tensors[r.in]), r.c.heads, r.c.kv_heads, r.c.head_dim));
   }
   return need;

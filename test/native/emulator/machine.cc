@@ -106,10 +106,10 @@ void Machine::run(const KernelLaunch& l) {
   ++launches;
   ++counters.launches;
   forget_crowds();
-  const uint32_t blocks = volume(l.grid);
-  std::vector<uint32_t> order(blocks);
+  const uint32_t count = volume(l.grid);
+  std::vector<uint32_t> order(count);
   std::iota(order.begin(), order.end(), 0u);
-  for (uint32_t i = blocks; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+  for (uint32_t i = count; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   const auto resident = static_cast<size_t>(std::clamp(settings.resident_blocks, 1, kMaxFibers / static_cast<int>(kMostThreads)));
   while (slots.size() < resident) {
     slots.push_back(std::make_unique<Block>());
@@ -121,8 +121,8 @@ void Machine::run(const KernelLaunch& l) {
   uint32_t next = 0;
   std::vector<Block*> running;
   int idle = 0;
-  while (fault.empty() && (next < blocks || !running.empty())) {
-    for (size_t s = 0; s < resident && running.size() < resident && next < blocks; ++s) {
+  while (fault.empty() && (next < count || !running.empty())) {
+    for (size_t s = 0; s < resident && running.size() < resident && next < count; ++s) {
       Block* slot = slots[s].get();
       if (std::find(running.begin(), running.end(), slot) != running.end()) continue;
       start(*slot, order[next++]);
