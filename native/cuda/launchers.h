@@ -26,7 +26,7 @@ Status enqueue_patch_embed(const Op& op);        // kernels/patch_embed.cu
 // Products with 1 to 4 rows: kernels/gemv*.cu.
 Status enqueue_gemv(const Op& op);
 // The fused ones of a decode step; the plan finds them by their records.
-// Whether the records, at these sizes (1 to 4 rows, rows * columns of the norm at most 32768) and addresses, can be one launch. That nothing else reads
+// Whether the records, at these sizes (1 to 4 rows, rows * columns of the norm at most 32768, heads of at most 128) and addresses, can be one launch. That nothing else reads
 // the norm's output is for the plan to know: it is not written.
 bool can_norm_gemv(const Op& norm, const Op& linear);
 bool can_norm_qkv_rope_write(const Op& norm, const Op& qkv, const Op& rope);
