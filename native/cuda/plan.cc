@@ -12,7 +12,8 @@ namespace {
 
 // Products with at most as many rows are bound by reading the weights: a thread block per few columns instead of tiles.
 constexpr int64_t kGemvRows = 4;
-// Steps with at most as many rows, one of each sequence, come again and again: their launches become a graph.
+// Steps with at most as many rows, one of each sequence, come again and again; so do the tiles of an encoder, which have no rows. Their launches become a
+// graph.
 constexpr int64_t kGraphRows = 16;
 constexpr size_t kMostGraphs = 32;
 
@@ -279,8 +280,7 @@ nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, c
   if (nvlm::cancelled(cancel)) return NVLM_CANCELLED;
   Batch step_batch;
   if (const Status status = plan->block.upload(*batch, &step_batch); status != Status::ok) return device->check(status, "sending a batch");
-  const bool again = step_batch.one_row_each && step_batch.tiles == 0 && step_batch.rows > 0 && step_batch.rows <= kGraphRows;
-  if (again) {
+  if (step_batch.one_row_each && step_batch.rows <= kGraphRows) {
     if (const nvlm_status status = run_recorded(device, plan, step_batch); status != NVLM_OK) return status;
   } else {
     Step step(*plan, step_batch, cancel);
