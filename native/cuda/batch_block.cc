@@ -48,11 +48,14 @@ void put(unsigned char* to, const T* from, int64_t count) {
   if (count > 0) std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
 }
 
-int64_t list_length(const nvlm_pages& pages, int32_t sequences) { return pages.begin ? pages.begin[sequences] : 0; }
+int64_t list_length(const nvlm_pages& pages, int32_t sequences) { return pages.begin[sequences]; }
+
+// A program without such attention may get batches without such pages.
+bool uses_self(const BatchLimits& limits) { return limits.self_rows_per_tile > 0; }
+bool uses_cross(const BatchLimits& limits) { return limits.cross_rows_per_tile > 0; }
 
 // The page list with the number of each page's first key.
 void put_pages(unsigned char* block, uint64_t begin, uint64_t page, uint64_t fill, uint64_t first, const nvlm_pages& from, int32_t sequences) {
-  if (!from.begin) return;
   put(block + begin, from.begin, sequences + 1);
   put(block + page, from.page, list_length(from, sequences));
   put(block + fill, from.fill, list_length(from, sequences));
@@ -105,7 +108,9 @@ std::string BatchBlock::excess(const BatchLimits& limits, const nvlm_batch& b) {
   int64_t history = 0;
   for (int64_t o = 0; b.sampling && o < b.outs; ++o) history += penalised(b.sampling[o]) ? b.sampling[o].history_len : 0;
   if (b.sequences > b.rows) return "the batch has more sequences than rows";
-  if (list_length(b.self_pages, b.sequences) > limits.self_pages || list_length(b.cross_pages, b.sequences) > limits.cross_pages) return "the batch's page lists are longer than its plan";
+  if ((uses_self(limits) && list_length(b.self_pages, b.sequences) > limits.self_pages) || (uses_cross(limits) && list_length(b.cross_pages, b.sequences) > limits.cross_pages)) {
+    return "the batch's page lists are longer than its plan";
+  }
   if (history > limits.history) return "the batch's histories are longer than its plan";
   return {};
 }
@@ -162,12 +167,12 @@ Status BatchBlock::upload(const nvlm_batch& b, Batch* out) {
     out->one_row_each &= b.row_begin[s + 1] - b.row_begin[s] == 1;
     std::fill(row_sequence + b.row_begin[s], row_sequence + b.row_begin[s + 1], s);
   }
-  put_pages(block, at.self_page_begin, at.self_page, at.self_fill, at.self_first, b.self_pages, b.sequences);
-  put_pages(block, at.cross_page_begin, at.cross_page, at.cross_fill, at.cross_first, b.cross_pages, b.sequences);
-  if (limits_.self_rows_per_tile > 0 && b.self_pages.begin) {
+  if (uses_self(limits_)) {
+    put_pages(block, at.self_page_begin, at.self_page, at.self_fill, at.self_first, b.self_pages, b.sequences);
     out->self_tile_count = put_tiles(reinterpret_cast<RowTile*>(block + at.self_tiles), b, b.self_pages, b.self_begin, b.self_end, limits_.self_rows_per_tile);
   }
-  if (limits_.cross_rows_per_tile > 0 && b.cross_pages.begin) {
+  if (uses_cross(limits_)) {
+    put_pages(block, at.cross_page_begin, at.cross_page, at.cross_fill, at.cross_first, b.cross_pages, b.sequences);
     out->cross_tile_count = put_tiles(reinterpret_cast<RowTile*>(block + at.cross_tiles), b, b.cross_pages, b.cross_begin, b.cross_end, limits_.cross_rows_per_tile);
   }
   if (b.out_row) put(block + at.out_row, b.out_row, b.outs);
