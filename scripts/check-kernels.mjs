@@ -1,0 +1,326 @@
+// Static gates for the CUDA kernels: rules of their sources, and what the compiler makes of each for each architecture, as one table.
+//   node scripts/check-kernels.mjs [FOLDER] [--jobs N] [--json FILE]     FOLDER: a folder like native/ (default); its cuda/ is checked
+// Compiling takes a minute or two, and is done again only for files that changed (kept in out/kernels). Without nvcc the sources alone are checked.
+// NVLM_CUDA_ARCHS="80 90" leaves other architectures out.
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { addonFile, inRoot, releaseTree } from './paths.mjs';
+
+const options = { jobs: os.availableParallelism(), json: null, native: inRoot('native') };
+const words = process.argv.slice(2);
+while (words.length > 0) {
+  const word = words.shift();
+  if (word === '--jobs') options.jobs = Number(words.shift());
+  else if (word === '--json') options.json = path.resolve(words.shift());
+  else options.native = path.resolve(word);
+}
+const cuda = path.join(options.native, 'cuda');
+const ours = options.native === inRoot('native');
+const cache = ours ? inRoot('out', 'kernels') : path.join(options.native, '.kernels');
+
+/** Of what is kept: another number forgets all results. */
+const resultForm = 1;
+const libraryLimit = 12 * 2 ** 20;
+const registersOfABlock = 65536;
+
+const findings = checkSources();
+const version = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
+if (version.error) {
+  console.log('skipped: registers, spills, stack and sizes of kernels, since nvcc was not found. Sources were checked.');
+} else {
+  await checkKernels(version.stdout);
+}
+checkLibrary();
+for (const finding of findings) console.log(finding);
+console.log(`kernels: ${findings.length === 0 ? 'ok' : `${findings.length} findings`}`);
+if (findings.length > 0) process.exitCode = 1;
+
+// ---- Sources ----
+
+function filesOf(folder) {
+  return fs
+    .readdirSync(folder, { recursive: true })
+    .filter(file => /\.(cu|cuh|cc|h)$/.test(file))
+    .toSorted();
+}
+
+/** The text with comments (and, unless wanted, strings) blanked, so that line numbers stay. */
+function code(text, keepStrings) {
+  return text.replaceAll(/\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:[^"\\\n]|\\.)*"/g, found => {
+    if (found.startsWith('"') && keepStrings) return found;
+    return found.replaceAll(/[^\n]/g, ' ');
+  });
+}
+
+function checkSources() {
+  const found = [];
+  for (const file of filesOf(cuda)) {
+    const text = fs.readFileSync(path.join(cuda, file), 'utf8');
+    const bare = code(text, false);
+    const say = (at, sentence) => found.push(`native/cuda/${file}:${text.slice(0, at).split('\n').length}: ${sentence}`);
+    const refuse = (pattern, sentence, from = bare) => {
+      for (const match of from.matchAll(pattern)) say(match.index, sentence);
+    };
+    const onDevice = /\.(cu|cuh)$/.test(file) || file.startsWith('ptx/');
+
+    refuse(/<<</g, 'a launch with <<<>>>, which the emulator can not see; use gpu::launch');
+    refuse(
+      /\bcooperative_groups\b|\bcub\b|\bthrust\b/g,
+      'cooperative groups, CUB and thrust are not used: the emulator does not have them',
+      code(text, true),
+    );
+    refuse(/\b__(shfl|shfl_up|shfl_down|shfl_xor|ballot|any|all)\(|\b__activemask\b/g, 'a warp operation without an explicit mask');
+    if (file !== 'gpu.h') {
+      refuse(
+        /^[ \t]*#[ \t]*include[ \t]*[<"](?:cuda(?:_\w+)?(?:\.h|\/std)|cuda\w*\.h|cu\w+\.h|mma\.h|nv\/|crt\/|device_\w+|driver_types|vector_\w+|sm_\d+)/gm,
+        "a header of CUDA's; gpu.h alone includes those",
+        code(text, true),
+      );
+    }
+    if (onDevice) refuse(/(?<!\basm\s+)\bvolatile\b/g, 'volatile memory; order comes from ptx/ wrappers');
+    if (file.startsWith('ptx/')) checkWrappers(code(text, true), say);
+    else refuse(/\b(?:asm|__asm__|__asm)\b/g, 'PTX outside native/cuda/ptx/');
+  }
+  return found;
+}
+
+/** Instructions that compute from registers alone. All others touch memory or order, and so must stand where they were written. */
+function isArithmetic(instruction) {
+  return /^(cvt|cvta|ex2|lg2|rcp|rsqrt|sqrt|sin|cos|tanh|fma|mad|add|sub|mul|neg|abs|min|max|mov|prmt|lop3|and|or|xor|not|shf|shl|shr|bfe|bfi|selp|setp|dp4a)\b/.test(
+    instruction,
+  );
+}
+
+function checkWrappers(text, say) {
+  for (const match of text.matchAll(/\basm\b(\s+volatile)?\s*\(/g)) {
+    let depth = 1;
+    let end = match.index + match[0].length;
+    for (; depth > 0 && end < text.length; end += 1) depth += text[end] === '(' ? 1 : text[end] === ')' ? -1 : 0;
+    const body = text.slice(match.index + match[0].length, end);
+    const instructions = [...body.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(part => part[1]);
+    const first = (instructions[0] ?? '').replace(/^[{\s]*(\.reg[^;]*;\s*)*(@!?%?\w+\s+)?/, '');
+    const name = first.split(/[\s;]/)[0];
+    if (isArithmetic(name)) continue;
+    if (!match[1]) say(match.index, `${name} is not asm volatile, though it touches memory, order or other lanes`);
+    if (!name.startsWith('mma.') && !instructions.includes('memory')) say(match.index, `${name} has no "memory" clobber`);
+  }
+}
+
+// ---- What the compiler makes of them ----
+
+async function checkKernels(compiler) {
+  const files = filesOf(cuda).filter(file => file.endsWith('.cu'));
+  fs.mkdirSync(cache, { recursive: true });
+  const results = [];
+  const queue = [...files];
+  const started = performance.now();
+  let compiled = 0;
+  const work = async () => {
+    for (let file = queue.shift(); file; file = queue.shift()) {
+      const { result, fresh } = await report(file, compiler);
+      results.push(result);
+      compiled += fresh ? 1 : 0;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.max(1, options.jobs) }, work));
+  results.sort((a, b) => (a.file < b.file ? -1 : 1));
+
+  for (const { file, messages } of results) for (const message of messages) findings.push(`native/cuda/${file}: ${message}`);
+  const kernels = results.flatMap(({ file, kernels: rows }) => rows.map(row => ({ file, ...row })));
+  for (const kernel of kernels) judge(kernel);
+  checkPlan(kernels);
+  const bytes = results.reduce((sum, result) => sum + result.bytes, 0);
+  if (bytes > libraryLimit) findings.push(`the kernels take ${mib(bytes)}, compressed; at most ${mib(libraryLimit)} are allowed`);
+  print(kernels);
+  console.log(
+    `${new Set(kernels.map(kernel => kernel.name)).size} kernels, ${mib(bytes)} compressed; ${compiled} of ${files.length} files compiled in ${((performance.now() - started) / 1000).toFixed(0)} s`,
+  );
+  if (options.json)
+    fs.writeFileSync(options.json, `${JSON.stringify({ compiler: compiler.trim().split('\n').at(-1), bytes, kernels }, null, 2)}\n`);
+}
+
+/** Of one kernel on one architecture: whether it may be as it is. */
+function judge({ file, name, architecture, threads, registers, spillStores, spillLoads, stack }) {
+  const say = sentence => findings.push(`native/cuda/${file}: ${name} on ${architecture}: ${sentence}`);
+  if (spillStores + spillLoads > 0) say(`spills registers, ${spillStores} bytes stored and ${spillLoads} loaded`);
+  if (stack > 0) say(`has ${stack} bytes of local memory`);
+  if (!threads) say('has no __launch_bounds__');
+  // Registers are dealt out to warps eight a thread.
+  const taken = Math.ceil(registers / 8) * 8 * threads;
+  if (taken > registersOfABlock) say(`${registers} registers for ${threads} threads are more than a block can have`);
+}
+
+/** The planner counts resident blocks by the registers in its table: they are to be the compiler's most, rounded up as they are dealt out. */
+function checkPlan(kernels) {
+  const plan = path.join(cuda, 'gemm_plan.cc');
+  if (!fs.existsSync(plan) || process.env.NVLM_CUDA_ARCHS) return;
+  for (const [, name, tile, registers] of fs.readFileSync(plan, 'utf8').matchAll(/\bsm80\("(\w+)", kSm80_(\w+), (\d+)/g)) {
+    const rows = kernels.filter(kernel => kernel.name.includes(`Sm80_${tile}>`));
+    const most = Math.ceil(Math.max(0, ...rows.map(row => row.registers)) / 8) * 8;
+    if (most !== Number(registers))
+      findings.push(`native/cuda/gemm_plan.cc: ${name} is planned with ${registers} registers, but the compiler takes ${most}`);
+  }
+}
+
+/** Rows and messages of one file, from the cache unless the file, a header of ours that it includes, the flags or the compiler changed. */
+async function report(file, compiler) {
+  const flags = compilerFlags(file);
+  const hash = createHash('sha256').update(compiler).update(flags.join('\0')).update(`form ${resultForm}`);
+  for (const input of inputsOf(path.join(cuda, file)))
+    hash.update(path.relative(options.native, input)).update('\0').update(fs.readFileSync(input)).update('\0');
+  const stem = file.replaceAll(/[/\\]/g, '+');
+  const kept = path.join(cache, `${stem}-${hash.digest('hex').slice(0, 24)}.json`);
+  if (fs.existsSync(kept)) return { result: JSON.parse(fs.readFileSync(kept, 'utf8')), fresh: false };
+
+  const folder = fs.mkdtempSync(path.join(cache, 'compile-'));
+  try {
+    const fatbin = path.join(folder, 'kernels.fatbin');
+    const args = [...flags, '-I', options.native, '--keep', '--keep-dir', folder, '-fatbin', path.join(cuda, file), '-o', fatbin];
+    const done = await promisify(execFile)('nvcc', args, { encoding: 'utf8', maxBuffer: 1 << 28 }).catch(error => ({
+      ...error,
+      failed: true,
+    }));
+    const log = `${done.stdout ?? ''}${done.stderr ?? ''}`;
+    const messages = log.split('\n').filter(line => /\bC75(0[89]|1\d|20)\b|\bwarning\b|\berror\b|\bfatal\b/i.test(line));
+    if (done.failed) return { result: { file, messages: [...messages, 'nvcc failed'], kernels: [], bytes: 0 }, fresh: true };
+    const result = { file, messages, kernels: rowsOf(log, folder), bytes: fs.statSync(fatbin).size };
+    for (const old of fs.readdirSync(cache)) if (old.startsWith(`${stem}-`)) fs.rmSync(path.join(cache, old));
+    fs.writeFileSync(kept, JSON.stringify(result));
+    return { result, fresh: true };
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The flags of native/cuda/CMakeLists.txt. */
+function compilerFlags(file) {
+  const listed = fs.readFileSync(inRoot('native', 'cuda', 'CMakeLists.txt'), 'utf8').match(/set\(NVLM_CUDA_ARCHS ([\d ]+)/)[1];
+  const architectures = (process.env.NVLM_CUDA_ARCHS ?? listed).trim().split(/\s+/);
+  const target = file.endsWith('_sm90.cu')
+    ? 'arch=compute_90a,code=sm_90a'
+    : `arch=compute_80,code=[compute_80,${architectures.map(number => `sm_${number}`).join(',')}]`;
+  return [
+    '-std=c++20',
+    '-gencode',
+    target,
+    '--compress-mode=size',
+    '-Xptxas=-v,-warn-spills,-warn-lmem-usage',
+    '-Xcompiler=-fPIC,-fvisibility=hidden',
+  ];
+}
+
+/** The file and every header of ours that it reaches. */
+function inputsOf(file, seen = new Set()) {
+  if (seen.has(file) || !fs.existsSync(file)) return seen;
+  seen.add(file);
+  for (const match of fs.readFileSync(file, 'utf8').matchAll(/^[ \t]*#[ \t]*include[ \t]+"([^"]+)"/gm))
+    inputsOf(path.join(options.native, match[1]), seen);
+  return seen;
+}
+
+/** ptxas's words of each kernel and architecture, with threads from the PTX and the size of its code from the cubin. */
+function rowsOf(log, folder) {
+  const threads = new Map();
+  const sizes = new Map();
+  for (const kept of fs.readdirSync(folder)) {
+    const file = path.join(folder, kept);
+    if (kept.endsWith('.ptx')) {
+      for (const entry of fs.readFileSync(file, 'utf8').matchAll(/\.entry (\w+)\([\s\S]*?\)\s*((?:\.[^\n]*\n)*)/g)) {
+        const bounds = entry[2].match(/\.(?:maxntid|reqntid) (\d+)(?:, (\d+))?(?:, (\d+))?/);
+        if (bounds) threads.set(entry[1], Number(bounds[1]) * Number(bounds[2] ?? 1) * Number(bounds[3] ?? 1));
+      }
+    } else if (kept.endsWith('.cubin')) {
+      // With one target, nvcc leaves it out of the name.
+      const architecture = kept.match(/\.(sm_\w+)\.cubin$/)?.[1] ?? log.match(/ for '(sm_\w+)'/)?.[1];
+      const sections = spawnSync('readelf', ['-SW', file], { encoding: 'utf8' }).stdout;
+      for (const section of sections.matchAll(/ \.text\.(\w+) +PROGBITS +\w+ +\w+ +(\w+)/g))
+        sizes.set(`${architecture} ${section[1]}`, Number.parseInt(section[2], 16));
+    }
+  }
+  const rows = [];
+  for (const part of log.split(/Compiling entry function /).slice(1)) {
+    const [, symbol, architecture] = part.match(/^'(\w+)' for '(\w+)'/);
+    const number = pattern => Number(part.match(pattern)?.[1] ?? 0);
+    rows.push({
+      symbol,
+      architecture,
+      threads: threads.get(symbol) ?? 0,
+      registers: number(/Used (\d+) registers/),
+      shared: number(/(\d+) bytes smem/),
+      stack: number(/(\d+) bytes stack frame/),
+      spillStores: number(/(\d+) bytes spill stores/),
+      spillLoads: number(/(\d+) bytes spill loads/),
+      bytes: sizes.get(`${architecture} ${symbol}`) ?? 0,
+    });
+  }
+  const names = demangled(rows.map(row => row.symbol));
+  return rows.map(({ symbol, ...row }) => ({ name: names.get(symbol), ...row }));
+}
+
+function demangled(symbols) {
+  const unique = [...new Set(symbols)];
+  if (unique.length === 0) return new Map();
+  const lines = execFileSync('c++filt', { input: unique.join('\n'), encoding: 'utf8' }).split('\n');
+  const short = line =>
+    line
+      .replace(/^void /, '')
+      .replaceAll('(anonymous namespace)::', '')
+      .replaceAll('nvlm::gpu::', '')
+      .replace(/\([^()]*\)$/, '');
+  return new Map(unique.map((symbol, i) => [symbol, short(lines[i])]));
+}
+
+/** One line a kernel: registers and kilobytes of code on each architecture. */
+function print(kernels) {
+  const architectures = [...new Set(kernels.map(kernel => kernel.architecture))].toSorted(
+    (a, b) => Number.parseInt(a.slice(3), 10) - Number.parseInt(b.slice(3), 10),
+  );
+  const byName = groupByName(kernels);
+  console.log(`registers / kilobytes of code; static shared memory, spills and local memory in bytes`);
+  console.log([`${'kernel'.padEnd(64)} threads`, ...architectures.map(name => name.padStart(10)), 'shared  spill  local'].join(' '));
+  for (const [name, rows] of byName) {
+    const most = of => Math.max(...rows.map(of));
+    const cells = architectures.map(architecture => {
+      const row = rows.find(r => r.architecture === architecture);
+      return (row ? `${row.registers} / ${(row.bytes / 1024).toFixed(1)}` : '').padStart(10);
+    });
+    const tail = [most(r => r.shared), most(r => r.spillStores + r.spillLoads), most(r => r.stack)]
+      .map(n => String(n).padStart(6))
+      .join(' ');
+    console.log(`${name.slice(0, 64).padEnd(64)} ${String(rows[0].threads).padStart(7)} ${cells.join(' ')} ${tail}`);
+  }
+  const sums = architectures.map(architecture => kernels.filter(k => k.architecture === architecture).reduce((sum, k) => sum + k.bytes, 0));
+  console.log(`${'all'.padEnd(72)} ${sums.map(sum => `${(sum / 1024).toFixed(0)} KB`.padStart(10)).join(' ')}`);
+}
+
+function groupByName(kernels) {
+  const groups = new Map();
+  for (const kernel of kernels) groups.set(kernel.name, [...(groups.get(kernel.name) ?? []), kernel]);
+  return groups;
+}
+
+// ---- The library ----
+
+function checkLibrary() {
+  if (!ours) return;
+  const places = [
+    path.join(releaseTree, 'native', 'cuda', 'nvlm_cuda.so'),
+    path.join(releaseTree, 'Release', 'nvlm_cuda.so'),
+    path.join(path.dirname(addonFile), 'nvlm_cuda.so'),
+  ];
+  const libraries = places.filter(file => fs.existsSync(file));
+  if (libraries.length === 0) console.log('skipped: the size of nvlm_cuda.so, which is not built here.');
+  for (const file of libraries) {
+    const { size } = fs.statSync(file);
+    console.log(`${path.relative(inRoot(), file)}: ${mib(size)}`);
+    if (size > libraryLimit) findings.push(`${path.relative(inRoot(), file)} has ${mib(size)}; at most ${mib(libraryLimit)} are allowed`);
+  }
+}
+
+function mib(bytes) {
+  return `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+}

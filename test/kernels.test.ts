@@ -1,0 +1,129 @@
+// scripts/check-kernels.mjs: each rule goes red on a violation planted in a copy of native/cuda.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+const root = path.resolve(__dirname, '..');
+const hasCompiler = spawnSync('nvcc', ['--version']).error === undefined;
+
+let folder: string;
+beforeEach(() => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'nvlm-kernels-'));
+  fs.mkdirSync(path.join(folder, 'cuda', 'kernels'), { recursive: true });
+});
+afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+function check({ compiler = false, architectures = '80' } = {}): { status: number | null; output: string } {
+  // Without nvcc on the way, the sources alone are checked.
+  const away = fs.mkdtempSync(path.join(folder, 'bin-'));
+  for (const tool of ['node', 'c++filt', 'readelf']) {
+    const found = spawnSync('which', [tool], { encoding: 'utf8' }).stdout.trim();
+    if (found) fs.symlinkSync(found, path.join(away, tool));
+  }
+  const env = { ...process.env, NVLM_CUDA_ARCHS: architectures, ...(compiler ? {} : { PATH: away }) };
+  const done = spawnSync(process.execPath, [path.join(root, 'scripts', 'check-kernels.mjs'), folder], { encoding: 'utf8', env });
+  return { status: done.status, output: done.stdout + done.stderr };
+}
+
+function write(file: string, text: string): void {
+  fs.mkdirSync(path.dirname(path.join(folder, 'cuda', file)), { recursive: true });
+  fs.writeFileSync(path.join(folder, 'cuda', file), text);
+}
+
+const barrier = 'asm volatile("bar.sync 0;" ::: "memory");';
+
+it('passes the sources of this repository', () => {
+  fs.cpSync(path.join(root, 'native', 'cuda'), path.join(folder, 'cuda'), { recursive: true });
+  const { status, output } = check();
+  expect(output).toContain('skipped: registers');
+  expect(output).toContain('kernels: ok');
+  expect(status).toBe(0);
+});
+
+it.each([
+  ['PTX outside ptx/', 'kernels/x.cu', barrier, 'PTX outside'],
+  ['PTX in a header outside ptx/', 'x.cuh', 'asm volatile("" ::: "memory");', 'PTX outside'],
+  ['a launch in angle brackets', 'kernels/x.cu', 'kernel<<<1, 32>>>(args);', '<<<>>>'],
+  ['cooperative groups', 'kernels/x.cu', '#include <cooperative_groups.h>', 'cooperative groups'],
+  ['CUB', 'kernels/x.cu', '#include <cub/cub.cuh>', 'CUB'],
+  ['a CUDA header', 'kernels/x.cu', '#include <cuda_bf16.h>', "header of CUDA's"],
+  ['a CUDA header in a host file', 'x.cc', '#include <cuda_runtime.h>', "header of CUDA's"],
+  ['libcu++', 'kernels/x.cu', '#include <cuda/std/atomic>', "header of CUDA's"],
+  ['polling of volatile memory', 'kernels/x.cu', 'while (*(volatile int*)flag == 0) {}', 'volatile memory'],
+  ['a shuffle without a mask', 'kernels/x.cu', 'x += __shfl_xor(x, 1);', 'explicit mask'],
+  ['the active mask', 'kernels/x.cu', 'const unsigned m = __activemask();', 'explicit mask'],
+  [
+    'a wrapper that is not volatile',
+    'ptx/x.h',
+    'asm("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0}, [%1];" : "=r"(r) : "r"(a) : "memory");',
+    'not asm volatile',
+  ],
+  ['a wrapper without a clobber', 'ptx/x.h', 'asm volatile("cp.async.commit_group;");', 'no "memory" clobber'],
+  ['an mma that may move', 'ptx/x.h', 'asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0};" : "+f"(d));', 'not asm volatile'],
+])('refuses %s', (_, file, text, words) => {
+  write(file, `// one line\n${text}\n`);
+  const { status, output } = check();
+  expect(output).toContain(`native/cuda/${file}:2:`);
+  expect(output).toContain(words);
+  expect(status).toBe(1);
+});
+
+it('lets comments, strings and arithmetic be', () => {
+  write('kernels/x.cu', '// kernel<<<1, 2>>>, asm, volatile\n/* cub::Block\n asm */ const char* words = "asm <<<";\n');
+  write('ptx/x.h', `asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(p) : "f"(h), "f"(l));\n${barrier}\n`);
+  write('plan.h', 'bool stop(const volatile int32_t* cancel);\n');
+  expect(check().output).toContain('kernels: ok');
+});
+
+// ---- With nvcc: what the compiler says ----
+
+const kernel = (body: string, bounds = '__launch_bounds__(128)'): string =>
+  `__global__ void ${bounds} planted(float* x, int n) {\n${body}\n}\n`;
+const manyValues = `float v[64];
+#pragma unroll
+for (int i = 0; i < 64; ++i) v[i] = x[i * n + threadIdx.x];
+__syncthreads();
+#pragma unroll
+for (int i = 0; i < 64; ++i) x[i * n] = v[i] * v[63 - i] + v[i * 7 % 64];`;
+
+// The accumulators are touched between fence and instruction as the compiler sees it.
+const serialized = `__noinline__ __device__ float other(float x) { return x * x; }
+__global__ void __launch_bounds__(128) planted(float* x, unsigned long long a, unsigned long long b) {
+  float d[4] = {x[0], x[1], x[2], x[3]};
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  asm volatile("{.reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0,%1,%2,%3}, %4, %5, p, 1, 1, 0, 0;}"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "l"(a), "l"(b));
+  x[9] = other(x[8]);
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  for (int i = 0; i < 4; ++i) x[i] = d[i];
+}`;
+
+(hasCompiler ? describe : describe.skip)('with nvcc', () => {
+  it('prints a table and passes a sound kernel', () => {
+    write('kernels/x.cu', kernel('x[threadIdx.x] *= n;'));
+    const { status, output } = check({ compiler: true, architectures: '80 90' });
+    expect(output).toMatch(/^planted +128 +\d+ \/ \d+\.\d +\d+ \/ \d+\.\d +0 +0 +0$/m);
+    expect(output).toContain('1 of 1 files compiled');
+    expect(status).toBe(0);
+    expect(check({ compiler: true, architectures: '80 90' }).output).toContain('0 of 1 files compiled');
+  });
+
+  it.each([
+    ['spills', kernel(manyValues, '__launch_bounds__(1024, 2)'), 'spills registers'],
+    [
+      'local memory',
+      kernel('float v[32] = {};\nfor (int i = 0; i < n; ++i) v[i * 7 & 31] += x[i];\nx[0] = v[n & 31];'),
+      'bytes of local memory',
+    ],
+    ['a kernel without launch bounds', kernel('x[threadIdx.x] *= n;', ''), 'has no __launch_bounds__'],
+    ['what ptxas warns of in wgmma', serialized, 'C7519', 'x_sm90.cu'],
+    ['what does not compile', 'nonsense', 'nvcc failed'],
+  ])('refuses %s', (_, text, words, file = 'x.cu') => {
+    write(`kernels/${file}`, text);
+    const { status, output } = check({ compiler: true });
+    expect(output).toContain(words);
+    expect(status).toBe(1);
+  });
+});
