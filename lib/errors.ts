@@ -40,8 +40,9 @@ export const errorTable = {
     mend: 'Correct the named key, or use another checkpoint.',
   },
   'out-of-memory': {
-    description: 'The memory the model will need is more than is free (control-group limit included), or an allocation failed.',
-    mend: 'Lower contextLength, maxSequences, maxImages or maxTiles, close other models, or use a machine with more memory.',
+    description:
+      'The memory the model will need is more than is free on its device (control-group limit included), or an allocation failed.',
+    mend: 'Lower contextLength or maxSequences to what the message says would fit, close other models, or use a device with more memory.',
   },
   'not-an-image': {
     description: 'The bytes are not an image in a supported format.',
@@ -88,8 +89,8 @@ export const errorTable = {
     mend: 'Reinstall with install scripts allowed and compilers present, or on a platform that has a prebuild.',
   },
   'device-unavailable': {
-    description: 'The asked device does not exist here or cannot be used.',
-    mend: "Use device 'cpu' or 'auto'.",
+    description: 'The asked device does not exist here or cannot be used; the message says why.',
+    mend: "Do what the message says, or use device 'cpu' or 'auto'; `nvlm devices` lists what there is.",
   },
   'wrong-model': {
     description: 'An encoded image was given to another model than the one that encoded it.',

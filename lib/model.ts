@@ -9,7 +9,7 @@ import { Generation, interpretCall } from './generation.js';
 import { type Conversation, interpretImage, interpretMessages } from './messages.js';
 import type { ModelState } from './model-state.js';
 import { interpretLoad } from './load-options.js';
-import { native } from './native.js';
+import { cudaLibrary, native } from './native.js';
 import type { NativeDescription } from './native-types.js';
 import { asObject, checkKeys, optionalSignal, show } from './options.js';
 import { measureImage, prepareImage, preparePrompt } from './preparation.js';
@@ -51,7 +51,8 @@ export async function load(model: string, options?: LoadOptions): Promise<Model>
   if (settings.signal?.aborted) throw abortedError(settings.signal.reason);
   const [tokenizer, defaults, license] = await Promise.all([Tokenizer.open(folder), readGenerationDefaults(folder), readLicense(folder)]);
   try {
-    const { client, description } = await EngineClient.load({ folder, ...settings.native }, settings, settings.signal);
+    const wanted = { folder, cudaLibrary: cudaLibrary(settings.native.device), ...settings.native };
+    const { client, description } = await EngineClient.load(wanted, settings, settings.signal);
     try {
       const isH = description.architecture === 'NVLM-H';
       const tileTags = await tileTagIds(tokenizer, isH ? description.maxTiles : 0);
@@ -62,6 +63,9 @@ export async function load(model: string, options?: LoadOptions): Promise<Model>
       const { minTiles, maxTiles, maxImages } = description;
       const limits = { minTiles, maxTiles, maxImages };
       const { maxPixels } = settings;
+      if (description.fallback !== null) {
+        settings.onLog?.({ level: 'info', message: `The model runs on the CPU. ${description.fallback}` });
+      }
       if (maxTiles > TRAINED_TILES && settings.onLog !== undefined) {
         const message = `Images may have up to ${maxTiles} tiles, and tags above <tile_${TRAINED_TILES}> were never trained. Expect worse reading.`;
         settings.onLog({ level: 'warn', message });
@@ -84,7 +88,8 @@ export async function inspect(model: string, options?: LoadOptions): Promise<Ins
   const [license, description] = await Promise.all([
     readLicense(checkpoint.folder),
     new Promise<NativeDescription>((resolve, reject) => {
-      native().inspect({ folder: checkpoint.folder, ...settings.native }, (failure, value) => {
+      const wanted = { folder: checkpoint.folder, cudaLibrary: cudaLibrary(settings.native.device), ...settings.native };
+      native().inspect(wanted, (failure, value) => {
         if (failure !== null) reject(fromNative(failure));
         else resolve(value as NativeDescription);
       });

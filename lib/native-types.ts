@@ -15,7 +15,10 @@ export type NativeCallback<T> = (failure: NativeFailure | null, value: T | null)
 export interface NativeLoadOptions {
   /** Folder of the checkpoint. */
   folder: string;
+  /** `auto`, `cpu`, `cuda`, `cuda:1`; for tests `emulator`. */
   device: string;
+  /** File of the CUDA library; empty: there is none. */
+  cudaLibrary: string;
   /** CPU threads; 0: one per core this process may use. */
   threads: number;
   /** Most tiles of one image, thumbnail not counted; 0: the checkpoint's `max_dynamic_patch`. */
@@ -36,7 +39,7 @@ export interface NativeMemoryPlan {
   activations: number;
   images: number;
   total: number;
-  /** Bytes free for this process when asked (cgroup limit included). */
+  /** Bytes free on the device before loading; on the CPU, for this process (cgroup limit included). */
   free: number;
 }
 
@@ -65,9 +68,12 @@ export interface NativeDescription {
   vision: { hiddenSize: number; layers: number; heads: number; headDim: number; patchSize: number; norm: string };
   parameters: { encoder: number; projector: number; decoder: number; crossAttention: number; total: number };
   memory: NativeMemoryPlan;
+  /** The device taken: `cpu`, `cuda:0`, …. */
   device: string;
-  /** Instruction set of the CPU backend: `generic` or `avx2`. */
-  instructionSet: string;
+  /** Why device `auto` took the CPU, and the mend; null: it did not, or another device was asked for. */
+  fallback: string | null;
+  /** Instruction set of the CPU backend: `generic` or `avx2`; null on a GPU. */
+  instructionSet: string | null;
   threads: number;
   /** The decoder's program, one line an op; only from `inspect`. */
   program?: string[];
@@ -181,6 +187,20 @@ export interface NativeEngine {
   close(): void;
 }
 
+/** A device. Memory is in bytes and 0 where it is not known; `threads` is 0 for a GPU. */
+export interface NativeDevice {
+  id: string;
+  name: string | null;
+  available: boolean;
+  reason: string | null;
+  memoryFree: number;
+  memoryTotal: number;
+  computeCapability: string | null;
+  driver: string | null;
+  instructionSet: string | null;
+  threads: number;
+}
+
 export interface NativeAddon {
   /** Must equal the version lib/native.ts was written for. */
   interfaceVersion: number;
@@ -190,14 +210,6 @@ export interface NativeAddon {
   createEngine(options: NativeLoadOptions, onEvents: (events: NativeEvent[]) => void): NativeEngine | NativeFailure;
   /** Cuts an image into tiles as the model sees them: u8 [tiles, tileSize, tileSize, 3], thumbnail last when asked. Off the JS thread. */
   cutTiles(image: Required<Omit<NativeImage, 'handle'>>, tileSize: number, thumbnail: boolean, done: NativeCallback<Uint8Array>): void;
-  devices(): {
-    id: string;
-    name: string;
-    available: boolean;
-    reason: string | null;
-    instructionSet: string | null;
-    memoryTotal: number;
-    memoryFree: number;
-    threads: number;
-  }[];
+  /** The CPU, then every GPU that the library shows; without one an entry `cuda` with the reason. Off the JS thread. */
+  devices(cudaLibrary: string, done: NativeCallback<NativeDevice[]>): void;
 }

@@ -1,15 +1,21 @@
 /** The only file that loads the addon. What crosses is typed in native-types.ts. */
 
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { NvlmError } from './errors.js';
 import type { NativeAddon, NativeFailure } from './native-types.js';
 
 /** The addon's interface this library was written for. */
-const INTERFACE_VERSION = 1;
+const INTERFACE_VERSION = 2;
 
 /** The package's folder: dist/ lies in it. */
 export const packageFolder = join(__dirname, '..');
+
+/** What node-gyp-build exports. */
+interface AddonFinder {
+  (folder: string): NativeAddon;
+  resolve(folder: string): string;
+}
 
 let addon: NativeAddon | undefined;
 
@@ -19,16 +25,33 @@ export function native(): NativeAddon {
   return addon;
 }
 
+/**
+ * The CUDA library that `device` may need: the one that NVLM_CUDA_LIBRARY names, else the one beside the addon; empty if there is none.
+ * For tests NVLM_EMULATOR_LIBRARY names what stands in for a GPU.
+ */
+export function cudaLibrary(device: string): string {
+  if (device === 'cpu') return '';
+  if (device === 'emulator') return process.env['NVLM_EMULATOR_LIBRARY'] ?? '';
+  const named = process.env['NVLM_CUDA_LIBRARY'];
+  if (named !== undefined) return named;
+  native(); // says what is wrong where there is no addon
+  const beside = join(dirname(addonFinder().resolve(packageFolder)), 'nvlm_cuda.so');
+  return existsSync(beside) ? beside : '';
+}
+
 /** Whether a native call answered that it could not do its work. */
 export function isFailure(answer: unknown): answer is NativeFailure {
   return typeof answer === 'object' && answer !== null && typeof (answer as NativeFailure).code === 'string';
 }
 
+function addonFinder(): AddonFinder {
+  return require('node-gyp-build') as AddonFinder;
+}
+
 function loadAddon(): NativeAddon {
   let loaded: NativeAddon;
   try {
-    const find = require('node-gyp-build') as (folder: string) => NativeAddon;
-    loaded = find(packageFolder);
+    loaded = addonFinder()(packageFolder);
   } catch (cause) {
     throw notFound((cause as Error).message, cause);
   }

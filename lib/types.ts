@@ -69,8 +69,11 @@ export interface LoadProgress {
 
 /** Options of `load`. */
 export interface LoadOptions {
-  /** `auto` or `cpu`. Default: `auto`, which takes the best device there is. */
-  device?: string;
+  /**
+   * `auto` takes the first GPU that can be used, else the CPU, and tells `onLog` why. `cuda` is the first GPU, `cuda:1` the second; one
+   * that can't be used is an error with the reason. Default: `auto`.
+   */
+  device?: 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
   /** CPU threads, 1 to 1024. Default: one per core this process may use. */
   threads?: number;
   /** Most tiles of an image, thumbnail not counted, 1 to 12. Default: the checkpoint's `max_dynamic_patch`. */
@@ -266,11 +269,13 @@ export interface ModelInfo {
   decoder: { hiddenSize: number; layers: number; crossLayers: number[]; heads: number; kvHeads: number; headDim: number };
   vision: { hiddenSize: number; layers: number; heads: number; headDim: number; patchSize: number; norm: string };
   parameters: { encoder: number; projector: number; decoder: number; crossAttention: number; total: number };
-  /** What was planned before loading, and what was free then, in bytes. */
+  /** What was planned before loading, and what was free on the device then, in bytes. */
   memory: MemoryUse & { free: number };
+  /** The device it runs on: `cpu`, `cuda:0`, …; one of those that `devices` lists. */
   device: string;
-  /** Instruction set of the CPU kernels. */
-  instructionSet: string;
+  /** Instruction set of the CPU kernels; null on a GPU. */
+  instructionSet: string | null;
+  /** CPU threads. */
   threads: number;
 }
 

@@ -14,9 +14,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** What `devices()` of the copied package throws. */
+/** What `devices()` of the copied package rejects with. */
 async function failure(): Promise<{ code: string; message: string }> {
-  const program = `try { require(${JSON.stringify(folder)}).devices(); } catch ({ code, message }) { console.log(JSON.stringify({ code, message })); }`;
+  const program = `require(${JSON.stringify(folder)}).devices().catch(({ code, message }) => console.log(JSON.stringify({ code, message })));`;
   return JSON.parse((await runNode(['-e', program])).stdout) as { code: string; message: string };
 }
 

@@ -6,7 +6,16 @@ import { runNode, type Finished } from './support/run';
 
 /** Runs the body of an async function with the addon, options that load a model, and values that are nasty to throw. */
 function runAddon(body: string, flags: string[] = []): Promise<Finished> {
-  const options = { folder: endless, device: 'cpu', threads: 1, maxTiles: 0, contextLength: 0, maxSequences: 1, maxImages: 1 };
+  const options = {
+    folder: endless,
+    device: 'cpu',
+    cudaLibrary: '',
+    threads: 1,
+    maxTiles: 0,
+    contextLength: 0,
+    maxSequences: 1,
+    maxImages: 1,
+  };
   const program = `
     const addon = require(${JSON.stringify(join(root, 'node_modules', 'node-gyp-build'))})(${JSON.stringify(root)});
     const options = ${JSON.stringify(options)};
@@ -79,7 +88,8 @@ test('missing and mistyped arguments are answered, not obeyed', async () => {
     const engine = addon.createEngine(options, () => {});
     const codes = [addon.createEngine(), addon.createEngine(options), engine.submit(), engine.encode(), engine.setVocabulary()].map(({ code }) => code);
     for (const value of [undefined, NaN, -1, 1e300, {}, 'x']) for (const name of ['release', 'cancel', 'ref']) codes.push(engine[name](value));
-    codes.push(addon.inspect(), addon.inspect(options, 5), addon.cutTiles());
+    codes.push(addon.inspect(), addon.inspect(options, 5), addon.cutTiles(), addon.devices(), addon.devices('', 5));
+    codes.push(await new Promise(resolve => addon.devices(5, ({ code }) => resolve(code))));
     engine.close();
     engine.close();
     console.log(...new Set(codes), engine.submit({ ids: new Int32Array(1) }).code);`);

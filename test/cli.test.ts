@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { tileImage } from 'nvlm';
+import { type Device, tileImage } from 'nvlm';
 import sharp from 'sharp';
-import { bundled, endless, evalFolder, picture, root } from './support/models';
+import { bundled, emulator, endless, evalFolder, picture, root } from './support/models';
 import { runCli, runNode } from './support/run';
 
 const receipt = join(evalFolder, 'demo', 'receipt.png');
@@ -114,11 +114,37 @@ test('nvlm models lists what is bundled', async () => {
   expect(json.every(({ memory }) => memory > 1e6)).toBe(true);
 });
 
+test('nvlm devices lists the CPU and the GPUs, with the reason where there is none', async () => {
+  const { code, stdout } = await runCli(['devices'], '', { NVLM_CUDA_LIBRARY: emulator });
+  expect([code, stdout.trim().split('\n')]).toEqual([
+    0,
+    [
+      expect.stringMatching(/^cpu {6}CPU, (generic|avx2), [1-9]\d* threads, [\d.]+ of [\d.]+ GB free$/),
+      expect.stringMatching(/^cuda:0 {3}[^,]+, compute capability 8\.0, driver for CUDA 13\.0, 0\.8 of 0\.8 GB free$/),
+    ],
+  ]);
+  const none = await runCli(['devices'], '', { NVLM_CUDA_LIBRARY: '' });
+  expect(none.stdout).toMatch(/^cuda {5}unavailable: This package has no CUDA library/m);
+  const json = JSON.parse((await runCli(['devices', '--json'])).stdout) as Device[];
+  expect(json[0]).toMatchObject({ id: 'cpu', available: true });
+});
+
+test('nvlm ask and inspect take a device', async () => {
+  const env = { NVLM_CUDA_LIBRARY: '' };
+  const asked = await runCli(['ask', 'What is 2 + 3?', '--device', 'cuda'], '', env);
+  expect([asked.code, asked.stdout]).toEqual([1, '']);
+  expect(asked.stderr).toContain('[device-unavailable]');
+  expect((await runCli(['ask', 'What is 2 + 3?', '--device', 'cpu'], '', env)).stdout).toBe('5\n');
+  const inspected = await runCli(['inspect', 'nvlm-tiny-d', '--device', 'cuda:0'], '', { NVLM_CUDA_LIBRARY: emulator });
+  expect(inspected.stdout).toMatch(/^device +cuda:0, \d+ threads$/m);
+});
+
 test.each([
   ['an unknown command', ['aks'], 2, 'ask'],
   ['an unknown option', ['ask', 'x', '--modell', 'y'], 2, '--modell'],
   ['no question', ['ask'], 2, 'missing required argument'],
   ['a number that is none', ['ask', 'x', '--seed', 'one'], 2, 'It is no number'],
+  ['a device that is none', ['ask', 'x', '--device', 'gpu'], 2, '[bad-option]'],
   ['a number out of range', ['ask', 'x', '--max-tokens', '0'], 2, '[bad-option]'],
   ['an image where the question belongs', ['ask', receipt], 2, 'The last argument is the question'],
   ['a missing image', ['ask', 'missing.png', 'What?'], 2, '[file-not-found]'],
@@ -143,7 +169,14 @@ test('Ctrl-C ends an answer with exit code 130 and says nothing', async () => {
 });
 
 test('--help has examples and --version the version', async () => {
-  for (const args of [['--help'], ['ask', '--help'], ['tiles', '--help'], ['inspect', '--help'], ['models', '--help']]) {
+  for (const args of [
+    ['--help'],
+    ['ask', '--help'],
+    ['tiles', '--help'],
+    ['inspect', '--help'],
+    ['models', '--help'],
+    ['devices', '--help'],
+  ]) {
     const { code, stdout } = await runCli(args);
     expect([code, stdout.includes('Examples:')]).toEqual([0, true]);
   }

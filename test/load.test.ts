@@ -83,9 +83,9 @@ test('options shape the model: tiles, context, sequences and images', async () =
 test('onLog hears that tags above 6 were never trained', async () => {
   const heard: LogEntry[] = [];
   const onLog = (entry: LogEntry): number => heard.push(entry);
-  await (await load('nvlm-tiny-d', { maxTiles: 6, onLog })).close();
+  await (await load('nvlm-tiny-d', { device: 'cpu', maxTiles: 6, onLog })).close();
   expect(heard).toEqual([]);
-  await (await load('nvlm-tiny-d', { maxTiles: 12, onLog })).close();
+  await (await load('nvlm-tiny-d', { device: 'cpu', maxTiles: 12, onLog })).close();
   expect(heard).toEqual([{ level: 'warn', message: expect.stringContaining('<tile_6>') as string }]);
 });
 
@@ -192,7 +192,9 @@ describe('what cannot be loaded is refused with a code that says why', () => {
     ['NaN images', { maxImages: Number.NaN }, 'bad-option', 'options.maxImages'],
     ['no pixels', { maxPixels: 0 }, 'bad-option', 'options.maxPixels'],
     ['a device that is no text', { device: 1 }, 'bad-option', 'options.device'],
-    ['a device that is not here', { device: 'tpu' }, 'device-unavailable', '"tpu"'],
+    ['a device that is none', { device: 'tpu' }, 'bad-option', '"tpu"'],
+    ['a GPU without its number', { device: 'cuda:' }, 'bad-option', '"cuda:"'],
+    ['a device of the tests alone', { device: 'emulator' }, 'bad-option', '"emulator"'],
     ['onProgress that is no function', { onProgress: true }, 'bad-option', 'options.onProgress'],
     ['onLog that is no function', { onLog: 'x' }, 'bad-option', 'options.onLog'],
     ['a signal that is none', { signal: {} }, 'bad-option', 'options.signal'],

@@ -1,10 +1,12 @@
 // What the types promise. tsc checks this file (npm run typecheck); a wrong type fails there, not when jest runs it.
 import { expectTypeOf } from 'expect-type';
 import {
+  type Device,
   devices,
   type EncodedImage,
   type GenerateResult,
   load,
+  type LoadOptions,
   type Message,
   type Model,
   NvlmError,
@@ -20,7 +22,9 @@ async function uses(model: Model, handle: EncodedImage, error: unknown): Promise
   expectTypeOf(model.stream).returns.toEqualTypeOf<TextStream>();
   expectTypeOf(model.tokenize).returns.resolves.toEqualTypeOf<number[]>();
   expectTypeOf(model.detokenize).returns.toEqualTypeOf<string>();
-  expectTypeOf(devices()[0]).not.toBeAny();
+  expectTypeOf(devices).returns.resolves.toEqualTypeOf<Device[]>();
+  expectTypeOf<LoadOptions['device']>().toEqualTypeOf<'auto' | 'cpu' | 'cuda' | `cuda:${number}` | undefined>();
+  expectTypeOf(model.info.instructionSet).toEqualTypeOf<string | null>();
 
   // Every public result is typed to its last field.
   const result = await model.generate({ messages: [{ role: 'user', content: 'Hello' }] });

@@ -5,12 +5,13 @@ import { Command } from 'commander';
 import { NvlmError } from '../errors.js';
 import { load } from '../model.js';
 import { show } from '../options.js';
-import type { GenerateOptions } from '../types.js';
+import type { GenerateOptions, LoadOptions } from '../types.js';
 import { imageArgument, interruptSignal, numberArgument, progressLine } from './terminal.js';
 
 interface AskOptions {
   model: string;
   system?: string;
+  device?: LoadOptions['device'];
   threads?: number;
   maxTiles?: number;
   maxTokens?: number;
@@ -29,6 +30,7 @@ export function askCommand(): Command {
     .argument('<image-or-question...>', 'images (paths, data: URLs, or - for standard input), then the question')
     .option('-m, --model <name>', 'bundled model or checkpoint folder', 'nvlm-tiny-d')
     .option('-s, --system <text>', 'system message')
+    .option('--device <name>', 'auto, cpu, cuda or cuda:N; nvlm devices lists them')
     .option('--threads <n>', 'CPU threads', numberArgument)
     .option('--max-tiles <n>', 'most tiles of an image', numberArgument)
     .option('--max-tokens <n>', 'tokens to answer at most', numberArgument)
@@ -58,9 +60,9 @@ async function ask(given: string[], options: AskOptions): Promise<void> {
   }
   const { signal, done } = interruptSignal();
   const { onProgress, clear } = progressLine();
-  const { model: name, threads, maxTiles, system, orient, json, ...sampling } = options;
+  const { model: name, device, threads, maxTiles, system, orient, json, ...sampling } = options;
   const images = await Promise.all(given.slice(0, -1).map(imageArgument));
-  const model = await load(name, { threads, maxTiles, onProgress, signal }).finally(clear);
+  const model = await load(name, { device, threads, maxTiles, onProgress, signal }).finally(clear);
   try {
     const request: GenerateOptions = {
       ...sampling,

@@ -3,9 +3,11 @@
 import { Command } from 'commander';
 import { inspect } from '../model.js';
 import { imageUsage } from '../tiling.js';
+import type { LoadOptions } from '../types.js';
 import { megabytes, numberArgument } from './terminal.js';
 
 interface InspectOptions {
+  device?: LoadOptions['device'];
   maxTiles?: number;
   contextLength?: number;
   threads?: number;
@@ -28,6 +30,7 @@ export function inspectCommand(): Command {
     .option('--max-tiles <n>', 'most tiles of an image', numberArgument)
     .option('--context-length <n>', 'positions of one sequence', numberArgument)
     .option('--threads <n>', 'CPU threads', numberArgument)
+    .option('--device <name>', 'auto, cpu, cuda or cuda:N')
     .option('--json', 'print everything as JSON')
     .addHelpText('after', '\nExamples:\n  nvlm inspect nvlm-tiny-x\n  nvlm inspect ./my-checkpoint --json')
     .action(inspectModel);
@@ -50,7 +53,7 @@ async function inspectModel(name: string, { json, ...options }: InspectOptions):
     row('cross-attention', `layers ${cross}`),
     row('tiles', `${model.tileSize} pixels, ${model.tokensPerTile} tokens, at most ${model.maxTiles} and a thumbnail`),
     row('context', `${model.contextLength} positions, ${model.maxSequences} sequences, ${model.maxImages} images each`),
-    row('device', `${model.device}, ${model.instructionSet}, ${model.threads} threads`),
+    row('device', [model.device, model.instructionSet ?? [], `${model.threads} threads`].flat().join(', ')),
     '',
     'Parameters',
     row('  encoder', millions(parameters.encoder)),

@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { NvlmError } from '../errors.js';
 import { packageFolder } from '../native.js';
 import { askCommand } from './ask.js';
+import { devicesCommand } from './devices.js';
 import { inspectCommand } from './inspect.js';
 import { modelsCommand } from './models.js';
 import { tilesCommand } from './tiles.js';
@@ -35,7 +36,7 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.`,
     );
-  for (const command of [askCommand(), tilesCommand(), inspectCommand(), modelsCommand()]) {
+  for (const command of [askCommand(), tilesCommand(), inspectCommand(), modelsCommand(), devicesCommand()]) {
     program.addCommand(command.exitOverride());
   }
   await program.parseAsync();

@@ -11,7 +11,7 @@
 namespace nvlm {
 namespace {
 
-constexpr int kInterfaceVersion = 1;  // as in lib/native.ts
+constexpr int kInterfaceVersion = 2;  // as in lib/native.ts
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("interfaceVersion", kInterfaceVersion);

@@ -4,8 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "platform/memory.h"
-
 namespace nvlm {
 
 // ---- From JavaScript ----
@@ -39,6 +37,7 @@ LoadOptions read_load_options(Napi::Value value, js::Failure& failure) {
   LoadOptions options;
   options.folder = fields.string("folder");
   options.device = fields.string("device");
+  options.cuda_library = fields.string("cudaLibrary");
   options.threads = fields.integer("threads", 0, kMostInt);
   options.max_tiles = fields.integer("maxTiles", 0, kMostInt);
   options.context_length = fields.integer("contextLength", 0, kMostInt);
@@ -217,7 +216,7 @@ Napi::Object description_to_js(Napi::Env env, const Description& description, bo
   const LoadOptions& options = description.options;
   const bool no_system = !config.system_message || config.system_message->empty();
   Napi::Object memory = memory_to_js(env, description.memory);
-  memory.Set("free", free_memory());
+  memory.Set("free", description.memory_free);
   Napi::Object object = Napi::Object::New(env);
   object.Set("architecture", name_of(config.family));
   object.Set("dtype", config.dtype);
@@ -242,7 +241,8 @@ Napi::Object description_to_js(Napi::Env env, const Description& description, bo
   object.Set("parameters", parameters_to_js(env, description.parameters));
   object.Set("memory", memory);
   object.Set("device", options.device);
-  object.Set("instructionSet", description.instruction_set);
+  object.Set("fallback", js::or_null(env, description.fallback));
+  object.Set("instructionSet", js::or_null(env, description.instruction_set));
   object.Set("threads", options.threads);
   if (with_program) object.Set("program", list_to_js(env, description.program));
   return object;

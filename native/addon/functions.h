@@ -7,6 +7,6 @@ namespace nvlm {
 
 Napi::Value inspect(const Napi::CallbackInfo& info);       // inspect(options, done)
 Napi::Value cut_tiles_js(const Napi::CallbackInfo& info);  // cutTiles(image, tileSize, thumbnail, done)
-Napi::Value devices(const Napi::CallbackInfo& info);       // devices()
+Napi::Value devices(const Napi::CallbackInfo& info);       // devices(cudaLibrary, done)
 
 }  // namespace nvlm

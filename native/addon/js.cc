@@ -133,4 +133,6 @@ Napi::Value to_js(Napi::Env env, const std::vector<int32_t>& values) {
   return array;
 }
 
+Napi::Value or_null(Napi::Env env, const std::string& text) { return text.empty() ? env.Null() : Napi::Value::From(env, text); }
+
 }  // namespace nvlm::js

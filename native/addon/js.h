@@ -65,6 +65,7 @@ class Fields {
 bool as_bytes(Napi::Value value, Napi::Uint8Array* out);
 bool as_int32(Napi::Value value, std::vector<int32_t>* out);
 Napi::Value to_js(Napi::Env env, const std::vector<int32_t>& values);
+Napi::Value or_null(Napi::Env env, const std::string& text);  // null for an empty text
 
 // A function for JavaScript. No C++ exception may cross into the environment; only a refused allocation can come to that.
 template <Napi::Value (*body)(const Napi::CallbackInfo&)>

@@ -12,9 +12,10 @@ namespace nvlm {
 
 struct BackendChoice {
   const nvlm_backend* backend = nullptr;
-  int device = 0;                          // which of the backend's
+  int device = 0;                           // which of the backend's
+  std::string id;                           // "cpu", "reference", "cuda:0", "emulator"
   std::shared_ptr<DynamicLibrary> library;  // keeps a backend that was opened at run time
-  std::string fallback;                    // "auto" took the CPU: why, in a sentence; else empty
+  std::string fallback;                     // "auto" took the CPU: why, and the mend; else empty
 };
 
 // `cuda_library`: the file of the CUDA backend, or of what stands in for it; empty: there is none. Throws Error("bad-option") for a name that means
@@ -25,6 +26,8 @@ BackendChoice choose_backend(const std::string& device, const std::string& cuda_
 struct DeviceEntry {
   std::string id;  // what `device` takes
   nvlm_device_description description{};
+  std::string instruction_set;  // of the CPU; else empty
+  int threads = 0;              // of the CPU; else 0
 };
 // The CPU, then every GPU; when there is none, one entry "cuda" that says why.
 std::vector<DeviceEntry> list_devices(const std::string& cuda_library);

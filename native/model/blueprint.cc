@@ -4,6 +4,7 @@
 #include <array>
 
 #include "platform/error.h"
+#include "platform/memory.h"
 
 namespace nvlm {
 namespace {
@@ -64,6 +65,11 @@ nvlm_capabilities Device::capabilities() const {
   nvlm_capabilities c{};
   backend.capabilities(handle, &c);
   return c;
+}
+
+uint64_t Device::memory_free() const {
+  const nvlm_capabilities c = capabilities();
+  return c.memory_total ? c.memory_free : nvlm::free_memory();
 }
 
 void Device::check(nvlm_status status, const char* doing) const {
@@ -153,9 +159,12 @@ void Blueprint::plan_memory(const Device& device) {
 
 Description Blueprint::describe(const Device& device) const {
   const nvlm_capabilities capabilities = device.capabilities();
-  Description d{config, options, memory, parameters, capabilities.instruction_set, {}};
-  d.options.threads = capabilities.threads;
-  d.options.device = device.backend.name;
+  Description d{config, options, memory, parameters, {}, {}, device.memory_free(), device.choice.fallback};
+  const bool on_host = capabilities.memory_total == 0;
+  if (on_host) d.instruction_set = capabilities.instruction_set;
+  // Beside a GPU the CPU still cuts tiles.
+  d.options.threads = on_host ? capabilities.threads : options.threads ? options.threads : usable_cpus();
+  d.options.device = device.choice.id;
   d.program = (config.family == Family::D ? decode_text : decode_cross).lines();
   return d;
 }

@@ -25,6 +25,7 @@ class Device {
   nvlm_device* handle = nullptr;
 
   nvlm_capabilities capabilities() const;
+  uint64_t memory_free() const;  // its own, or the host's where it uses that
 
   // Throws the Error that a status stands for; `doing` completes "… failed while ".
   void check(nvlm_status status, const char* doing) const;

@@ -1,28 +1,12 @@
 #include "model/model.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "model/blueprint.h"
-#include "platform/error.h"
-#include "platform/memory.h"
+#include "model/fit.h"
 
 namespace nvlm {
 namespace {
-
-std::string megabytes(uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
-  return text;
-}
-
-void refuse_if_too_large(const MemoryPlan& plan, uint64_t available) {
-  if (available == 0 || plan.total() <= available) return;
-  throw Error("out-of-memory", "The model needs " + megabytes(plan.total()) + " (weights " + megabytes(plan.weights) + ", key/value cache " +
-                                   megabytes(plan.kv_cache + plan.cross_cache) + ", activations " + megabytes(plan.activations) + ", images " +
-                                   megabytes(plan.images) + ") but only " + megabytes(available) +
-                                   " are free. Free memory, or lower contextLength, maxSequences, maxImages or maxTiles.");
-}
 
 // Memory of a device, freed with the object.
 class DeviceMemory {
@@ -193,8 +177,7 @@ Description Model::describe(const LoadOptions& options) {
 std::unique_ptr<Model> Model::load(const LoadOptions& options, const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel) {
   auto device = std::make_unique<Device>(options);
   auto blueprint = std::make_unique<Blueprint>(options, *device);
-  const uint64_t on_device = device->capabilities().memory_free;
-  refuse_if_too_large(blueprint->memory, on_device ? on_device : free_memory());
+  refuse_if_too_large(*blueprint, *device);
   return std::make_unique<LoadedModel>(std::move(device), std::move(blueprint), progress, cancel);
 }
 

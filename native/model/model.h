@@ -41,8 +41,10 @@ struct Description {
   LoadOptions options;  // as resolved: no zeros left
   MemoryPlan memory;
   ParameterCounts parameters;
-  std::string instruction_set;
+  std::string instruction_set;       // of the CPU; empty for other devices
   std::vector<std::string> program;  // the decoder's, a line an op
+  uint64_t memory_free = 0;          // of the device, before loading
+  std::string fallback;              // device "auto" took the CPU: why, and the mend; else empty
 };
 
 class Model {
@@ -52,7 +54,7 @@ class Model {
   // Reads config and headers, plans the memory; loads nothing.
   static Description describe(const LoadOptions& options);
 
-  // Plans, compares with the free memory (Error "out-of-memory" with the numbers), maps, packs, compiles.
+  // Plans, compares with the device's free memory (Error "out-of-memory" with the numbers and what would fit), maps, packs, compiles.
   // progress(done bytes, total bytes) is called per tensor; *cancel != 0 stops with Error("aborted").
   static std::unique_ptr<Model> load(const LoadOptions& options, const std::function<void(uint64_t, uint64_t)>& progress,
                                      const volatile int32_t* cancel);

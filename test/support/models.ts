@@ -10,6 +10,9 @@ export const evalFolder = join(__dirname, '..', 'eval');
 /** A checkpoint of random weights that answers line breaks for ever: what a call that must be interrupted needs. */
 export const endless = join(goldenFolder, 'd-internvit300m-style');
 
+/** The CUDA library over the emulator (test/native/emulator): what the tests load in place of a GPU. */
+export const emulator = join(root, 'out', 'release', 'Release', 'nvlm_emulator.so');
+
 /** Six tiles and a thumbnail. */
 export const picture = join(goldenFolder, 'd-six-tiles', 'image1.png');
 

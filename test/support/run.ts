@@ -11,10 +11,10 @@ export interface Finished {
   stderr: string;
 }
 
-/** Runs node with arguments; `input` goes to its standard input. */
-export function runNode(args: string[], input: Uint8Array | string = ''): Promise<Finished> {
+/** Runs node with arguments; `input` goes to its standard input, `env` is added to the environment. */
+export function runNode(args: string[], input: Uint8Array | string = '', env: Record<string, string> = {}): Promise<Finished> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: root });
+    const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -32,12 +32,12 @@ export function runNode(args: string[], input: Uint8Array | string = ''): Promis
 }
 
 /** Runs the body of an async function in which `nvlm` is the package. */
-export function runProgram(body: string, flags: string[] = []): Promise<Finished> {
+export function runProgram(body: string, flags: string[] = [], env: Record<string, string> = {}): Promise<Finished> {
   const program = `const nvlm = require(${JSON.stringify(join(root, 'dist', 'index.js'))});\n(async () => {\n${body}\n})();`;
-  return runNode([...flags, '-e', program]);
+  return runNode([...flags, '-e', program], '', env);
 }
 
 /** Runs the command `nvlm`. */
-export function runCli(args: string[], input?: Uint8Array | string): Promise<Finished> {
-  return runNode([join(root, 'dist', 'cli', 'main.js'), ...args], input);
+export function runCli(args: string[], input?: Uint8Array | string, env?: Record<string, string>): Promise<Finished> {
+  return runNode([join(root, 'dist', 'cli', 'main.js'), ...args], input, env);
 }
