@@ -46,7 +46,7 @@ bool check_state(const Region& region, const char* space, const void* address, u
     trap("bounds", bytes_at(space, offset, bytes) + " are " + verb(write) + ", which belong to nobody");
     return false;
   }
-  if (!write && least == kUnwritten) {
+  if (!write && least == kUnwritten && instrumented()) {  // else what plain stores write is not known
     trap("unwritten", bytes_at(space, offset, bytes) + " are read, but nothing was written there");
     return false;
   }

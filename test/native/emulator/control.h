@@ -19,8 +19,8 @@ struct Settings {
   uint64_t memory = uint64_t{768} << 20;  // of the device
 };
 
-// Starts anew: forgets a fault, frees nothing that is still allocated (that is a trap). Environment variables NVLM_EMULATOR_SEED and
-// NVLM_EMULATOR_COMPLETION (early, late, random) override.
+// Starts anew: forgets a fault, frees nothing that is still allocated (that is a trap). Environment variables NVLM_EMULATOR_SEED,
+// NVLM_EMULATOR_COMPLETION (early, late, random) and NVLM_EMULATOR_MEMORY (bytes) override, also where nobody calls this.
 void configure(const Settings& settings);
 
 // What went wrong first since `configure`: detector, kernel, block, thread, and the words. Empty: nothing.

@@ -21,6 +21,16 @@ std::string triple(uint3 i) { return "(" + std::to_string(i.x) + ", " + std::to_
 uint32_t volume(dim3 d) { return d.x * d.y * d.z; }
 uint3 at(uint32_t i, dim3 d) { return {i % d.x, i / d.x % d.y, i / (d.x * d.y)}; }
 
+// By environment variables.
+Settings overridden(Settings settings) {
+  if (const char* seed = std::getenv("NVLM_EMULATOR_SEED")) settings.seed = std::strtoull(seed, nullptr, 10);
+  if (const char* memory = std::getenv("NVLM_EMULATOR_MEMORY")) settings.memory = std::strtoull(memory, nullptr, 10);
+  if (const char* completion = std::getenv("NVLM_EMULATOR_COMPLETION")) {
+    settings.completion = *completion == 'e' ? Completion::early : *completion == 'l' ? Completion::late : Completion::random;
+  }
+  return settings;
+}
+
 void thread_main(void* argument) {
   auto& thread = *static_cast<Thread*>(argument);
   const KernelLaunch& launch = *machine().launch;
@@ -38,6 +48,8 @@ Machine& machine() {
   static Machine instance;
   return instance;
 }
+
+Machine::Machine() : settings(overridden({})) {}
 
 uint3 thread_index() { return current->index; }
 uint3 block_index() { return current->block->index; }
@@ -268,11 +280,7 @@ void* take_shared(uint32_t from, uint64_t bytes, uint32_t alignment) {
 
 void configure(const Settings& settings) {
   Machine& m = machine();
-  m.settings = settings;
-  if (const char* seed = std::getenv("NVLM_EMULATOR_SEED")) m.settings.seed = std::strtoull(seed, nullptr, 10);
-  if (const char* completion = std::getenv("NVLM_EMULATOR_COMPLETION")) {
-    m.settings.completion = *completion == 'e' ? Completion::early : *completion == 'l' ? Completion::late : Completion::random;
-  }
+  m.settings = overridden(settings);
   m.random = Random(m.settings.seed);
   m.fault.clear();
   m.counters = {};

@@ -119,6 +119,8 @@ extern thread_local Thread* current;
 
 // One launch being executed.
 struct Machine {
+  Machine();
+
   Settings settings;
   Random random{1};
   DeviceHeap heap;
