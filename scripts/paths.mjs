@@ -7,6 +7,8 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 export const inRoot = (...parts) => path.join(root, ...parts);
 
 export const addonFile = inRoot('build', 'Release', 'nvlm.node');
+// Beside the addon, where nvcc was found.
+export const cudaFile = inRoot('build', 'Release', 'nvlm_cuda.so');
 export const releaseTree = inRoot('out', 'release');
 export const sanitizeTree = inRoot('out', 'sanitize');
 export const stampFolder = inRoot('out', 'stamps');

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { addonFile, inRoot, releaseTree, root } from './paths.mjs';
+import { addonFile, cudaFile, inRoot, releaseTree, root } from './paths.mjs';
 
 const require = createRequire(import.meta.url);
 const self = fileURLToPath(import.meta.url);
@@ -22,11 +22,14 @@ function prebuild() {
   const shim = path.join(stage, 'node-gyp.sh');
   fs.writeFileSync(shim, `#!/bin/sh\nexec "${process.execPath}" "${self}" "$@"\n`, { mode: 0o755 });
 
-  fs.rmSync(inRoot('prebuilds', `${process.platform}-${process.arch}`), { recursive: true, force: true });
+  const target = inRoot('prebuilds', `${process.platform}-${process.arch}`);
+  fs.rmSync(target, { recursive: true, force: true });
   const prebuildify = path.join(path.dirname(require.resolve('prebuildify/package.json')), 'bin.js');
   const args = [prebuildify, '--napi', '--strip', '-t', process.versions.node, '--cwd', stage, '--out', root, '--node-gyp', shim];
   const done = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
-  process.exit(done.status ?? 1);
+  if (done.status !== 0) process.exit(done.status ?? 1);
+  // prebuildify takes the addon alone; the CUDA library stands beside it, where there is one.
+  if (fs.existsSync(cudaFile)) fs.copyFileSync(cudaFile, path.join(target, path.basename(cudaFile)));
 }
 
 function answerNodeGyp() {
