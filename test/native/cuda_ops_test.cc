@@ -1,15 +1,23 @@
-// The op table on the CUDA library, through its backend table and over the emulator: every case of the CPU's test whose rows suit the device, in several
-// schedules. Limits are those of the reference plus the rounding to bf16 (support/op_runner.h, rounded).
+// The op table on the CUDA library, through its backend table: every case of the CPU's test whose rows suit the device. Over the emulator, linked into this
+// program, in several schedules; or, built by scripts/gpu-check.sh, the library itself on a GPU. Limits are those of the reference plus the rounding to
+// bf16 (support/op_runner.h, rounded).
 //
 //   cuda_ops_test            all
 //   cuda_ops_test WORD       only cases whose name contains WORD
+//
+// NVLM_CUDA_LIBRARY: the library's file, which is opened instead of what is linked.
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 
 #include "cases/cases.h"
-#include "emulator/control.h"
+#include "platform/dynamic_library.h"
 #include "support/check.h"
 #include "support/op_runner.h"
+#ifdef NVLM_EMULATOR
+#include "emulator/control.h"
+#endif
 
 namespace nvlm::test {
 namespace {
@@ -22,24 +30,46 @@ std::vector<OpCase> all_cases() {
   return all;
 }
 
+const nvlm_backend& opened(const char* file) {
+  static std::shared_ptr<DynamicLibrary> library;
+  std::string reason = "no NVLM_CUDA_LIBRARY";
+  if (!library && file) library = DynamicLibrary::open(file, &reason);
+  const auto get = library ? reinterpret_cast<const nvlm_backend* (*)()>(library->symbol("nvlm_cuda_backend")) : nullptr;
+  if (!get) throw std::runtime_error("the CUDA library could not be opened: " + reason);
+  const nvlm_backend& backend = *get();
+  if (backend.version != NVLM_BACKEND_VERSION) throw std::runtime_error("the CUDA library has interface " + std::to_string(backend.version));
+  return backend;
+}
+
+bool right(const nvlm_backend& backend, const OpCase& c, const Bounds& bounds, const Outcome& truth, const std::string& where) {
+  const Device device(backend);
+  const std::string wrong = compare(c, bounds, run_case(device, c), truth).wrong;
+  return check(wrong.empty(), where + wrong);
+}
+
 void check_case(const Device& reference, const OpCase& given) {
   const OpCase c = rounded(given);
   const Outcome truth = run_case(reference, c);
   const Bounds bounds = bounds_of(c, truth);
+  const char* library = std::getenv("NVLM_CUDA_LIBRARY");
+#ifdef NVLM_EMULATOR
+  if (library) {
+    right(opened(library), c, bounds, truth, "");
+    return;
+  }
   const std::pair<uint64_t, emulator::Completion> schedules[] = {{1, emulator::Completion::late}, {2, emulator::Completion::random}};
   for (const auto& [seed, completion] : schedules) {
     emulator::Settings settings;
     settings.seed = seed;
     settings.completion = completion;
     emulator::configure(settings);
-    {
-      const Device device(*nvlm_cuda_backend());
-      const std::string wrong = compare(c, bounds, run_case(device, c), truth).wrong;
-      if (!check(wrong.empty(), "seed " + std::to_string(seed) + ": " + wrong)) return;
-    }
+    if (!right(*nvlm_cuda_backend(), c, bounds, truth, "seed " + std::to_string(seed) + ": ")) return;
     if (!check(emulator::fault().empty(), emulator::fault())) return;
     check(emulator::counters().matrix_conflicts == 0, "bank conflicts of ldmatrix");
   }
+#else
+  right(opened(library), c, bounds, truth, "");
+#endif
 }
 
 }  // namespace
@@ -58,7 +88,9 @@ int main(int argc, char** argv) {
     }
     run(c.name, [&] { check_case(reference, c); });
   }
+#ifdef NVLM_EMULATOR
   run("nothing is left on the device", [] { equal(nvlm::emulator::live_allocations(), uint64_t{0}, "live allocations"); });
+#endif
   std::printf("%d cases have rows that are no multiples of 8: they are the CPU's alone\n", unfit);
   return summary();
 }

@@ -80,8 +80,12 @@ void first_run() {
 }  // namespace
 
 StackRange stack_range() {
-  static unsigned char* const base = reserve();
-  return {base, base + kSlot * kMaxFibers};
+  // Given back when the library that holds this is closed.
+  static const struct Stacks {
+    unsigned char* base = reserve();
+    ~Stacks() { munmap(base, kSlot * kMaxFibers); }
+  } stacks;
+  return {stacks.base, stacks.base + kSlot * kMaxFibers};
 }
 
 void prepare(Fiber& fiber, int index, void (*entry)(void*), void* argument) {

@@ -94,6 +94,7 @@ struct SharedArray {
 };
 
 struct Block {
+  ~Block() { release_region(shared); }
   uint32_t number = 0, threads = 0, live = 0;
   uint32_t serial = 0;  // among all blocks that ever ran: tells whose accesses to a slot's shared memory are remembered
   uint3 index{};

@@ -40,6 +40,16 @@ Region reserve_region(uint64_t bytes) {
   return r;
 }
 
+void release_region(Region& r) {
+  if (!r.begin) return;
+  const auto bytes = static_cast<uint64_t>(r.end - r.begin);
+  ASAN_UNPOISON_MEMORY_REGION(r.begin, bytes);
+  munmap(r.begin, bytes);
+  munmap(r.state, bytes);
+  munmap(r.cells, bytes / kGranule * sizeof(Cell));
+  r = {};
+}
+
 DeviceHeap::DeviceHeap() : region_(reserve_region(kHeapBytes)) { ASAN_POISON_MEMORY_REGION(region_.begin, kHeapBytes); }
 
 unsigned char* DeviceHeap::take(uint64_t bytes, uint64_t limit) {

@@ -23,11 +23,15 @@ struct Region {
 
 // Address space for `bytes` with its states and cells; nothing is used before it is touched.
 Region reserve_region(uint64_t bytes);
+void release_region(Region& region);
 
 // Global memory: allocations with redzones between them, freed ones poisoned.
 class DeviceHeap {
  public:
   DeviceHeap();
+  ~DeviceHeap() { release_region(region_); }
+  DeviceHeap(const DeviceHeap&) = delete;
+  DeviceHeap& operator=(const DeviceHeap&) = delete;
   const Region& region() const { return region_; }
 
   // Null when it does not fit. The bytes belong to nobody until `make_live`.
