@@ -181,6 +181,7 @@ describe('what cannot be loaded is refused with a code that says why', () => {
     });
     const error = await failureOf(() => load(copy, { maxSequences: 64, contextLength: 2 ** 20 }));
     expect(error.code).toBe('out-of-memory');
+    expect(error.message).toMatch(/ MB are free\. Load it with contextLength: \d+( or maxSequences: \d+)?, or free memory\.$/);
   });
 
   test.each([

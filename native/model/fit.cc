@@ -55,12 +55,12 @@ void refuse_if_too_large(const Blueprint& blueprint, Device& device) {
   if (available == 0 || plan.total() <= available) return;
   const bool on_host = device.capabilities().memory_total == 0;
   const std::string would_fit = what_would_fit(blueprint.options, device, available);
+  const std::string mend = !would_fit.empty() ? "Load it with " + would_fit : plan.weights < available ? "Lower maxImages and maxTiles too" : "Use a device with more memory";
   throw Error("out-of-memory", "The model needs " + megabytes(plan.total()) + " (weights " + megabytes(plan.weights) + ", key/value cache " +
                                    megabytes(plan.kv_cache + plan.cross_cache) + ", activations " + megabytes(plan.activations) + ", images " +
                                    megabytes(plan.images) + ") but only " + megabytes(available) + " are free" +
                                    (on_host ? "" : " on " + device.choice.id) + ". " +
-                                   (would_fit.empty() ? "Lower maxImages, maxTiles, maxSequences and contextLength" : "Load it with " + would_fit) +
-                                   (on_host ? ", or free memory." : ", free memory, or use device: 'cpu'."));
+                                   mend + (on_host ? ", or free memory." : ", free memory, or use device: 'cpu'."));
 }
 
 }  // namespace nvlm
