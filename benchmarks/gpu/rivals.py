@@ -1,0 +1,113 @@
+"""What PyTorch (cuBLAS, scaled_dot_product_attention) takes for the shapes of op_times.cc, by the same names. python3 rivals.py OUT.json
+
+All launches of a measurement are one CUDA graph, and buffers take turns beyond three times the second-level cache, as in op_times.cc. Products are the
+matrix product alone: what ours does beside it (GELU, SwiGLU) comes on top for PyTorch.
+"""
+
+import json
+import statistics
+import sys
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+# name: (rows, weight rows, depth)
+PRODUCTS = {
+    "gemm 4096": (4096, 4096, 4096),
+    "gemm 8192": (8192, 8192, 8192),
+    "encoder 6B up + gelu": (7 * 1025, 12800, 3200),
+    "prefill 7B gate/up + swiglu": (2048, 2 * 18944, 3584),
+    "skinny 16 72B o": (16, 8192, 8192),
+    "gemv 72B qkv": (1, 10240, 8192),
+    "gemv 72B o": (1, 8192, 8192),
+    "gemv 72B gate/up + swiglu": (1, 2 * 29568, 8192),
+    "gemv 72B down": (1, 8192, 29568),
+    "gemv 72B logits": (1, 152064, 8192),
+    "gemv 7B qkv": (1, 4608, 3584),
+    "gemv 7B gate/up + swiglu": (1, 2 * 18944, 3584),
+    "gemv 7B down": (1, 3584, 18944),
+    "gemv of 4 rows, 72B o": (4, 8192, 8192),
+}
+# name: (batch, rows, keys, heads, kv heads, head size, causal)
+ATTENTION = {
+    "attention tiles 7x1025, 16 heads of 64": (7, 1025, 1025, 16, 16, 64, False),
+    "attention tiles 7x1025, 25 heads of 128": (7, 1025, 1025, 25, 25, 128, False),
+    "attention prefill 2048, 64/8 heads of 128": (1, 2048, 2048, 64, 8, 128, True),
+    "attention decode 4096, 64/8 heads of 128": (1, 1, 4096, 64, 8, 128, False),
+    "attention decode 16 x 4096, 64/8 heads of 128": (16, 1, 4096, 64, 8, 128, False),
+}
+
+
+def seconds(work, buffers):
+    """Median seconds of one `work(i)`."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for i in range(buffers):
+            work(i)
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for i in range(buffers):
+            work(i)
+        end.record()
+        end.synchronize()
+        guess = start.elapsed_time(end) / 1e3 / buffers
+        launches = buffers * max(1, min(int(0.01 / guess / buffers), 512 // buffers + 1))
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph, stream=stream):
+            for i in range(launches):
+                work(i % buffers)
+        times = []
+        for _ in range(12):
+            start.record()
+            graph.replay()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end) / 1e3 / launches)
+    return statistics.median(times[2:])
+
+
+def buffers_for(size, rotated):
+    return min(64, 1 + rotated // size)
+
+
+def random(*shape):
+    return torch.rand(shape, dtype=torch.bfloat16, device="cuda") * 2 - 1
+
+
+def product(rows, columns, depth, rotated):
+    count = buffers_for(2 * (rows * depth + columns * depth + rows * columns), rotated)
+    a = [random(rows, depth) for _ in range(count)]
+    w = [random(columns, depth) for _ in range(count)]
+    out = [torch.empty(rows, columns, dtype=torch.bfloat16, device="cuda") for _ in range(count)]
+    return seconds(lambda i: torch.mm(a[i], w[i].t(), out=out[i]), count)
+
+
+def attention(batch, rows, keys, heads, kv_heads, size, causal, rotated):
+    count = buffers_for(4 * batch * size * (rows * heads + keys * kv_heads), rotated)
+    q = [random(batch, heads, rows, size) for _ in range(count)]
+    k = [random(batch, kv_heads, keys, size) for _ in range(count)]
+    v = [random(batch, kv_heads, keys, size) for _ in range(count)]
+    grouped = {"enable_gqa": True} if heads != kv_heads else {}
+    return seconds(lambda i: scaled_dot_product_attention(q[i], k[i], v[i], is_causal=causal, **grouped), count)
+
+
+def main():
+    properties = torch.cuda.get_device_properties(0)
+    rotated = 3 * getattr(properties, "L2_cache_size", 64 << 20)
+    result = {"torch": torch.__version__, "cuda": torch.version.cuda, "gpu": properties.name, "us": {}, "failed": {}}
+    with torch.inference_mode():
+        for table, measure in ((PRODUCTS, product), (ATTENTION, attention)):
+            for name, shape in table.items():
+                try:
+                    result["us"][name] = measure(*shape, rotated) * 1e6
+                    print(f"{name:48} {result['us'][name]:9.1f} us", flush=True)
+                except Exception as error:  # one that this PyTorch does not have leaves the others
+                    result["failed"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                    print(f"{name:48} failed: {result['failed'][name]}", flush=True)
+                torch.cuda.empty_cache()
+                with open(sys.argv[1], "w") as out:
+                    json.dump(result, out, indent=1)
+
+
+main()
