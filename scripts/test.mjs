@@ -16,6 +16,7 @@ const steps = {
   docs: npm('docs', '--', '--check'),
   symbols: npm('check:symbols'),
   package: npm('check:package'),
+  kernels: npm('check:kernels'),
   jest: jest('jest', `--testPathIgnorePatterns=test/(${measuring})`),
   measure: jest('measure', '--runInBand', `--testPathPatterns=test/(${measuring})`),
   sanitize: npm('test:sanitize'),
