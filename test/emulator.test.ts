@@ -12,8 +12,8 @@ const device = 'emulator' as 'cuda';
 /** The least there is: a tile takes seconds here. */
 const small: LoadOptions = { contextLength: 256, maxSequences: 1, maxImages: 1 };
 
-/** Cases with small images: ten of one tile or three, a question of each kind that has one. */
-const subset = ['003', '004', '010', '013', '014', '034', '035', '044', '052', '053'];
+/** Cases with small images: four of one tile, one of three. */
+const subset = ['003', '004', '014', '034', '053'];
 const cases = readFileSync(join(evalFolder, 'cases.jsonl'), 'utf8')
   .trim()
   .split('\n')
@@ -37,7 +37,7 @@ test.each(bundled)(
     expect(emulated.info.device).toBe('emulator');
     const [expected, got] = [await rightAnswers(onCpu), await rightAnswers(emulated)];
     expect(cases).toHaveLength(subset.length);
-    expect(expected.length).toBeGreaterThanOrEqual(subset.length / 2);
+    expect(expected.length).toBeGreaterThanOrEqual(4);
     if (got.length < expected.length - 1) expect(got).toEqual(expected);
   },
   240_000,

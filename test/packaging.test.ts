@@ -8,6 +8,8 @@ import { dirname, join } from 'node:path';
 
 const root = join(__dirname, '..');
 const MiB = 1024 * 1024;
+/** Whether this machine has nvcc, so that the CUDA library was built beside the addon. */
+const hasCuda = existsSync(join(root, 'build', 'Release', 'nvlm_cuda.so'));
 
 interface Packed {
   filename: string;
@@ -43,22 +45,24 @@ describe('the tarball', () => {
       ...['package.json', 'LICENSE', 'README.md', 'THIRD_PARTY.md', 'CMakeLists.txt', 'binding.gyp', 'scripts/build-native.mjs'],
       ...['dist/index.js', 'dist/index.mjs', 'dist/index.d.ts', 'dist/index.d.mts', 'dist/cli/main.js'],
       ...['native/addon/addon.cc', 'native/cpu/CMakeLists.txt', 'native/exports.map'],
+      ...['native/cuda/CMakeLists.txt', 'native/cuda/gpu.cu', 'native/cuda/kernels/gemm_sm80.cuh', 'native/cuda/exports.map'],
       ...['d', 'x', 'h'].flatMap(kind =>
         ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json'].map(file => `models/nvlm-tiny-${kind}/${file}`),
       ),
     ];
     expect(needed.filter(file => !paths.has(file))).toEqual([]);
     const prebuild = `prebuilds/${process.platform}-${process.arch}/`;
-    expect(packed.files.filter(file => file.path.startsWith(prebuild)).map(file => file.path)).toEqual([expect.stringMatching(/\.node$/)]);
+    const prebuilt = packed.files.filter(file => file.path.startsWith(prebuild)).map(file => file.path);
+    expect(prebuilt.toSorted()).toEqual([expect.stringMatching(/\.node$/), ...(hasCuda ? [`${prebuild}nvlm_cuda.so`] : [])]);
   });
 
   test('holds no test data, build tree or source map', () => {
     const strangers = packed.files
       .map(file => file.path)
       .filter(path => /^(test|out|build|shared|examples|benchmarks|node_modules)\/|\.(map|o|a|tgz)$/.test(path));
-    expect(strangers).toEqual(['native/exports.map']);
-    const large = packed.files.filter(file => file.size > 2 * MiB && !file.path.startsWith('models/')).map(file => file.path);
-    expect(large).toEqual([]);
+    expect(strangers).toEqual(['native/cuda/exports.map', 'native/exports.map']);
+    const most = (path: string): number => (path.startsWith('models/') ? Infinity : path.endsWith('/nvlm_cuda.so') ? 12e6 : 2 * MiB);
+    expect(packed.files.filter(({ path, size }) => size > most(path))).toEqual([]);
   });
 
   test('is at most 70 MB installed', () => {
@@ -117,9 +121,12 @@ test('builds from source where no prebuild is', async () => {
   const unpacked = join(source, 'package');
   await rm(join(unpacked, 'prebuilds'), { recursive: true });
   const bare = await pack(unpacked, source);
-  const folder = await install('from-source', ['--foreground-scripts'], join(source, bare.filename), nodeHeaders());
+  // One GPU is enough to see that the CUDA library is built.
+  const env = { ...nodeHeaders(), NVLM_CUDA_ARCHS: '80' };
+  const folder = await install('from-source', ['--foreground-scripts'], join(source, bare.filename), env);
   const installed = join(folder, 'node_modules', 'nvlm');
   expect((await stat(join(installed, 'build', 'Release', 'nvlm.node'))).size).toBeGreaterThan(0);
+  expect(existsSync(join(installed, 'build', 'Release', 'nvlm_cuda.so'))).toBe(hasCuda);
   // The compiler's leftovers would more than double the size.
   expect(existsSync(join(installed, 'out', 'from-source'))).toBe(false);
   const { stdout } = await run('node', ['-e', "require('nvlm').devices().then(found => console.log(found[0].id))"], { cwd: folder });
