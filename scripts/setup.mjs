@@ -31,8 +31,8 @@ const nativeSources = [
 const nativeMend = 'the native build failed; the compiler output above says where.';
 if (forTests) {
   const withTests = [...nativeSources, ...filesUnder(inRoot('test', 'native'))];
-  const aTestProgram = path.join(releaseTree, 'test', 'native', 'ops_test');
-  step('native build with its tests (the first takes a few minutes)', 'native-tests', withTests, [addonFile, aTestProgram], () => {
+  const results = [addonFile, path.join(releaseTree, 'test', 'native', 'ops_test'), path.join(releaseTree, 'Release', 'nvlm_emulator.so')];
+  step('native build with its tests (the first takes a few minutes)', 'native-tests', withTests, results, () => {
     run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeMend);
     markDone('native', nativeSources);
   });
@@ -68,7 +68,9 @@ function markDone(name, inputs) {
 
 /** By content, not by time: a checkout that touches every file builds nothing. */
 function digest(files) {
-  const hash = createHash('sha256').update(process.version).update(process.arch);
+  // Whether and how the CUDA library is built hangs on these too.
+  const cuda = `${has('nvcc')} ${process.env.NVLM_CUDA} ${process.env.NVLM_CUDA_ARCHS}`;
+  const hash = createHash('sha256').update(process.version).update(process.arch).update(cuda);
   for (const file of files.toSorted()) hash.update(path.relative(root, file)).update('\0').update(fs.readFileSync(file)).update('\0');
   return hash.digest('hex');
 }
