@@ -5,6 +5,8 @@
 nvlm_device::~nvlm_device() {
   if (!stream) return;
   nvlm::gpu::wait(stream);
+  staging.close();
+  nvlm::gpu::destroy_stream(stream);
   nvlm::gpu::trim();
 }
 

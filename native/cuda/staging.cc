@@ -16,10 +16,11 @@ Status Staging::open(Stream stream) {
   return Status::ok;
 }
 
-Staging::~Staging() {
+void Staging::close() {
   for (Buffer& buffer : buffers_) {
     if (buffer.sent) destroy_event(buffer.sent);
     if (buffer.pinned) free_pinned(buffer.pinned);
+    buffer = {};
   }
 }
 

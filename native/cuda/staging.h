@@ -13,12 +13,13 @@ class Staging {
   static constexpr uint64_t kBytes = uint64_t{8} << 20;  // of one buffer: enough for a copy to run at full speed
 
   Staging() = default;
-  ~Staging();
+  ~Staging() { close(); }
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  // `stream` must outlive this.
+  // `stream` must outlive this, or `close` come first.
   Status open(Stream stream);
+  void close();
 
   // fill(pinned, offset, bytes) writes bytes [offset, offset + bytes) of what is to stand at `device`; pieces are multiples of `unit` bytes. What `fill`
   // reads may go away when this returns; the copy itself may still be on its way.
