@@ -2,6 +2,8 @@
 
 #ifdef _WIN32
 #include <windows.h>
+
+#include <filesystem>
 #else
 #include <dlfcn.h>
 #endif
@@ -10,7 +12,7 @@ namespace nvlm {
 
 std::shared_ptr<DynamicLibrary> DynamicLibrary::open(const std::string& file, std::string* reason) {
 #ifdef _WIN32
-  void* handle = LoadLibraryA(file.c_str());
+  void* handle = LoadLibraryW(std::filesystem::u8path(file).wstring().c_str());
   if (!handle) *reason = "error " + std::to_string(GetLastError());
 #else
   // Bound at once, so that a missing symbol shows here; local, so that nothing of it is seen by other libraries.
