@@ -7,8 +7,9 @@
 # compute-sanitizer is used where it is installed. What is missing is said and skipped. Builds for this machine's own GPU alone.
 #
 # Stages: build; every PTX wrapper on random data against what the emulator computes; every op against the float32 reference; every golden model case;
-# compute-sanitizer (memcheck, racecheck) on small cases; then times of each op, beside device copy, cuBLAS and PyTorch's attention, all of this same run.
-# Exits non-zero when a result is wrong, or a check could not be made. A timing stage that is left out is only said.
+# compute-sanitizer (memcheck, racecheck) on small cases. Then times of each op, beside device copy, cuBLAS and PyTorch's attention, and of whole models with random weights, beside Hugging Face
+# transformers with the same decoder weights; all of this same run.
+# Exits non-zero when a result is wrong, or a check could not be made. Sanitizers, times and rivals that are left out are only said.
 #
 # Variables:
 #   GPU_CHECK_SECONDS=N       of the whole run, default 530; a stage that no longer fits is left out
@@ -26,18 +27,18 @@ tree=${GPU_CHECK_TREE:-$out/build}
 emulated=${GPU_CHECK_EMULATOR:-}
 deadline=$((SECONDS + ${GPU_CHECK_SECONDS:-530}))
 stages=$out/stages.tsv
-rm -f "$out"/*.log "$out/times.json" "$out/rivals.json" "$out/models.json"
+rm -f "$out"/*.log "$out"/{times,rivals,models}.json "$out"/hf-*.json
 printf 'check\tstage\tstate\tseconds\tdetail\n' >"$stages"
 failed=0
 
 has() { command -v "$1" >/dev/null 2>&1; }
 if [ -n "$emulated" ]; then nice=(nice -n 5); else nice=(); fi
 
-# note CHECK STAGE STATE SECONDS DETAIL — CHECK is "must" for what makes the run good or bad, "may" for the rest.
+# note CHECK STAGE STATE SECONDS DETAIL — CHECK is "must": a run without it is not good; "may": it may be left out, but not be wrong; "rival": of others.
 note() {
   printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$stages"
   printf '%-10s %-8s %4s s  %s\n' "$2" "$3" "$4" "$5"
-  if [ "$1" = must ] && [ "$3" != ok ]; then failed=1; fi
+  if [ "$1$3" = mayWRONG ] || { [ "$1" = must ] && [ "$3" != ok ]; }; then failed=1; fi
 }
 
 # stage CHECK STAGE SECONDS COMMAND… — runs it within its seconds and what is left of the run; its words go to STAGE.log.
@@ -80,10 +81,10 @@ echo "gpu-check: $gpu, compute capability $capability, driver $driver"
 
 native=$tree/test/native
 if [ -n "$emulated" ]; then
-  targets=(cuda_ptx_test cuda_ops_test cuda_golden_test op_times_emulated nvlm_emulator)
+  targets=(cuda_ptx_test cuda_ops_test cuda_golden_test op_times_emulated model_times nvlm_emulator)
   options=(-DNVLM_CUDA=off)
 else
-  targets=(cuda_ptx_test cuda_ptx_gpu cuda_ops_gpu cuda_golden_gpu op_times nvlm_cuda)
+  targets=(cuda_ptx_test cuda_ptx_gpu cuda_ops_gpu cuda_golden_gpu op_times model_times nvlm_cuda)
   options=(-DNVLM_CUDA=on "-DNVLM_CUDA_ARCHS=$capability" -DNVLM_GPU_CHECK=ON)
 fi
 build() {
@@ -91,7 +92,7 @@ build() {
     cmake --build "$tree" --parallel "$(nproc)" --target "${targets[@]}"
 }
 built() {
-  [ -n "$emulated" ] && [ -x "$native/cuda_ptx_test" ] && [ -x "$native/cuda_ops_test" ] && [ -x "$native/cuda_golden_test" ] && [ -x "$native/gpu/op_times_emulated" ]
+  [ -n "$emulated" ] && [ -x "$native/cuda_ptx_test" ] && [ -x "$native/cuda_ops_test" ] && [ -x "$native/cuda_golden_test" ] && [ -x "$native/gpu/op_times_emulated" ] && [ -x "$native/gpu/model_times" ]
 }
 export -f build has
 if built; then
@@ -123,10 +124,10 @@ else
     # An allocation from a pool is part of a larger one to memcheck, unless it is told to look at each.
     small=(bash -c 'for word in "$@"; do "$0" --error-exitcode 9 --tool "$tool" --print-limit 5 "$program" "$word" || exit 1; done' compute-sanitizer)
     export program=$native/gpu/cuda_ops_gpu
-    tool=memcheck stage must memcheck-ptx 40 compute-sanitizer --tool memcheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
-    tool=racecheck stage must racecheck-ptx 40 compute-sanitizer --tool racecheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
-    tool=memcheck stage must memcheck 60 "${small[@]}" 'linear 17' 'linear 3' attention norm patch gather embed kv
-    tool=racecheck stage must racecheck 60 "${small[@]}" 'linear 17' 'linear 3' attention norm
+    tool=memcheck stage may memcheck-ptx 30 compute-sanitizer --tool memcheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
+    tool=racecheck stage may racecheck-ptx 30 compute-sanitizer --tool racecheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
+    tool=memcheck stage may memcheck 45 "${small[@]}" 'linear 17' 'linear 3' attention norm patch gather embed kv
+    tool=racecheck stage may racecheck 45 "${small[@]}" 'linear 17' 'linear 3' attention norm
   else
     note may sanitizer skipped 0 'compute-sanitizer is not installed'
   fi
@@ -136,19 +137,57 @@ fi
 
 if [ -n "$emulated" ]; then
   stage must times 120 "${nice[@]}" "$native/gpu/op_times_emulated" --tiny --json "$out/times.json"
-  note may rivals skipped 0 'the emulator has none'
+  note rival rivals skipped 0 'the emulator has none'
 else
   # A wrong value at a real shape makes the run bad; having no time for them does not.
   check=must
   [ $((deadline - SECONDS)) -lt 60 ] && check=may
   stage $check times 110 "$native/gpu/op_times" --json "$out/times.json"
   if has python3 && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    stage may rivals 90 python3 "$root/benchmarks/gpu/rivals.py" "$out/rivals.json"
+    stage rival rivals 90 python3 "$root/benchmarks/gpu/rivals.py" "$out/rivals.json"
   else
-    note may rivals skipped 0 'Python with PyTorch for CUDA is not installed'
+    note rival rivals skipped 0 'Python with PyTorch for CUDA is not installed'
   fi
 fi
-note may models skipped 0 'whole models against Hugging Face transformers are not timed yet'
+
+# Whole models with random weights, smaller ones first; each needs its checkpoint, of up to 15 GB, only while it is timed.
+weights=$out/models
+if [ -z "$emulated" ] && [ "$(df --output=avail -B 1000000000 /dev/shm | tail -n 1)" -ge 24 ]; then weights=/dev/shm/nvlm-gpu-check.$$; fi
+trap 'rm -rf "$weights"' EXIT
+# model CHECK SECONDS FAMILY DECODER VISION MODEL_TIMES-OPTIONS… — HF=1 beside it: the same decoder in Hugging Face transformers.
+model() {
+  local check=$1 seconds=$2 family=$3 decoder=$4 vision=$5 name=model-$3-$4
+  shift 5
+  if [ $((deadline - SECONDS)) -lt 15 ]; then
+    note "$check" "$name" skipped 0 'no time is left'
+    return
+  fi
+  if ! timeout 60 python3 "$root/benchmarks/gpu/random_model.py" "$weights" "$family" "$decoder" "$vision" >"$out/$name-weights.log" 2>&1; then
+    note "$check" "$name" late 60 "no checkpoint; $out/$name-weights.log"
+  else
+    stage "$check" "$name" "$seconds" "$native/gpu/model_times" "$weights" "$family, $decoder, $vision" --json "$out/models.json" "$@"
+    if [ -n "${HF:-}" ]; then stage rival "hf-$decoder" 60 python3 "$root/benchmarks/gpu/transformers_times.py" "$weights" "$out/hf-$decoder.json"; fi
+  fi
+  rm -rf "$weights"
+}
+if ! has python3; then
+  note may models skipped 0 'Python is not installed'
+elif [ -n "$emulated" ]; then
+  export NVLM_CUDA_LIBRARY=$library
+  for family in D X H; do model must 60 "$family" tiny tiny --device emulator --text 20 --tiles 3 --decode 2 --check; done
+else
+  if python3 -c 'import torch, transformers' 2>/dev/null; then hf=1; else
+    hf=
+    note rival hf skipped 0 'transformers is not installed'
+  fi
+  HF=$hf model may 90 D 0.5b 300m --check
+  HF=$hf model may 90 D 7b 300m
+  model may 60 X 7b 300m
+  model may 60 H 7b 300m
+  model may 45 X 0.5b 300m
+  model may 45 H 0.5b 300m
+  model may 45 D 72b-layer 6b-layer
+fi
 
 # ---- One table, one file ----
 

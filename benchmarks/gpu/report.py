@@ -1,6 +1,6 @@
 """The table and the JSON file of a scripts/gpu-check.sh run. python3 report.py FOLDER GPU CAPABILITY DRIVER
 
-Reads stages.tsv, times.json (op_times) and rivals.json (rivals.py) of the folder; writes <date>-gpu-<GPU>.json there. Exit code 1 when op_times
+Reads stages.tsv, times.json (op_times), rivals.json (rivals.py), models.json (model_times) and hf-*.json (transformers_times.py) of the folder; writes <date>-gpu-<GPU>.json there. Exit code 1 when op_times
 found a wrong value.
 """
 
@@ -59,6 +59,37 @@ def table(lines):
     return rows
 
 
+def models_of(folder):
+    try:
+        with open(os.path.join(folder, "models.json")) as file:
+            models = [json.loads(line) for line in file if line.strip()]
+    except OSError:
+        return []
+    for model in models:
+        family, decoder = model["name"].split(", ")[:2]
+        rival = read(folder, f"hf-{decoder}.json") if family == "D" else None
+        if rival:
+            model["transformers"] = rival
+    return models
+
+
+def model_table(models):
+    rows = [f"{'model':28} {'encode ms':>10} {'prompt ms':>10} {'tokens/s':>9} {'ms a token':>11} {'GB/s':>6}"]
+    prefill = {model["name"]: model["text"] / (model["prefill_ms"] + model["encode_ms"]) for model in models}
+    for model in models:
+        gbytes = model["weight_bytes"] / model["token_ms"] / 1e6
+        words = ""
+        whole = prefill.get("D" + model["name"][1:])
+        if whole and model["name"][0] != "D":
+            words = f"  prompt and image {prefill[model['name']] / whole:.2f} x D's"
+        if "transformers" in model:
+            rival = model["transformers"]
+            words += f"  transformers: {rival['token_ms']:.3f} ms a token, prompt of {rival['positions']} {rival['prefill_ms']:.1f} ms, text alone"
+        rate = 1e3 * model["positions"] / model["prefill_ms"]
+        rows.append(f"{model['name']:28} {model['encode_ms']:10.2f} {model['prefill_ms']:10.2f} {rate:9.0f} {model['token_ms']:11.3f} {gbytes:6.0f}{words}")
+    return rows
+
+
 def main():
     folder, gpu, capability, driver = sys.argv[1:5]
     with open(os.path.join(folder, "stages.tsv")) as file:
@@ -66,6 +97,7 @@ def main():
     stages = [dict(zip(header, row)) for row in rows]
     times, rivals = read(folder, "times.json"), read(folder, "rivals.json")
     lines = lines_of(times, rivals) if times else []
+    models = models_of(folder)
     now = datetime.datetime.now(datetime.timezone.utc)
     emulated = gpu == "emulated"
     result = {
@@ -78,6 +110,7 @@ def main():
         "copy_gbytes": times and times["copy_gbytes"],
         "stages": stages,
         "ops": lines,
+        "models": models,
         "wrong": times["wrong"] if times else [],
     }
     name = f"{now.date()}-gpu-{re.sub(r'[^a-z0-9]+', '-', gpu.lower()).strip('-')}.json"
@@ -85,9 +118,9 @@ def main():
         json.dump(result, file, indent=1)
         file.write("\n")
     if emulated:
-        print(f"{len(lines)} ops ran over the emulator; times mean nothing there")
-    elif lines:
-        print("\n".join(table(lines)))
+        print(f"{len(lines)} ops and {len(models)} models ran over the emulator; times mean nothing there")
+    else:
+        print("\n".join((table(lines) if lines else []) + (model_table(models) if models else [])))
     for words in result["wrong"]:
         print(f"WRONG: {words}")
     print(f"written: {os.path.join(folder, name)}")
