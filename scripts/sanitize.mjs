@@ -1,7 +1,8 @@
 // Builds the native tests with AddressSanitizer and UndefinedBehaviorSanitizer and runs every one of them.
 //   node scripts/sanitize.mjs [--build-only] [NAME…]
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { inRoot, root, sanitizeTree } from './paths.mjs';
 
@@ -30,26 +31,42 @@ run('cmake', ['--build', sanitizeTree, '--parallel', '2']);
 if (args.includes('--build-only')) process.exit(0);
 
 const failed = [];
-for (const name of programs) {
-  const started = performance.now();
-  const result = spawnSync(path.join(sanitizeTree, 'test', 'native', name), [], {
-    cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-    env: {
-      ...process.env,
-      NVLM_SANITIZE: '1',
-      ASAN_OPTIONS: 'detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:allocator_may_return_null=1',
-      UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
-    },
-  });
-  const ok = result.status === 0;
-  if (!ok) failed.push(name);
-  console.log(`${ok ? 'ok    ' : 'FAILED'} ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
-  if (!ok) console.log(`${result.stdout}${result.stderr}${result.error ?? ''}${result.signal ? `ended by ${result.signal}` : ''}`);
-}
+const waiting = [...programs];
+await Promise.all(
+  Array.from({ length: Math.min(2, os.availableParallelism()) }, async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) await check(name);
+  }),
+);
 console.log(`sanitizers: ${programs.length - failed.length} programs passed, ${failed.length} failed`);
 if (failed.length > 0) process.exitCode = 1;
+
+async function check(name) {
+  const started = performance.now();
+  let output = '';
+  const status = await new Promise(resolve => {
+    const child = spawn(path.join(sanitizeTree, 'test', 'native', name), [], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        NVLM_SANITIZE: '1',
+        ASAN_OPTIONS: 'detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:allocator_may_return_null=1',
+        UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
+      },
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', bytes => {
+        output += bytes;
+      });
+    }
+    child.on('error', error => resolve(error.message));
+    child.on('close', (code, signal) => resolve(signal ?? code));
+  });
+  const ok = status === 0;
+  if (!ok) failed.push(name);
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
+  if (!ok) console.log(`${output}ended with ${status}`);
+}
 
 function run(command, commandArgs) {
   const result = spawnSync(command, commandArgs, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
