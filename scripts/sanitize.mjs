@@ -12,6 +12,8 @@ const programs = fs
   .readdirSync(inRoot('test', 'native'))
   .filter(file => file.endsWith('_test.cc'))
   .map(file => path.basename(file, '.cc'))
+  // Its detectors need the hooks of another sanitizer.
+  .filter(name => name !== 'emulator_test')
   .filter(name => wanted.length === 0 || wanted.includes(name));
 if (programs.length === 0) fail(`no native test is called ${wanted.join(', ')}; they are the files test/native/*_test.cc.`);
 
@@ -50,7 +52,8 @@ async function check(name) {
       env: {
         ...process.env,
         NVLM_SANITIZE: '1',
-        ASAN_OPTIONS: 'detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:allocator_may_return_null=1',
+        // The emulator's threads are thousands of stacks, each of which would get a second one.
+        ASAN_OPTIONS: `detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=${name.startsWith('cuda_') ? 0 : 1}:allocator_may_return_null=1`,
         UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
       },
     });
