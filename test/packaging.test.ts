@@ -131,7 +131,7 @@ test('builds from source where no prebuild is', async () => {
   expect(existsSync(join(installed, 'out', 'from-source'))).toBe(false);
   const { stdout } = await run('node', ['-e', "require('nvlm').devices().then(found => console.log(found[0].id))"], { cwd: folder });
   expect(stdout).toBe('cpu\n');
-}, 480_000);
+}, 900_000);
 
 test('the lockfile names no registry host', async () => {
   const lockfile = JSON.parse(await readFile(join(root, 'package-lock.json'), 'utf8')) as {
