@@ -199,7 +199,7 @@ async function report(file, compiler) {
 /** The flags of native/cuda/CMakeLists.txt. */
 function compilerFlags(file) {
   const listed = fs.readFileSync(inRoot('native', 'cuda', 'CMakeLists.txt'), 'utf8').match(/set\(NVLM_CUDA_ARCHS ([\d ]+)/)[1];
-  const architectures = (process.env.NVLM_CUDA_ARCHS ?? listed).trim().split(/\s+/);
+  const architectures = (process.env.NVLM_CUDA_ARCHS || listed).trim().split(/[\s,;]+/);
   const target = file.endsWith('_sm90.cu')
     ? 'arch=compute_90a,code=sm_90a'
     : `arch=compute_80,code=[compute_80,${architectures.map(number => `sm_${number}`).join(',')}]`;
