@@ -108,7 +108,7 @@ std::vector<float> image_tokens(const Tensors& tensors) {
   test::equal(model->measured().weights, model->description().memory.weights, "weights take what was planned");
   const auto tiles = static_cast<int>(golden["tiles1"].shape[0]);
   std::vector<float> tokens(static_cast<size_t>(tiles * model->config().tokens_per_tile() * model->config().decoder.hidden), NAN);
-  float* memory = model->alloc_image(tiles);
+  auto* memory = static_cast<float*>(model->alloc_image(tiles));
   model->encode(golden["tiles1"].u8(), tiles, memory, nullptr);
   std::copy_n(memory, tokens.size(), tokens.begin());
   model->free_image(memory, tiles);

@@ -29,11 +29,12 @@ class ObservedModel final : public Model {
   ObservedModel(std::unique_ptr<Model> model, std::shared_ptr<Observations> seen) : model_(std::move(model)), seen_(std::move(seen)) {}
 
   const Description& description() const override { return model_->description(); }
-  float* alloc_image(int tiles) override { return model_->alloc_image(tiles); }
-  void free_image(float* tokens, int tiles) override { model_->free_image(tokens, tiles); }
-  void encode(const uint8_t* tiles, int count, float* out, const volatile int32_t* cancel) override {
+  void* alloc_image(int tiles) override { return model_->alloc_image(tiles); }
+  void free_image(void* tokens, int tiles) override { model_->free_image(tokens, tiles); }
+  void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override {
     watch(seen_->encode, cancel, [&] { model_->encode(tiles, count, out, cancel); });
   }
+  uint64_t image_token_bytes() const override { return model_->image_token_bytes(); }
   int self_page_count() const override { return model_->self_page_count(); }
   int cross_page_count() const override { return model_->cross_page_count(); }
   void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override {
