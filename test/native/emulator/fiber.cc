@@ -91,16 +91,16 @@ StackRange stack_range() {
 void prepare(Fiber& fiber, int index, void (*entry)(void*), void* argument) {
   fiber.stack = stack_range().begin + static_cast<size_t>(index) * kSlot + kGuardBytes;
   starts[index] = {entry, argument};
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(fiber.stack, kStackBytes);  // what the frames of a thread that never returned left behind
+  fiber.sanitizer_stack = nullptr;
+#endif
   auto* top = reinterpret_cast<void**>(fiber.stack + kStackBytes);
   top -= 2;
   *--top = nullptr;  // the return address of first_run: none; keeps the stack aligned as after a call
   *--top = reinterpret_cast<void*>(&first_run);
   for (int i = 0; i < 6; ++i) *--top = nullptr;
   fiber.stack_pointer = top;
-#if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(fiber.stack, kStackBytes);
-  fiber.sanitizer_stack = nullptr;
-#endif
 }
 
 void resume(Fiber& fiber) {
