@@ -32,7 +32,7 @@ class DeviceArray {
   DeviceArray(const std::vector<T>& values, gpu::Stream stream) : DeviceArray(values.size(), stream) {
     void* pinned = nullptr;
     expect_ok(gpu::alloc_pinned(&pinned, bytes()), "alloc_pinned");
-    std::memcpy(pinned, values.data(), values.size() * sizeof(T));
+    if (!values.empty()) std::memcpy(pinned, values.data(), values.size() * sizeof(T));
     expect_ok(gpu::copy_to_device(data_, pinned, values.size() * sizeof(T), stream), "copy_to_device");
     expect_ok(gpu::wait(stream), "wait");
     expect_ok(gpu::free_pinned(pinned), "free_pinned");
@@ -52,7 +52,7 @@ class DeviceArray {
     expect_ok(gpu::alloc_pinned(&pinned, bytes()), "alloc_pinned");
     expect_ok(gpu::copy_to_host(pinned, data_, count_ * sizeof(T), stream_), "copy_to_host");
     expect_ok(gpu::wait(stream_), "wait");
-    std::memcpy(values.data(), pinned, count_ * sizeof(T));
+    if (count_ > 0) std::memcpy(values.data(), pinned, count_ * sizeof(T));
     expect_ok(gpu::free_pinned(pinned), "free_pinned");
     return values;
   }

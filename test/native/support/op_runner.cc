@@ -44,6 +44,7 @@ float from_bf16(uint16_t half) {
 float rounded(float f) { return from_bf16(to_bf16(f)); }
 
 void encode(nvlm_dtype dtype, const float* from, size_t count, unsigned char* to) {
+  if (count == 0) return;
   if (dtype == NVLM_F32) {
     std::memcpy(to, from, count * sizeof(float));
     return;
