@@ -50,7 +50,7 @@ async function delays(run) {
   return { took, p99: late(histogram.percentile(99)), max: late(histogram.max) };
 }
 
-const machine = { ...hardware(), ...(threads === undefined ? {} : { threads }) };
+const machine = { ...(await hardware()), ...(threads === undefined ? {} : { threads }) };
 printHead(`event loop, ${name}: milliseconds late`, machine, options);
 const widths = [24, 12, 12, 12, 12, 12];
 printRow(['work', 'took', 'p99', 'p99 idle', 'worst', 'worst idle'], widths);

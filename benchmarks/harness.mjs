@@ -39,8 +39,8 @@ export function spoken({ median, spread }) {
 }
 
 /** What the numbers depend on. */
-export function hardware() {
-  const { instructionSet, threads } = devices().find(device => device.id === 'cpu');
+export async function hardware() {
+  const { instructionSet, threads } = (await devices()).find(device => device.id === 'cpu');
   return {
     cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
     cores: os.availableParallelism(),

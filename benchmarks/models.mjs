@@ -42,7 +42,7 @@ const head = [
 ];
 const widths = [12, 12, 6, 9, 13, 13, 13, 13, 13, 13, 13];
 
-const machine = { ...hardware(), ...(threads === undefined ? {} : { threads }) };
+const machine = { ...(await hardware()), ...(threads === undefined ? {} : { threads }) };
 printHead('models', machine, options);
 printRow(head, widths);
 const results = [];
