@@ -120,15 +120,19 @@ uint4 load_streaming(const void* global) {
 
 namespace {
 
-void arrive(Thread& thread, PendingCopy& copy) {
-  if (!copy.done) {
-    if (copy.valid) {
-      std::copy_n(copy.from, 16, copy.to);
-    } else {
-      std::fill_n(copy.to, 16, static_cast<unsigned char>(0));
-    }
-    copy.done = true;
+// The bytes, or zeros; once, since the source may have changed meanwhile.
+void bring(PendingCopy& copy) {
+  if (copy.done) return;
+  if (copy.valid) {
+    std::copy_n(copy.from, 16, copy.to);
+  } else {
+    std::fill_n(copy.to, 16, static_cast<unsigned char>(0));
   }
+  copy.done = true;
+}
+
+void arrive(Thread& thread, PendingCopy& copy) {
+  bring(copy);
   const Region& shared = thread.block->shared;
   const Actor actor{thread.block->serial, thread.block->number, static_cast<uint16_t>(thread.number), &thread.knows};
   for (uint64_t i = 0; i < 16; i += kGranule) copy_arrived(shared.cells[(shared.offset(copy.to) + i) / kGranule], actor);
@@ -147,13 +151,7 @@ void copy_async(void* shared, const void* global, bool valid) {
   access(shared, 16, true, Access::pending_copy);
   PendingCopy copy{static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), valid, false, -1};
   if (machine().completes_early()) {
-    // The bytes are there, but nobody may count on it.
-    if (valid) {
-      std::copy_n(copy.from, 16, copy.to);
-    } else {
-      std::fill_n(copy.to, 16, static_cast<unsigned char>(0));
-    }
-    copy.done = true;
+    bring(copy);  // the bytes are there, but nobody may count on it
   } else {
     std::fill_n(copy.to, 16, static_cast<unsigned char>(0xff));
   }
@@ -206,18 +204,6 @@ uint32_t add(uint32_t* address, uint32_t value) {
   return old;
 }
 
-std::shared_ptr<const OtherBlocks> joined(std::shared_ptr<const OtherBlocks> a, const std::shared_ptr<const OtherBlocks>& b) {
-  if (!a) return b;
-  if (b) {
-    auto both = std::make_shared<OtherBlocks>(*a);
-    for (const auto& [block, clocks] : *b) {
-      if (!both->count(block)) (*both)[block] = clocks;
-    }
-    a = both;
-  }
-  return a;
-}
-
 }  // namespace
 
 uint32_t add_acquire_release(uint32_t* address, uint32_t value) {
@@ -232,8 +218,8 @@ uint32_t atomic_add(uint32_t* address, uint32_t value) {
   Thread& thread = *current;
   const uint32_t old = add(address, value);
   std::shared_ptr<const OtherBlocks>& v = variable(address);
-  thread.unfenced = joined(thread.unfenced, v);
-  v = joined(v, thread.fenced);
+  thread.unfenced = merged(thread.unfenced, v);
+  v = merged(v, thread.fenced);
   return old;
 }
 

@@ -12,6 +12,7 @@
 #include "emulator/fiber.h"
 #include "emulator/memory.h"
 #include "emulator/races.h"
+#include "support/split_mix.h"
 
 namespace nvlm::emulator {
 
@@ -19,21 +20,11 @@ constexpr int kWarp = 32;
 constexpr int kBarriers = 16;
 constexpr uint32_t kSharedGap = 1024;  // poisoned, behind each shared array; keeps every alignment and bank
 
-// SplitMix64.
-class Random {
+class Random : test::SplitMix64 {
  public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t bits() {
-    uint64_t x = state_ += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-  }
+  using SplitMix64::SplitMix64;
   uint32_t below(uint32_t end) { return static_cast<uint32_t>((bits() >> 32) * end >> 32); }
   bool coin() { return bits() >> 63; }
-
- private:
-  uint64_t state_;
 };
 
 struct Block;

@@ -88,8 +88,6 @@ void copy_arrived(Cell& cell, const Actor& actor) {
 
 void forget_crowds() { crowds.resize(1); }
 
-namespace {
-
 std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlocks>& a, const std::shared_ptr<const OtherBlocks>& b) {
   if (!a || a == b) return b;
   if (!b) return a;
@@ -106,6 +104,8 @@ std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlock
   }
   return both;
 }
+
+namespace {
 
 std::shared_ptr<const Clocks> latest(const std::shared_ptr<const Clocks>& a, const std::shared_ptr<const Clocks>& b) {
   if (!a || a == b) return b;

@@ -60,6 +60,8 @@ void forget_crowds();  // between launches
 void join_warp(const std::vector<Knowledge*>& by_lane);  // null: not taking part
 // `threads`: everybody's knowledge by number. Those who arrived tell what they know; those who waited learn it.
 void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& arrived, const std::vector<bool>& waited);
+// What either tells of other blocks.
+std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlocks>& a, const std::shared_ptr<const OtherBlocks>& b);
 void acquire_release(Knowledge& thread, uint32_t block, uint32_t thread_number, uint32_t block_threads, std::shared_ptr<const OtherBlocks>& variable);
 
 }  // namespace nvlm::emulator
