@@ -15,17 +15,12 @@ struct NormArgs {
   float divisor, eps;
 };
 
-struct RowAt {
-  const bf16* row;
-  __device__ const bf16* operator()(int32_t chunk) const { return row + 8 * chunk; }
-};
-
 template <int chunks>
 __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) rms_norm_kernel(const __grid_constant__ NormArgs a) {
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * a.cols;
-  rms_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), RowAt{a.in + first}, a.w, a.divisor, a.eps, scratch);
+  rms_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), DenseRow{a.in + first}, a.w, a.divisor, a.eps, scratch);
 }
 
 template <int chunks>
@@ -33,7 +28,7 @@ __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) layer_norm_kernel(co
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * a.cols;
-  layer_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), RowAt{a.in + first}, a.w, a.bias, a.eps, scratch);
+  layer_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), DenseRow{a.in + first}, a.w, a.bias, a.eps, scratch);
 }
 
 template <int chunks>

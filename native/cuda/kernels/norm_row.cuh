@@ -10,6 +10,12 @@ namespace nvlm::gpu {
 
 constexpr uint32_t kNormScratch = 2 * 32;  // floats of shared memory
 
+// The pieces of a row that lies together.
+struct DenseRow {
+  const bf16* row;
+  __device__ const bf16* operator()(int32_t chunk) const { return row + 8 * chunk; }
+};
+
 template <int chunks, typename At>
 __device__ __forceinline__ void load_row(uint4 (&row)[chunks], int32_t count, const At& at) {
 #pragma unroll

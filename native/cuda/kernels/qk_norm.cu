@@ -14,11 +14,6 @@ struct QkNormArgs {
   float divisor, eps;
 };
 
-struct PartAt {
-  const bf16* part;
-  __device__ const bf16* operator()(int32_t chunk) const { return part + 8 * chunk; }
-};
-
 // A block has read its whole part, into registers, before it writes.
 template <int chunks>
 __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) qk_norm_kernel(const __grid_constant__ QkNormArgs a) {
@@ -26,7 +21,7 @@ __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) qk_norm_kernel(const
   float* scratch = shared.take<float>(kNormScratch);
   bf16* part = a.qkv + (static_cast<int64_t>(blockIdx.x) * 3 + blockIdx.y) * a.width;
   const float* weight = blockIdx.y == 0 ? a.q_weight : a.k_weight;
-  rms_norm_row<chunks>(part, static_cast<int32_t>(a.width / 8), PartAt{part}, weight, a.divisor, a.eps, scratch);
+  rms_norm_row<chunks>(part, static_cast<int32_t>(a.width / 8), DenseRow{part}, weight, a.divisor, a.eps, scratch);
 }
 
 template <int chunks>
