@@ -31,7 +31,7 @@ export function devices(): Promise<Device[]> {
   return new Promise((resolve, reject) => {
     native().devices(cudaLibrary('auto'), (failure, found) => {
       if (failure !== null) reject(fromNative(failure));
-      else resolve((found ?? []).map(device => ({ ...device })));
+      else resolve(found ?? []);
     });
   });
 }

@@ -3,6 +3,8 @@
  * (a NativeFailure), and `lib/errors.ts` turns that into an NvlmError. All objects passed in are built by `lib/` itself.
  */
 
+import type { Device } from './devices.js';
+
 /** What a native call answers when it could not do its work. `code` is a key of the table in `errors.ts`. */
 export interface NativeFailure {
   code: string;
@@ -187,20 +189,6 @@ export interface NativeEngine {
   close(): void;
 }
 
-/** A device. Memory is in bytes and 0 where it is not known; `threads` is 0 for a GPU. */
-export interface NativeDevice {
-  id: string;
-  name: string | null;
-  available: boolean;
-  reason: string | null;
-  memoryFree: number;
-  memoryTotal: number;
-  computeCapability: string | null;
-  driver: string | null;
-  instructionSet: string | null;
-  threads: number;
-}
-
 export interface NativeAddon {
   /** Must equal the version lib/native.ts was written for. */
   interfaceVersion: number;
@@ -211,5 +199,5 @@ export interface NativeAddon {
   /** Cuts an image into tiles as the model sees them: u8 [tiles, tileSize, tileSize, 3], thumbnail last when asked. Off the JS thread. */
   cutTiles(image: Required<Omit<NativeImage, 'handle'>>, tileSize: number, thumbnail: boolean, done: NativeCallback<Uint8Array>): void;
   /** The CPU, then every GPU that the library shows; without one an entry `cuda` with the reason. Off the JS thread. */
-  devices(cudaLibrary: string, done: NativeCallback<NativeDevice[]>): void;
+  devices(cudaLibrary: string, done: NativeCallback<Device[]>): void;
 }

@@ -38,7 +38,8 @@ export async function tileImage(image: ImageInput, options?: TileOptions): Promi
   const given = asObject(options, 'options');
   checkKeys(given, ['model', 'maxTiles', 'orient', 'maxPixels'], 'options');
   const orient = optionalBoolean(given['orient'], 'options.orient') ?? true;
-  const settings = { maxTiles: given['maxTiles'], maxPixels: given['maxPixels'] } as LoadOptions;
+  // No model runs, so no GPU need be woken.
+  const settings = { device: 'cpu', maxTiles: given['maxTiles'], maxPixels: given['maxPixels'] } as LoadOptions;
   const { maxPixels } = interpretLoad(settings);
   const source = interpretSource(image, 'image');
   const model = await inspect((given['model'] ?? 'nvlm-tiny-d') as string, settings);
