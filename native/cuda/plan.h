@@ -3,14 +3,13 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
-#include <string>
 #include <vector>
 
 #include "cuda/batch_block.h"
 #include "cuda/device.h"
 #include "cuda/launchers.h"
 #include "ops/ops.h"
+#include "ops/program_copy.h"
 
 namespace nvlm::gpu {
 
@@ -23,14 +22,11 @@ struct StepShape {
 
 }  // namespace nvlm::gpu
 
-struct nvlm_plan {
-  nvlm_device* device = nullptr;
-  std::string name;
-  std::vector<nvlm_record> records;
-  std::vector<nvlm_tensor> tensors;
-  std::vector<nvlm_weight*> packed;
-  std::vector<nvlm::gpu::Weight> weights;
-  nvlm_program program{};  // pointers into the vectors above
+struct nvlm_plan : nvlm::host::ProgramCopy {
+  nvlm_plan(nvlm_device* on, const nvlm_program& from) : ProgramCopy(from), device(on) {}
+
+  nvlm_device* device;
+  std::vector<nvlm::gpu::Weight> weights;  // `packed`, as launchers take them
   nvlm::gpu::BatchLimits limits;
   void* block_memory = nullptr;
   void* workspace_memory = nullptr;

@@ -11,6 +11,7 @@
 
 #include "ops/cancel.h"
 #include "ops/check_program.h"
+#include "ops/program_copy.h"
 #include "platform/memory.h"
 
 using nvlm::host::Kernels;
@@ -27,12 +28,8 @@ struct nvlm_device {
   std::string error;
 };
 
-struct nvlm_plan {
-  std::string name;
-  std::vector<nvlm_record> records;
-  std::vector<nvlm_tensor> tensors;
-  std::vector<nvlm_weight*> weights;
-  nvlm_program program;  // pointers into the vectors above
+struct nvlm_plan : nvlm::host::ProgramCopy {
+  using ProgramCopy::ProgramCopy;
   void* scratch = nullptr;
   uint64_t scratch_bytes = 0;
 };
@@ -156,16 +153,7 @@ nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan*
   try {
     const std::string wrong = check_program(*program);
     if (!wrong.empty()) return fail(device, NVLM_INVALID, wrong);
-    auto plan = std::make_unique<nvlm_plan>();
-    plan->name = program->name;
-    plan->records.assign(program->records, program->records + program->record_count);
-    plan->tensors.assign(program->tensors, program->tensors + program->tensor_count);
-    plan->weights.assign(program->weights, program->weights + program->weight_count);
-    plan->program = *program;
-    plan->program.name = plan->name.c_str();
-    plan->program.records = plan->records.data();
-    plan->program.tensors = plan->tensors.data();
-    plan->program.weights = plan->weights.data();
+    auto plan = std::make_unique<nvlm_plan>(*program);
     plan->scratch_bytes = plan_bytes(device, program);
     if (plan->scratch_bytes) {
       if (const nvlm_status status = alloc(device, plan->scratch_bytes, &plan->scratch)) return status;
@@ -189,7 +177,7 @@ Op bind(const nvlm_device& device, const nvlm_plan& plan, const nvlm_record& rec
   char* arena = static_cast<char*>(plan.program.arena);
   if (record.in >= 0) op.in = reinterpret_cast<const float*>(arena + plan.tensors[record.in].offset);
   if (record.out >= 0) op.out = reinterpret_cast<float*>(arena + plan.tensors[record.out].offset);
-  const auto weight = [&](int32_t i) -> const nvlm_weight* { return i < 0 ? nullptr : plan.weights[i]; };
+  const auto weight = [&](int32_t i) -> const nvlm_weight* { return i < 0 ? nullptr : plan.packed[i]; };
   op.w = weight(record.w);
   op.bias = weight(record.bias);
   op.scale = weight(record.scale);
