@@ -6,15 +6,13 @@
 #include <cstdio>
 
 #include "cuda/kernels/attention_choice.cuh"
-#include "support/device_arrays.h"
+#include "support/launcher_fixture.h"
 
 using namespace nvlm;
 using namespace nvlm::test;
 using gpu::bf16;
 
 namespace {
-
-constexpr double kRound = 1.0 / 256, kFloat = 1.0 / (1 << 24);
 
 // One row and head: keys[i], values[i] are rows of d elements.
 //
@@ -45,17 +43,10 @@ void attend(const bf16* q, const std::vector<const bf16*>& keys, const std::vect
   }
 }
 
-struct Fixture {
-  nvlm_record record{};
-  gpu::Batch batch{};
-  gpu::Workspace workspace{};
-  gpu::DeviceInfo device{};
-  gpu::Op op{};
-  Fixture(gpu::Stream stream, int32_t heads, int32_t kv_heads, int32_t d) {
-    device.major = 8, device.multiprocessors = 4, device.shared_per_block = 163 * 1024;
+struct Fixture : LauncherFixture {
+  Fixture(gpu::Stream stream, int32_t heads, int32_t kv_heads, int32_t d) : LauncherFixture(stream) {
     record.op = NVLM_ATTENTION;
     record.c.heads = heads, record.c.kv_heads = kv_heads, record.c.head_dim = d;
-    op.record = &record, op.batch = &batch, op.workspace = &workspace, op.device = &device, op.stream = stream;
   }
 };
 

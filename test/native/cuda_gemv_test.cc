@@ -6,7 +6,7 @@
 #include <cstdio>
 
 #include "cuda/launchers.h"
-#include "support/device_arrays.h"
+#include "support/launcher_fixture.h"
 
 using namespace nvlm;
 using namespace nvlm::test;
@@ -14,24 +14,12 @@ using gpu::bf16;
 
 namespace {
 
-// bf16 keeps 8 bits: rounding moves a value by at most 2^-8 of it. Sums: a lane adds its share of k one by one, then five warp steps and up to eight
+// Sums: a lane adds its share of k one by one, then five warp steps and up to eight
 // slices, each addition within 2^-24 of what stands there, which is at most the sum of magnitudes; k additions bound them all.
-constexpr double kRound = 1.0 / 256, kFloat = 1.0 / (1 << 24);
 
-struct Fixture {
-  nvlm_record record{};
-  gpu::Batch batch{};
-  gpu::Workspace workspace{};
-  gpu::DeviceInfo device{};
-  gpu::Op op{};
-  explicit Fixture(gpu::Stream stream, nvlm_op what) {
-    gpu::device_info(0, &device);
-    record.op = what;
-    op.record = &record, op.batch = &batch, op.workspace = &workspace, op.device = &device, op.stream = stream;
-  }
+struct Fixture : LauncherFixture {
+  Fixture(gpu::Stream stream, nvlm_op what) : LauncherFixture(stream) { record.op = what; }
 };
-
-gpu::Weight vector(const DeviceArray<float>& v) { return {NVLM_VECTOR, false, 1, static_cast<int64_t>(v.count()), static_cast<int64_t>(v.count()), v.get()}; }
 
 double dot(const bf16* x, const bf16* w, int64_t k, double* magnitude) {
   double sum = 0;
@@ -88,7 +76,7 @@ void product(gpu::Stream stream, std::mt19937_64& random, const Case& t) {
   const DeviceArray<bf16> d_in(in, stream), d_w(w, stream);
   const DeviceArray<float> d_bias(bias, stream), d_scale(scale, stream), d_logits(logits ? t.rows * t.n : 1, stream);
   const DeviceArray<bf16> d_out = t.op == NVLM_LINEAR_RESIDUAL ? DeviceArray<bf16>(before, stream) : DeviceArray<bf16>(t.rows * t.n, stream);
-  const gpu::Weight weight{NVLM_MATRIX, swiglu, width, t.k, t.k, d_w.get()}, shift = vector(d_bias), factor = vector(d_scale);
+  const gpu::Weight weight{NVLM_MATRIX, swiglu, width, t.k, t.k, d_w.get()}, shift = vector_of(d_bias), factor = vector_of(d_scale);
   Fixture f(stream, t.op);
   f.record.c.tanh_gate = t.scale == Case::tanh;
   f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = t.rows, f.op.in_cols = t.k, f.op.out_cols = t.n, f.op.w = &weight;
@@ -143,7 +131,7 @@ struct Normed {
   Fixture f;
   Normed(gpu::Stream stream, std::mt19937_64& random, bool layer, int64_t rows, int64_t k, int32_t true_width)
       : in(random_bf16(random, rows * k), stream), normal(rows * k, stream), w(random_floats(random, k, 1, 0.3f), stream), bias(random_floats(random, k), stream),
-        weight(vector(w)), shift(vector(bias)), f(stream, layer ? NVLM_LAYER_NORM : NVLM_RMS_NORM) {
+        weight(vector_of(w)), shift(vector_of(bias)), f(stream, layer ? NVLM_LAYER_NORM : NVLM_RMS_NORM) {
     f.record.in = 0, f.record.out = 1, f.record.c.eps = 1e-6f, f.record.c.true_width = true_width;
     f.op.in = in.get(), f.op.out = normal.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = f.op.out_cols = k, f.op.w = &weight;
     if (layer) f.op.bias = &shift;
@@ -157,7 +145,7 @@ void norm_product(gpu::Stream stream, std::mt19937_64& random, bool layer, nvlm_
   const int64_t width = what == NVLM_LINEAR_SWIGLU ? 2 * n : n;
   const DeviceArray<bf16> w(random_bf16(random, width * k, 0.05f), stream), apart(rows * n, stream), fused(rows * n, stream);
   const DeviceArray<float> bias(random_floats(random, width), stream);
-  const gpu::Weight weight{NVLM_MATRIX, what == NVLM_LINEAR_SWIGLU, width, k, k, w.get()}, shift = vector(bias);
+  const gpu::Weight weight{NVLM_MATRIX, what == NVLM_LINEAR_SWIGLU, width, k, k, w.get()}, shift = vector_of(bias);
   Fixture f(stream, what);
   f.record.in = 1, f.record.out = 2;
   f.op.in = norm.normal.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = k, f.op.out_cols = n, f.op.w = &weight, f.op.out = fused.get();
@@ -207,7 +195,7 @@ void norm_qkv(gpu::Stream stream, std::mt19937_64& random, bool layer, int64_t r
   for (int64_t r = 1; r < rows; ++r) slot[r] = std::max(slot[r], slot[r - 1] + 1);
   const DeviceArray<int32_t> d_position(position, stream);
   const DeviceArray<int64_t> d_slot(slot, stream);
-  const gpu::Weight weight{NVLM_MATRIX, false, n, k, k, w.get()}, shift = vector(bias);
+  const gpu::Weight weight{NVLM_MATRIX, false, n, k, k, w.get()}, shift = vector_of(bias);
   Fixture qkv(stream, NVLM_LINEAR), rope(stream, NVLM_ROPE_KV_WRITE);
   qkv.record.in = 1, qkv.record.out = 2, rope.record.in = -1, rope.record.out = 2;
   qkv.op.in = norm.normal.get(), qkv.op.in_rows = qkv.op.out_rows = rows, qkv.op.in_cols = k, qkv.op.out_cols = n, qkv.op.w = &weight, qkv.op.out = fused.get();

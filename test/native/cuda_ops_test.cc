@@ -22,14 +22,6 @@
 namespace nvlm::test {
 namespace {
 
-std::vector<OpCase> all_cases() {
-  std::vector<OpCase> all;
-  for (const auto cases : {linear_cases, activation_cases, norm_cases, attention_cases, kv_write_cases, patch_embed_cases, pixel_shuffle_cases, embed_cases}) {
-    for (OpCase& c : cases()) all.push_back(std::move(c));
-  }
-  return all;
-}
-
 const nvlm_backend& opened(const char* file) {
   static std::shared_ptr<DynamicLibrary> library;
   std::string reason = "no NVLM_CUDA_LIBRARY";

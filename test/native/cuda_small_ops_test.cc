@@ -5,30 +5,13 @@
 #include <cstdio>
 
 #include "cuda/launchers.h"
-#include "support/device_arrays.h"
+#include "support/launcher_fixture.h"
 
 using namespace nvlm;
 using namespace nvlm::test;
 using gpu::bf16;
 
 namespace {
-
-// bf16 keeps 8 bits: rounding moves a value by at most 2^-8 of it (half of 2^-7, for a value just above a power of two). `terms` float additions add terms * 2^-24 of the sum of magnitudes.
-constexpr double kRound = 1.0 / 256, kFloat = 1.0 / (1 << 24);
-
-struct Fixture {
-  nvlm_record record{};
-  gpu::Batch batch{};
-  gpu::Workspace workspace{};
-  gpu::DeviceInfo device{};
-  gpu::Op op{};
-  explicit Fixture(gpu::Stream stream) {
-    device.major = 8, device.multiprocessors = 4, device.shared_per_block = 163 * 1024;
-    op.record = &record, op.batch = &batch, op.workspace = &workspace, op.device = &device, op.stream = stream;
-  }
-};
-
-gpu::Weight vector(const DeviceArray<float>& v) { return {NVLM_VECTOR, false, 1, static_cast<int64_t>(v.count()), static_cast<int64_t>(v.count()), v.get()}; }
 
 // Sums in double; `limit` per element from the magnitudes that were added.
 void rms_row(const bf16* in, const float* w, int64_t n, double divisor, double eps, double* out, double* limit) {
@@ -59,8 +42,8 @@ void norms(gpu::Stream stream, std::mt19937_64& random, int64_t rows, int64_t co
   const std::vector<float> w = random_floats(random, cols, 1, 0.3f), bias = random_floats(random, cols);
   const DeviceArray<bf16> d_in(in, stream), d_out(rows * cols, stream);
   const DeviceArray<float> d_w(w, stream), d_bias(bias, stream);
-  const gpu::Weight weight = vector(d_w), shift = vector(d_bias);
-  Fixture f(stream);
+  const gpu::Weight weight = vector_of(d_w), shift = vector_of(d_bias);
+  LauncherFixture f(stream);
   f.record.c.eps = 1e-6f, f.record.c.true_width = true_width;
   f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = f.op.out_cols = cols, f.op.out = d_out.get(), f.op.w = &weight, f.op.bias = &shift;
   std::vector<double> expected(rows * cols), limit(rows * cols);
@@ -82,8 +65,8 @@ void qk_norm(gpu::Stream stream, std::mt19937_64& random, int64_t rows, int64_t 
   const std::vector<float> wq = random_floats(random, width, 1, 0.3f), wk = random_floats(random, width, 1, 0.3f);
   const DeviceArray<bf16> d(qkv, stream);
   const DeviceArray<float> d_wq(wq, stream), d_wk(wk, stream);
-  const gpu::Weight q = vector(d_wq), k = vector(d_wk);
-  Fixture f(stream);
+  const gpu::Weight q = vector_of(d_wq), k = vector_of(d_wk);
+  LauncherFixture f(stream);
   f.record.c.eps = 1e-6f, f.record.c.true_width = true_width;
   f.op.out = d.get(), f.op.out_rows = rows, f.op.out_cols = cols, f.op.w = &q, f.op.scale = &k;
   expect_ok(gpu::enqueue_qk_norm(f.op), "qk_norm");
@@ -103,8 +86,8 @@ void pixel_shuffle(gpu::Stream stream, std::mt19937_64& random, int64_t tiles, i
   const std::vector<float> w = random_floats(random, cols, 1, 0.3f), bias = random_floats(random, cols);
   const DeviceArray<bf16> d_in(in, stream), d_out(rows * cols, stream);
   const DeviceArray<float> d_w(w, stream), d_bias(bias, stream);
-  const gpu::Weight weight = vector(d_w), shift = vector(d_bias);
-  Fixture f(stream);
+  const gpu::Weight weight = vector_of(d_w), shift = vector_of(d_bias);
+  LauncherFixture f(stream);
   f.record.c.eps = 1e-5f, f.record.c.grid = grid, f.record.c.ratio = ratio, f.record.c.transpose = transpose;
   f.batch.tiles = tiles;
   f.op.in = d_in.get(), f.op.in_rows = tiles * each, f.op.in_cols = n, f.op.out = d_out.get(), f.op.out_rows = rows, f.op.out_cols = cols, f.op.w = &weight, f.op.bias = &shift;
@@ -144,7 +127,7 @@ void rope(gpu::Stream stream, std::mt19937_64& random, int32_t heads, int32_t kv
   const DeviceArray<int32_t> d_position(position, stream);
   const DeviceArray<int64_t> d_slot(slot, stream);
   const Cache cache(2, 4, kv_heads, d, stream);
-  Fixture f(stream);
+  LauncherFixture f(stream);
   nvlm_constants& c = f.record.c;
   c.heads = heads, c.kv_heads = kv_heads, c.head_dim = d, c.rope_theta = theta, c.layer = 1;
   f.batch.position = d_position.get(), f.batch.kv_slot = d_slot.get();
@@ -219,7 +202,7 @@ void rows_of(gpu::Stream stream, std::mt19937_64& random, int64_t n) {
   const DeviceArray<const bf16*> d_source(pointers, stream);
   const DeviceArray<bf16> d_out(rows * n, stream);
   const gpu::Weight weight{NVLM_TABLE, false, vocab, n, pitch, d_table.get()};
-  Fixture f(stream);
+  LauncherFixture f(stream);
   f.batch.token = d_token.get(), f.batch.source = d_source.get();
   f.op.out = d_out.get(), f.op.out_rows = rows, f.op.out_cols = n, f.op.w = &weight;
   expect_ok(gpu::enqueue_embed(f.op), "embed");

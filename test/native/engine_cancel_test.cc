@@ -115,7 +115,7 @@ int main() {
   const bool sanitized = std::getenv("NVLM_SANITIZE") != nullptr;
   const Picture small(2, 1, 3), one_run(7, 2, 5), large(sanitized ? 7 : 14, sanitized ? 5 : 10, 7);
 
-  for (const std::string name : sanitized ? std::vector<std::string>{"h"} : std::vector<std::string>{"d", "x", "h"}) {
+  for (const std::string& name : sanitized ? std::vector<std::string>{"h"} : std::vector<std::string>{"d", "x", "h"}) {
     run("bundled model " + name + ": cancelled in any phase, the engine is free at the next op and as it was", [&] {
       Rig rig(name);
       if (!test::equal(rig.log.wait(0).code, std::string("loaded"), "load: " + rig.log.now(0).message)) return;

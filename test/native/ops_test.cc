@@ -26,7 +26,7 @@ constexpr const char* kSets[] = {"avx2", "generic"};
 std::vector<std::string> available_sets() {
   std::vector<std::string> sets;
   for (const char* set : kSets) {
-    const nvlm_open_options options{1, set};
+    const nvlm_open_options options{1, set, 0};
     nvlm_device* device = nullptr;
     if (nvlm_cpu_backend()->open(&options, &device) == NVLM_OK) {
       nvlm_cpu_backend()->close(device);
@@ -34,14 +34,6 @@ std::vector<std::string> available_sets() {
     }
   }
   return sets;
-}
-
-std::vector<OpCase> all_cases() {
-  std::vector<OpCase> all;
-  for (const auto cases : {linear_cases, activation_cases, norm_cases, attention_cases, kv_write_cases, patch_embed_cases, pixel_shuffle_cases, embed_cases}) {
-    for (OpCase& c : cases()) all.push_back(std::move(c));
-  }
-  return all;
 }
 
 // Returns how many cases were skipped for want of an instruction set.

@@ -61,7 +61,7 @@ Case random_case(std::mt19937& random) {
   Case c;
   const int steps = 1 + static_cast<int>(random() % 12);
   for (int s = 0; s < steps; ++s) {
-    c.tensors.push_back({static_cast<nvlm_extent>(random() % NVLM_EXTENT_COUNT), static_cast<int64_t>(1 + random() % 3), static_cast<int64_t>(1 + random() % 40), 0});
+    c.tensors.push_back({static_cast<nvlm_extent>(random() % NVLM_EXTENT_COUNT), static_cast<int64_t>(1 + random() % 3), static_cast<int64_t>(1 + random() % 40), 0, NVLM_F32});
     const int32_t in = s == 0 ? -1 : static_cast<int32_t>(random() % s);
     c.records.push_back(op(in, s));
     if (s > 1 && random() % 3 == 0) {
@@ -87,13 +87,13 @@ int main() {
   test::run("a chain needs two tensors' room, however long it is", [] {
     Case c;
     for (int32_t i = 0; i < 50; ++i) {
-      c.tensors.push_back({NVLM_ROWS, 1, 16, 0});
+      c.tensors.push_back({NVLM_ROWS, 1, 16, 0, NVLM_F32});
       c.records.push_back(op(i - 1, i));
     }
     test::equal(plan_arena(c.tensors, c.records, kCounts, {}), 2 * bytes_of(c.tensors[0]), "arena");
   });
   test::run("a size that overflows is refused", [] {
-    std::vector<nvlm_tensor> tensors = {{NVLM_ROWS, int64_t{1} << 40, int64_t{1} << 40, 0}};
+    std::vector<nvlm_tensor> tensors = {{NVLM_ROWS, int64_t{1} << 40, int64_t{1} << 40, 0, NVLM_F32}};
     test::throws("out-of-memory", {"maxTiles"}, [&] { plan_arena(tensors, {op(-1, 0)}, kCounts, {}); });
   });
   return test::summary();

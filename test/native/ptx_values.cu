@@ -9,6 +9,7 @@
 #include "cuda/ptx/common.h"
 #include "cuda/ptx/sm80.h"
 #include "support/ptx_values.h"
+#include "support/split_mix.h"
 
 namespace nvlm::test {
 namespace {
@@ -132,24 +133,16 @@ __global__ void __launch_bounds__(kThreads) exp2_kernel(const __grid_constant__ 
 
 // ---- Data ----
 
-class Words {  // SplitMix64
+class Words : SplitMix64 {
  public:
-  explicit Words(uint64_t seed) : state_(seed) {}
-  uint32_t word() {
-    uint64_t x = state_ += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return static_cast<uint32_t>((x ^ (x >> 31)) >> 32);
-  }
+  using SplitMix64::SplitMix64;
+  uint32_t word() { return static_cast<uint32_t>(bits() >> 32); }
   std::vector<uint32_t> words(size_t count) {
     std::vector<uint32_t> all(count);
     for (uint32_t& w : all) w = word();
     return all;
   }
   float uniform(float low, float high) { return low + (high - low) * static_cast<float>(word() >> 8) * 0x1p-24f; }
-
- private:
-  uint64_t state_;
 };
 
 uint32_t bits_of(float x) {

@@ -70,7 +70,7 @@ OpCase paged_case(const std::string& name, nvlm_key_source source, const std::ve
   // Pages are dealt out from the last one downwards; page 0 belongs to nobody. Places that hold no key are NaN.
   Cache& kv = self ? c.self_kv : c.cross_kv;
   kv = {2, page_count, kv_heads, d, {}};
-  nvlm_kv_cache layout{nullptr, kv.layers, kv.pages, kv_heads, d};
+  nvlm_kv_cache layout{nullptr, kv.layers, kv.pages, kv_heads, d, NVLM_F32};
   kv.data.assign(nvlm_kv_cache_bytes(&layout) / sizeof(float), std::numeric_limits<float>::quiet_NaN());
   layout.memory = kv.data.data();
   constexpr int32_t kLayer = 1;

@@ -17,6 +17,8 @@ std::vector<OpCase> kv_write_cases();
 std::vector<OpCase> patch_embed_cases();
 std::vector<OpCase> pixel_shuffle_cases();
 std::vector<OpCase> embed_cases();
+// All of these, in this order.
+std::vector<OpCase> all_cases();
 // Shapes of real models, for --time.
 std::vector<OpCase> timed_cases();
 

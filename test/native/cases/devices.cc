@@ -14,7 +14,7 @@ namespace {
 void names(const std::vector<std::string>& sets) {
   const nvlm_backend* cpu = nvlm_cpu_backend();
   const auto chosen = [&](const char* option) -> std::string {
-    const nvlm_open_options options{1, option};
+    const nvlm_open_options options{1, option, 0};
     nvlm_device* device = nullptr;
     const nvlm_status status = cpu->open(&options, &device);
     if (status != NVLM_OK) return (status == NVLM_UNSUPPORTED ? "unsupported: " : "failed: ") + std::string(cpu->last_error(nullptr));
@@ -70,7 +70,7 @@ void cancelling(const std::string& set) {
   const nvlm_backend& table = device.table();
   nvlm_weight* weight = nullptr;
   table.upload_weight(device.handle(), &source, &weight);
-  const nvlm_tensor tensors[] = {{NVLM_ROWS, 1, 8, 0}, {NVLM_ROWS, 1, 8, 96}};
+  const nvlm_tensor tensors[] = {{NVLM_ROWS, 1, 8, 0, NVLM_F32}, {NVLM_ROWS, 1, 8, 96, NVLM_F32}};
   void* arena = nullptr;
   table.alloc(device.handle(), 192, &arena);
   std::memset(arena, 0x7f, 192);

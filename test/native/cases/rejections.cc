@@ -122,17 +122,17 @@ void tensors(const Device& device) {
     if (status == NVLM_OK) device.table().free_plan(device.handle(), plan);
     return status == NVLM_OK ? "" : device.table().last_error(device.handle());
   };
-  check(compiles({NVLM_OUTS, 1, 8, 0}).empty(), "a tensor as large as the arena compiles");
+  check(compiles({NVLM_OUTS, 1, 8, 0, NVLM_F32}).empty(), "a tensor as large as the arena compiles");
   const std::pair<nvlm_tensor, const char*> wrong[] = {{{static_cast<nvlm_extent>(NVLM_EXTENT_COUNT), 1, 1, 0, NVLM_F32}, "impossible shape"},
-                                                       {{NVLM_OUTS, 0, 8, 0}, "impossible shape"},
-                                                       {{NVLM_OUTS, 1, 0, 0}, "impossible shape"},
-                                                       {{NVLM_OUTS, 1, 9, 0}, "outside of the arena"},
-                                                       {{NVLM_OUTS, 1, 8, 4}, "outside of the arena"},
-                                                       {{NVLM_OUTS, int64_t{1} << 40, int64_t{1} << 40, 0}, "outside of the arena"},
-                                                       {{NVLM_OUTS, 1, 1, ~uint64_t{0} - 3}, "outside of the arena"},
-                                                       {{NVLM_OUTS, 1, 1, 2}, "not aligned"},
-                                                       {{NVLM_ROWS, 1, 8, 0}, "samples out rows"},
-                                                       {{NVLM_OUTS, 2, 4, 0}, "samples out rows"}};
+                                                       {{NVLM_OUTS, 0, 8, 0, NVLM_F32}, "impossible shape"},
+                                                       {{NVLM_OUTS, 1, 0, 0, NVLM_F32}, "impossible shape"},
+                                                       {{NVLM_OUTS, 1, 9, 0, NVLM_F32}, "outside of the arena"},
+                                                       {{NVLM_OUTS, 1, 8, 4, NVLM_F32}, "outside of the arena"},
+                                                       {{NVLM_OUTS, int64_t{1} << 40, int64_t{1} << 40, 0, NVLM_F32}, "outside of the arena"},
+                                                       {{NVLM_OUTS, 1, 1, ~uint64_t{0} - 3, NVLM_F32}, "outside of the arena"},
+                                                       {{NVLM_OUTS, 1, 1, 2, NVLM_F32}, "not aligned"},
+                                                       {{NVLM_ROWS, 1, 8, 0, NVLM_F32}, "samples out rows"},
+                                                       {{NVLM_OUTS, 2, 4, 0, NVLM_F32}, "samples out rows"}};
   for (const auto& [tensor, fragment] : wrong) check(compiles(tensor).find(fragment) != std::string::npos, std::string("refused: ") + fragment + ": " + compiles(tensor));
 }
 

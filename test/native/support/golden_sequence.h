@@ -8,55 +8,14 @@
 
 #include "model/model.h"
 #include "model/routing.h"
-#include "support/golden.h"
+#include "support/golden_prompt.h"
 
 namespace nvlm::test {
-
-// The golden tokenizer's ids of the marks, each tokenized alone: "<Image>", "</Image>", "<tile_global_thumbnail>", "<tile_k>" with one digit.
-inline const std::vector<int32_t> kImageEnd = {282, 263, 29}, kThumbnailTag = {259, 281, 280, 29};
-constexpr int32_t kPad = 383;
-inline std::vector<int32_t> tile_tag(int k) { return {259, 62, 15 + k, 29}; }
-
-inline int32_t find(const std::vector<int32_t>& ids, const std::vector<int32_t>& what, int32_t from) {
-  const auto at = std::search(ids.begin() + from, ids.end(), what.begin(), what.end());
-  return at == ids.end() ? -1 : static_cast<int32_t>(at - ids.begin());
-}
-
-// What lib/prompt.ts prepares, found again in the golden ids.
-inline Prompt prompt_of(const GoldenCase& golden, const ModelConfig& config) {
-  Prompt p;
-  p.ids = golden.ids();
-  const int32_t per_tile = config.tokens_per_tile();
-  int32_t at = 0;
-  for (int32_t image = 0; image < golden.images(); ++image) {
-    const auto tiles = static_cast<int32_t>(golden["tiles" + std::to_string(image + 1)].shape[0]);
-    p.image_tiles.push_back(tiles);
-    for (int32_t tile = 0; tile < tiles; ++tile) {
-      if (config.family == Family::H && tile < tiles - 1) continue;
-      if (config.family == Family::X) {
-        const std::vector<int32_t> tag = tile == tiles - 1 ? kThumbnailTag : tile_tag(tile + 1);
-        at = find(p.ids, tag, at);
-        p.tags.push_back({at, static_cast<int32_t>(tag.size()), image, tile});
-      } else {
-        at = find(p.ids, std::vector<int32_t>(per_tile, kPad), at);
-        p.slots.push_back({at, image, tile});
-        at += per_tile;
-      }
-    }
-    if (config.family == Family::D) {
-      p.image_ends.push_back(at);
-    } else {
-      at = find(p.ids, kImageEnd, at) + static_cast<int32_t>(kImageEnd.size());
-      p.image_ends.push_back(at);
-    }
-  }
-  return p;
-}
 
 // One sequence run by hand: the smallest driver of Model there can be.
 class GoldenSequence {
  public:
-  GoldenSequence(Model& model, const GoldenCase& golden) : model_(model), prompt_(prompt_of(golden, model.config())) {
+  GoldenSequence(Model& model, const GoldenCase& golden) : model_(model), prompt_(golden_prompt(golden, model.config())) {
     for (int i = 0; i < golden.images(); ++i) {
       const GoldenTensor& tiles = golden["tiles" + std::to_string(i + 1)];
       images_.push_back(model.alloc_image(prompt_.image_tiles[i]));

@@ -10,24 +10,17 @@
 #include <vector>
 
 #include "ops/ops.h"
+#include "support/split_mix.h"
 
 namespace nvlm::test {
 
 // Half the distance of neighbouring float32 values at 1: the relative error of one rounding.
 constexpr double kUnit = 0x1p-24;
 
-// SplitMix64; seeded by the case's name, so that a case is the same alone and among others.
-class Random {
+// Seeded by the case's name, so that a case is the same alone and among others.
+class Random : public SplitMix64 {
  public:
-  explicit Random(const std::string& seed) {
-    for (const char c : seed) state_ = (state_ ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  }
-  uint64_t bits() {
-    uint64_t x = state_ += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-  }
+  explicit Random(const std::string& name) : SplitMix64(hash(name)) {}
   int64_t below(int64_t end) { return static_cast<int64_t>(bits() % static_cast<uint64_t>(end)); }
   float uniform(float low, float high) { return low + (high - low) * static_cast<float>(bits() >> 40) * 0x1p-24f; }
   std::vector<float> uniforms(int64_t count, float low = -1, float high = 1) {
@@ -37,7 +30,11 @@ class Random {
   }
 
  private:
-  uint64_t state_ = 0xcbf29ce484222325u;
+  static uint64_t hash(const std::string& name) {  // FNV-1a
+    uint64_t h = 0xcbf29ce484222325u;
+    for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+    return h;
+  }
 };
 
 struct Weight {
