@@ -26,6 +26,7 @@ const cache = ours ? inRoot('out', 'kernels') : path.join(options.native, '.kern
 const resultForm = 1;
 const libraryLimit = 12 * 2 ** 20;
 const registersOfABlock = 65536;
+const dependentHeader = 'ptx/dependent.h';
 
 const findings = checkSources();
 const version = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
@@ -43,6 +44,11 @@ if (findings.length > 0) process.exitCode = 1;
 
 function filesOf(folder) {
   return /** @type {string[]} */ (fs.readdirSync(folder, { recursive: true })).filter(file => /\.(cu|cuh|cc|h)$/.test(file)).toSorted();
+}
+
+/** The rule of native/cuda/CMakeLists.txt: which files are compiled to compute_90 PTX as well. */
+function includesDependent(text) {
+  return text.split('\n').includes(`#include "cuda/${dependentHeader}"`);
 }
 
 /** The text with comments (and, unless wanted, strings) blanked, so that line numbers stay. */
@@ -79,6 +85,8 @@ function checkSources() {
       );
     }
     if (onDevice) refuse(/(?<!\basm\s+)\bvolatile\b/g, 'volatile memory; order comes from ptx/ wrappers');
+    if (file.endsWith('.cu') && !includesDependent(text) && inputsOf(path.join(cuda, file)).has(path.join(cuda, dependentHeader)))
+      say(0, `${dependentHeader} is reached through another file only; a file with dependent launches includes it itself, or it is not compiled for them`);
     if (file.startsWith('ptx/')) checkWrappers(code(text, true), say);
     else refuse(/\b(?:asm|__asm__|__asm)\b/g, 'PTX outside native/cuda/ptx/');
   }
@@ -197,13 +205,22 @@ async function report(file, compiler) {
 function compilerFlags(file) {
   const listed = fs.readFileSync(inRoot('native', 'cuda', 'CMakeLists.txt'), 'utf8').match(/set\(NVLM_CUDA_ARCHS ([\d ]+)/)[1];
   const architectures = (process.env.NVLM_CUDA_ARCHS || listed).trim().split(/[\s,;]+/);
-  const target = file.endsWith('_sm90.cu')
-    ? 'arch=compute_90a,code=sm_90a'
-    : `arch=compute_80,code=[compute_80,${architectures.map(number => `sm_${number}`).join(',')}]`;
+  const from = (ptx, list) => `-gencode=arch=compute_${ptx},code=[${[`compute_${ptx}`, ...list.map(number => `sm_${number}`)].join(',')}]`;
+  const newer = architectures.filter(number => Number(number) >= 90);
+  const targets = () => {
+    if (file.endsWith('_sm90.cu')) return ['-gencode=arch=compute_90a,code=sm_90a'];
+    if (newer.length === 0 || !includesDependent(fs.readFileSync(path.join(cuda, file), 'utf8'))) return [from(80, architectures)];
+    return [
+      from(
+        80,
+        architectures.filter(number => Number(number) < 90),
+      ),
+      from(90, newer),
+    ];
+  };
   return [
     '-std=c++20',
-    '-gencode',
-    target,
+    ...targets(),
     '--compress-mode=size',
     '-Xptxas=-v,-warn-spills,-warn-lmem-usage',
     '-Xcompiler=-fPIC,-fvisibility=hidden',

@@ -1,5 +1,7 @@
 // The runtime calls of gpu.h over CUDA's runtime (linked statically: the library needs only the driver).
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <string>
 
 #include "cuda/gpu.h"
@@ -139,8 +141,39 @@ Status detail::allow_shared(const void* kernel, uint32_t bytes) {
   return status_of(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
 }
 
+namespace {
+
+// Whether the code of a dependent kernel that runs on the current device has its waits: made from compute_80 PTX, for an older GPU or by the driver for one
+// that is newer than this library, it has none. Asked once per kernel and device.
+Status has_waits(const void* kernel, bool* has) {
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, bool> known;
+  int device = 0;
+  if (const Status status = status_of(cudaGetDevice(&device)); status != Status::ok) return status;
+  const std::lock_guard lock(mutex);
+  auto found = known.find({kernel, device});
+  if (found == known.end()) {
+    cudaFuncAttributes attributes;
+    if (const Status status = status_of(cudaFuncGetAttributes(&attributes, kernel)); status != Status::ok) return status;
+    found = known.emplace(std::pair{kernel, device}, attributes.ptxVersion >= 90).first;
+  }
+  *has = found->second;
+  return Status::ok;
+}
+
+}  // namespace
+
 Status detail::launch(const void* kernel, void (*)(const void*, const void*), const Launch& shape, const void* args, size_t) {
   cudaLaunchConfig_t config{};
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  bool waits = false;
+  if (shape.dependent) {
+    if (const Status status = has_waits(kernel, &waits); status != Status::ok) return status;
+  }
+  config.attrs = &overlap;
+  config.numAttrs = waits ? 1 : 0;
   config.gridDim = shape.grid;
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared;

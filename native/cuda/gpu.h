@@ -80,7 +80,11 @@ struct Launch {
   dim3 grid, block;
   uint32_t shared = 0;  // bytes of dynamic shared memory
   Stream stream = nullptr;
+  // The launch may begin while the one before it on the stream still runs (programmatic dependent launch), where the GPU can do that. Its kernel has to call
+  // ptx::wait_for_earlier_launches before it touches what earlier launches write, or writes what they touch (ptx/dependent.h).
+  bool dependent = false;
 };
+constexpr bool kDependent = true;  // Launch::dependent, by name
 
 namespace detail {
 Status launch(const void* kernel, void (*call)(const void* kernel, const void* args), const Launch& launch, const void* args, size_t args_bytes);

@@ -101,6 +101,17 @@ Words counter(const Words& in) {
   return out;
 }
 
+Words walks(const Words& in) {
+  const auto count = static_cast<uint32_t>(in.size());
+  Words out;
+  for (uint32_t thread = count; thread-- > 0;) {
+    uint32_t at = thread;
+    for (int step = 0; step < 64; ++step) at = in[at] % count;
+    out.push_back(at);
+  }
+  return out;
+}
+
 Words copies(const Words& in) {
   Words out;
   for (uint32_t t = 0; t < kThreads; ++t) {
@@ -190,6 +201,7 @@ void check_values(std::vector<PtxValues>& all) {
     if (v.name == "load_streaming") truth = streaming(v.in);
     if (v.name == "barrier") truth = barriers(v.in);
     if (v.name == "add_acquire_release") truth = counter(v.in);
+    if (v.name == "wait_for_earlier_launches") truth = walks(v.in);
     if (v.name == "copy_async") truth = copies(v.in);
     if (v.name == "load_matrices") truth = matrices(v.in, false);
     if (v.name == "load_matrices_transposed") truth = matrices(v.in, true);

@@ -18,9 +18,11 @@ bool named_in(const std::string& fault, const std::string& detectors) {
 
 const char* word(emulator::Completion c) { return c == emulator::Completion::early ? "early" : c == emulator::Completion::late ? "late" : "random"; }
 
+constexpr emulator::Completion kCompletions[] = {emulator::Completion::early, emulator::Completion::late, emulator::Completion::random};
+
 void check_bug(const emulator::Planted& bug) {
   int caught = 0, runs = 0;
-  for (const emulator::Completion completion : {emulator::Completion::early, emulator::Completion::late, emulator::Completion::random}) {
+  for (const emulator::Completion completion : kCompletions) {
     for (uint64_t seed = 1; seed <= 5; ++seed) {
       emulator::Settings settings;
       settings.seed = seed;
@@ -42,11 +44,31 @@ void check_bug(const emulator::Planted& bug) {
   test::check(by_value && bug.name != "baked_in_position" ? caught > 0 : caught == runs, "caught in " + std::to_string(caught) + " of " + std::to_string(runs) + " schedules");
 }
 
+// Dependent launches begin early or late as they are told to; else the planted ones would be found in one order alone.
+void check_overlaps() {
+  for (const emulator::Completion completion : kCompletions) {
+    uint64_t overlaps = 0;
+    for (uint64_t seed = 1; seed <= 5; ++seed) {
+      emulator::Settings settings;
+      settings.seed = seed;
+      settings.completion = completion;
+      emulator::configure(settings);
+      overlaps += emulator::overlaps_of_dependent_launches();
+      test::equal(emulator::fault(), std::string(), "fault");
+    }
+    const uint64_t all = 5 * 8;
+    const bool as_told = completion == emulator::Completion::early ? overlaps == all : completion == emulator::Completion::late ? overlaps == 0 : overlaps > 0 && overlaps < all;
+    test::check(as_told, std::string(word(completion)) + ": " + std::to_string(overlaps) + " of " + std::to_string(all) + " dependent launches began early");
+  }
+}
+
 }  // namespace
 
 int main() {
   nvlm::test::run("kernels are instrumented", [] { test::check(emulator::instrumented(), "compile kernels with -fsanitize=thread"); });
   for (const emulator::Planted& bug : emulator::planted_bugs()) nvlm::test::run(bug.name, [&] { check_bug(bug); });
+  for (const emulator::Planted& bug : emulator::planted_launches()) nvlm::test::run(bug.name, [&] { check_bug(bug); });
+  nvlm::test::run("dependent launches overlap", check_overlaps);
   nvlm::test::run("nothing is left on the device", [] { test::equal(emulator::live_allocations(), uint64_t{0}, "live allocations"); });
   return nvlm::test::summary();
 }

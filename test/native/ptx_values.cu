@@ -7,6 +7,7 @@
 #include "cuda/bf16.h"
 #include "cuda/gpu.h"
 #include "cuda/ptx/common.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/ptx/sm80.h"
 #include "support/ptx_values.h"
 #include "support/split_mix.h"
@@ -72,6 +73,22 @@ __global__ void __launch_bounds__(kThreads) counter_kernel(const __grid_constant
   uint32_t sum = 0;
   for (uint32_t block = 0; block < kBlocks; ++block) sum = sum * 3 + rows[block * kThreads + threadIdx.x];
   a.out[threadIdx.x] = sum;
+}
+
+// ---- ptx/dependent.h ----
+
+// A walk through the input keeps every thread from its store for a while; the next launch begins meanwhile, and reads what others stored.
+__global__ void __launch_bounds__(kThreads) walk_kernel(const __grid_constant__ Args a) {
+  ptx::let_next_launch_begin();
+  const uint32_t thread = blockIdx.x * kThreads + threadIdx.x;
+  uint32_t at = thread;
+  for (int step = 0; step < 64; ++step) at = a.in[at] % (kBlocks * kThreads);
+  a.scratch[thread] = at;
+}
+__global__ void __launch_bounds__(kThreads) read_walks_kernel(const __grid_constant__ Args a) {
+  ptx::wait_for_earlier_launches();
+  const uint32_t thread = blockIdx.x * kThreads + threadIdx.x;
+  a.out[thread] = a.scratch[kBlocks * kThreads - 1 - thread];
 }
 
 // ---- ptx/sm80.h ----
@@ -183,7 +200,9 @@ void expect(Status status, const std::string& name) {
   if (status != Status::ok) throw std::runtime_error(name + ": " + message());
 }
 
-PtxValues run_values(const std::string& name, PtxValues::Kind kind, void (*kernel)(Args), uint32_t blocks, uint32_t threads, uint32_t shared, std::vector<uint32_t> in, size_t out_words) {
+// `behind`: launched as dependent behind the kernel, if any.
+PtxValues run_values(const std::string& name, PtxValues::Kind kind, void (*kernel)(Args), uint32_t blocks, uint32_t threads, uint32_t shared, std::vector<uint32_t> in, size_t out_words,
+                     void (*behind)(Args) = nullptr) {
   PtxValues values{name, kind, std::move(in), std::vector<uint32_t>(out_words), {}};
   constexpr uint64_t kScratch = (kBlocks * kThreads + 4) * sizeof(uint32_t);
   const uint64_t in_bytes = values.in.size() * sizeof(uint32_t), out_bytes = out_words * sizeof(uint32_t);
@@ -198,7 +217,9 @@ PtxValues run_values(const std::string& name, PtxValues::Kind kind, void (*kerne
   expect(copy_to_device(from, pinned, in_bytes, stream), name);
   expect(fill(to, 0xa5, out_bytes, stream), name);
   expect(fill(scratch, 0, kScratch, stream), name);
-  expect(launch(kernel, {dim3(blocks), dim3(threads), shared, stream}, Args{static_cast<const uint32_t*>(from), static_cast<uint32_t*>(to), static_cast<uint32_t*>(scratch)}), name);
+  const Args args{static_cast<const uint32_t*>(from), static_cast<uint32_t*>(to), static_cast<uint32_t*>(scratch)};
+  expect(launch(kernel, {dim3(blocks), dim3(threads), shared, stream}, args), name);
+  if (behind) expect(launch(behind, {dim3(blocks), dim3(threads), shared, stream, kDependent}, args), name);
   unsigned char* back = static_cast<unsigned char*>(pinned) + in_bytes;
   expect(copy_to_host(back, to, out_bytes, stream), name);
   expect(wait(stream), name);
@@ -219,6 +240,7 @@ std::vector<PtxValues> ptx_values(uint64_t seed) {
   all.push_back(run_values("load_streaming", PtxValues::bits, streaming_kernel, 1, kThreads, 0, random.words(4 * kThreads), 4 * kThreads));
   all.push_back(run_values("barrier", PtxValues::bits, barriers_kernel, 1, kThreads, 1024, random.words(kThreads), kThreads));
   all.push_back(run_values("add_acquire_release", PtxValues::bits, counter_kernel, kBlocks, kThreads, 64, random.words(kBlocks * kThreads), kThreads + kBlocks));
+  all.push_back(run_values("wait_for_earlier_launches", PtxValues::bits, walk_kernel, kBlocks, kThreads, 0, random.words(kBlocks * kThreads), kBlocks * kThreads, read_walks_kernel));
   all.push_back(run_values("copy_async", PtxValues::bits, copies_kernel, 1, kThreads, 2 * 16 * kThreads, random.words(8 * kThreads), 8 * kThreads));
   all.push_back(run_values("load_matrices", PtxValues::bits, matrices_kernel<false>, 1, 32, 32 * kRow * 2, random.words(4 * 32), 4 * 32));
   all.push_back(run_values("load_matrices_transposed", PtxValues::bits, matrices_kernel<true>, 1, 32, 32 * kRow * 2, random.words(4 * 32), 4 * 32));

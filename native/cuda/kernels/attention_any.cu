@@ -3,6 +3,7 @@
 // A warp takes one (row, head): groups of lanes take different keys, each lane some pieces of 8 columns, with an online softmax a group, merged in the end.
 // grid: rows x heads / 4 | block: 4 warps | shared: none | registers: 40 (d up to 256), 72 (1024), 255 | bound by latency and shuffles
 #include "cuda/kernels/attention_choice.cuh"
+#include "cuda/ptx/dependent.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {
@@ -68,6 +69,8 @@ template <int chunks>
 __global__ void __launch_bounds__(kWarps * 32) attention_any_kernel(const __grid_constant__ AnyArgs a) {
   const int32_t head = static_cast<int32_t>(blockIdx.y * kWarps + threadIdx.x / 32);
   if (head >= a.heads) return;  // the whole warp
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   const int64_t row = blockIdx.x;
   const int32_t d = a.head_dim, kv_head = head / (a.heads / a.kv_heads), lane = static_cast<int32_t>(threadIdx.x % 32);
   int32_t lanes = 1;
@@ -139,7 +142,7 @@ Status enqueue_attention_any(const Op& op) {
   if (op.in_rows == 0) return Status::ok;
   const AnyArgs args{op.in, op.out_bf16(), op.in_cols, tile ? PagedKeys{} : paged_keys(op), op.batch->one_row_each ? nullptr : op.batch->row_sequence, tile ? c.rows_each : 0,
                      c.heads, c.kv_heads, c.head_dim, attention_scale(c.head_dim)};
-  const Launch at{dim3(static_cast<uint32_t>(op.in_rows), (static_cast<uint32_t>(c.heads) + kWarps - 1) / kWarps), dim3(kWarps * 32), 0, op.stream};
+  const Launch at{dim3(static_cast<uint32_t>(op.in_rows), (static_cast<uint32_t>(c.heads) + kWarps - 1) / kWarps), dim3(kWarps * 32), 0, op.stream, kDependent};
   if (c.head_dim <= 256) return launch(attention_any_kernel<1>, at, args);
   if (c.head_dim <= 1024) return launch(attention_any_kernel<4>, at, args);
   return launch(attention_any_kernel<16>, at, args);

@@ -9,6 +9,7 @@
 // bound by memory: keys and values are read once
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -61,7 +62,9 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
   const int32_t heads = group - first_head < kDecodeHeads ? group - first_head : kDecodeHeads;
   const int64_t head_0 = int64_t{kv_head} * group + first_head;
 
-  // This block's pages. With fewer pages than shares the last blocks have nothing to do.
+  // This block's pages, found while earlier launches may still run: the lists were copied before the first launch of the step. With fewer pages than shares
+  // the last blocks have nothing to do.
+  ptx::let_next_launch_begin();
   const int32_t begin = a.paged.begin[row], end = a.paged.end[row];
   const PageList& list = a.paged.pages;
   const PageRange range = touched(list, static_cast<int32_t>(row), begin, end);
@@ -69,6 +72,10 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
   const int32_t shares = pages < most_shares ? (pages > 1 ? pages : 1) : most_shares;
   if (share >= shares) return;
   const int32_t from = range.first + static_cast<int32_t>(int64_t{pages} * share / shares), to = range.first + static_cast<int32_t>(int64_t{pages} * (share + 1) / shares);
+
+  const auto page_or_none = [&](int32_t i) { return i < to ? page_at(list, i) : Page{0, 0, 0}; };
+  Page page = page_or_none(from), next = page_or_none(from + 1);
+  ptx::wait_for_earlier_launches();
 
   // Queries, [16][d]; rows behind the group's are zeros.
   for (int32_t item = static_cast<int32_t>(threadIdx.x); item < kDecodeHeads * kPieces; item += kThreads) {
@@ -79,19 +86,17 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
 
   // A warp's 16 keys and values of page i go to its stage i % 2.
   bf16* mine = stages + warp * kStages * 2 * kTile;
-  const auto sees = [&](const Page& page, int32_t key) { return key < page.fill && page.first_key + key >= begin && page.first_key + key < end; };
-  const auto copy_page = [&](int32_t i, const Page& page) {
+  const auto sees = [&](const Page& p, int32_t key) { return key < p.fill && p.first_key + key >= begin && p.first_key + key < end; };
+  const auto copy_page = [&](int32_t i, const Page& p) {
     if (i < to) {
-      const int64_t at = ((int64_t{page.page} * a.kv_heads + kv_head) * NVLM_PAGE_KEYS + kWarpKeys * warp) * d;
-      const auto seen = [&](int32_t key) { return sees(page, kWarpKeys * warp + key); };
+      const int64_t at = ((int64_t{p.page} * a.kv_heads + kv_head) * NVLM_PAGE_KEYS + kWarpKeys * warp) * d;
+      const auto seen = [&](int32_t key) { return sees(p, kWarpKeys * warp + key); };
       bf16* stage = mine + (i - from) % kStages * 2 * kTile;
       copy_rows<d, kWarpKeys, 32>(stage, threadIdx.x % 32, a.paged.keys + at, d, seen);
       copy_rows<d, kWarpKeys, 32>(stage + kTile, threadIdx.x % 32, a.paged.values + at, d, seen);
     }
     ptx::commit_copies();
   };
-  const auto page_or_none = [&](int32_t i) { return i < to ? page_at(list, i) : Page{0, 0, 0}; };
-  Page page = page_or_none(from), next = page_or_none(from + 1);
   copy_page(from, page);
 
   ptx::wait_copies<1>();
@@ -177,7 +182,7 @@ Status launch_decode(const DecodeArgs& args, dim3 grid, Stream stream) {
   const uint32_t bytes = (kWarps * kStages * 2 * kWarpKeys + kDecodeHeads) * kPitch<d> * sizeof(bf16) + kWarps * kDecodeHeads * sizeof(float2) +
                          kDecodeHeads * sizeof(float2) + sizeof(uint32_t);
   if (const Status status = allow_shared(attention_decode_kernel<d>, bytes); status != Status::ok) return status;
-  return launch(attention_decode_kernel<d>, {grid, dim3(kThreads), bytes, stream}, args);
+  return launch(attention_decode_kernel<d>, {grid, dim3(kThreads), bytes, stream, kDependent}, args);
 }
 
 }  // namespace

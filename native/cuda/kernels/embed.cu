@@ -2,6 +2,7 @@
 //
 // grid: rows | block: 128 threads, 16 bytes each at a time | shared: none | bound by memory
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {
@@ -18,6 +19,8 @@ struct EmbedArgs {
 };
 
 __global__ void __launch_bounds__(kThreads) embed_kernel(const __grid_constant__ EmbedArgs a) {
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   const int64_t row = blockIdx.x;
   const bf16* from = a.source ? a.source[row] : nullptr;
   if (!from) from = a.table + a.token[row] * a.pitch;
@@ -31,7 +34,7 @@ Status enqueue_embed(const Op& op) {
   if (op.out_cols % 8) return Status::invalid;
   if (op.out_rows == 0) return Status::ok;
   const EmbedArgs args{op.w->matrix(), op.batch->source, op.batch->token, op.out_bf16(), op.out_cols, op.w->pitch};
-  return launch(embed_kernel, {dim3(static_cast<uint32_t>(op.out_rows)), dim3(kThreads), 0, op.stream}, args);
+  return launch(embed_kernel, {dim3(static_cast<uint32_t>(op.out_rows)), dim3(kThreads), 0, op.stream, kDependent}, args);
 }
 
 }  // namespace nvlm::gpu

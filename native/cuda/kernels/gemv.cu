@@ -5,6 +5,7 @@
 // bound by memory: the weight is read once
 #include "cuda/kernels/gemv_write.cuh"
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -19,7 +20,7 @@ Status enqueue(const Op& op) {
   const int64_t groups = gemv::groups_of<rows>(op);
   const gemv::Plan p = gemv::plan<rows>(*op.device, groups, op.in_cols / gemv::kChunk, false);
   const gemv::Args<rows> args{gemv::work_of(op, op.in, groups, p, {}), gemv::write_of<rows>(op)};
-  return launch(gemv_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, op.stream}, args);
+  return launch(gemv_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, op.stream, kDependent}, args);
 }
 
 }  // namespace

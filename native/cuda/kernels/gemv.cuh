@@ -4,8 +4,9 @@
 // x [rows, k] bf16, w [n, pitch] bf16: a warp takes Shape::columns weight rows (a group) over the whole of k, or, where there are too few groups to fill
 // the GPU, over each split-th 256th of k; the warps of a block then add up through shared memory. Every order of additions is fixed.
 // A lane holds a ring of Shape::depth 16-byte loads per weight row and asks for the next as soon as it has used one, across the ends of stages and
-// groups too: 4 KB in flight for each warp, 24 to 32 warps on a multiprocessor. The ring is filled before x is looked at: a launch that starts while the
-// one before it still runs may load weights at once.
+// groups too: 4 KB in flight for each warp, 24 to 32 warps on a multiprocessor. The ring is filled before x is looked at: a launch that begins while the
+// one before it still runs loads weights at once, and waits then. The next launch may begin as soon as this one's loads are on their way: its blocks get what room
+// this one leaves, and have their own first weights when this one ends.
 // Rejected: all of x in registers with k split over the block (no shared memory, but a block-wide sum for every group); x straight from the first-level
 // cache (4 rows of 29568 don't fit).
 #pragma once
@@ -13,6 +14,7 @@
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/op.h"
 #include "cuda/ptx/common.h"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu::gemv {
 
@@ -235,6 +237,8 @@ __device__ __forceinline__ void run(const Work& work, const Output& output) {
   };
   int group = static_cast<int>(blockIdx.x) * at_once + warp / work.split;
   aim(group);
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
 
   // x, when all of it fits.
   const bool whole = normed || work.stage >= work.chunks;

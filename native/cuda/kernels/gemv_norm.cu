@@ -5,6 +5,7 @@
 // grid, block, bound: as gemv.cu | shared: up to 67 KB (rows * k * 2 bytes and scratch)
 #include "cuda/kernels/gemv_write.cuh"
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -20,7 +21,7 @@ Status enqueue(const Op& norm, const Op& op) {
   const gemv::Plan p = gemv::plan<rows>(*op.device, groups, op.in_cols / gemv::kChunk, true);
   const gemv::Args<rows> args{gemv::work_of(op, norm.in, groups, p, gemv::norm_of(norm)), gemv::write_of<rows>(op)};
   if (const Status s = allow_shared(norm_gemv_kernel<rows>, p.shared); s != Status::ok) return s;
-  return launch(norm_gemv_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, op.stream}, args);
+  return launch(norm_gemv_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, op.stream, kDependent}, args);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "cuda/kernels/gemv.cuh"
 #include "cuda/kernels/rotation.cuh"
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -81,7 +82,7 @@ Status enqueue(const Op& norm, const Op& qkv, const Op& rope) {
                    rope.self_kv.values(c.layer), c.heads, c.kv_heads, c.head_dim / 2, {}}};
   for (int32_t i = 0; i < c.head_dim / 2; ++i) args.write.frequency[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
   if (const Status s = allow_shared(norm_qkv_rope_write_kernel<rows>, p.shared); s != Status::ok) return s;
-  return launch(norm_qkv_rope_write_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, qkv.stream}, args);
+  return launch(norm_qkv_rope_write_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, qkv.stream, kDependent}, args);
 }
 
 }  // namespace

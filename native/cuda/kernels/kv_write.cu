@@ -2,6 +2,7 @@
 //
 // grid: rows | block: 128 threads, 16 bytes each at a time | shared: none | bound by memory
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {
@@ -17,6 +18,8 @@ struct KvWriteArgs {
 };
 
 __global__ void __launch_bounds__(kThreads) kv_write_kernel(const __grid_constant__ KvWriteArgs a) {
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   const int64_t row = blockIdx.x, slot = a.kv_slot[row];
   const int64_t page = slot / NVLM_PAGE_KEYS * a.kv_heads, place = slot % NVLM_PAGE_KEYS;
   const int32_t width = a.kv_heads * a.head_dim;
@@ -35,7 +38,7 @@ Status enqueue_kv_write(const Op& op) {
   if (c.head_dim % 8 || op.in_cols != int64_t{2} * c.kv_heads * c.head_dim) return Status::invalid;
   if (op.in_rows == 0) return Status::ok;
   const KvWriteArgs args{op.in, op.batch->kv_slot, op.cross_kv.keys(c.layer), op.cross_kv.values(c.layer), c.kv_heads, c.head_dim};
-  return launch(kv_write_kernel, {dim3(static_cast<uint32_t>(op.in_rows)), dim3(kThreads), 0, op.stream}, args);
+  return launch(kv_write_kernel, {dim3(static_cast<uint32_t>(op.in_rows)), dim3(kThreads), 0, op.stream, kDependent}, args);
 }
 
 }  // namespace nvlm::gpu

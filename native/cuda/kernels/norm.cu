@@ -3,6 +3,7 @@
 // grid: rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | registers: 30 to 62 | bound by memory: each row is read once and written once
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -17,6 +18,8 @@ struct NormArgs {
 
 template <int chunks>
 __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) rms_norm_kernel(const __grid_constant__ NormArgs a) {
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * a.cols;
@@ -25,6 +28,8 @@ __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) rms_norm_kernel(cons
 
 template <int chunks>
 __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) layer_norm_kernel(const __grid_constant__ NormArgs a) {
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * a.cols;

@@ -104,13 +104,13 @@ inline NormShape norm_shape(int64_t cols) {
   return {chunks, static_cast<uint32_t>((pieces + chunks * 32 - 1) / (chunks * 32) * 32)};
 }
 
-// `kernel<chunks>::run` for the row's width; grid.x counts rows.
+// `kernel<chunks>::get()` for the row's width; grid.x counts rows. Kernels wait for earlier launches.
 template <template <int> typename Kernel, typename Args>
 Status launch_norm(int64_t cols, dim3 grid, Stream stream, const Args& args) {
   if (cols % 8 || cols <= 0 || cols > 65536) return Status::invalid;
   if (grid.x == 0) return Status::ok;
   const NormShape shape = norm_shape(cols);
-  const Launch at{grid, dim3(shape.threads), kNormScratch * sizeof(float), stream};
+  const Launch at{grid, dim3(shape.threads), kNormScratch * sizeof(float), stream, kDependent};
   switch (shape.chunks) {
     case 1: return launch(Kernel<1>::get(), at, args);
     case 2: return launch(Kernel<2>::get(), at, args);

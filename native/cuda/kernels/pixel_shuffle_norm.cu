@@ -4,6 +4,7 @@
 // grid: out rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | bound by memory
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -28,6 +29,8 @@ struct BlockAt {
 
 template <int chunks>
 __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) pixel_shuffle_norm_kernel(const __grid_constant__ ShuffleArgs a) {
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   const int32_t side = a.grid / a.ratio, tokens = side * side;

@@ -3,6 +3,7 @@
 // grid: rows x 2 (q, k) | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | bound by memory
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -17,6 +18,8 @@ struct QkNormArgs {
 // A block has read its whole part, into registers, before it writes.
 template <int chunks>
 __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) qk_norm_kernel(const __grid_constant__ QkNormArgs a) {
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   bf16* part = a.qkv + (static_cast<int64_t>(blockIdx.x) * 3 + blockIdx.y) * a.width;

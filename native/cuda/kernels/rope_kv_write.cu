@@ -8,6 +8,7 @@
 
 #include "cuda/kernels/rotation.cuh"
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {
@@ -60,12 +61,14 @@ __global__ void __launch_bounds__(kThreads) rope_kv_write_kernel(const __grid_co
   SharedMemory shared;
   Rotation* by = shared.take<Rotation>(static_cast<uint32_t>(half));
 
-  // Sines and cosines of the row.
+  // Sines and cosines of the row, while earlier launches may still run: its position was there before the first of them.
+  ptx::let_next_launch_begin();
   const int64_t row = blockIdx.x;
   const int32_t position = a.position[row];
   for (int32_t i = static_cast<int32_t>(threadIdx.x); i < half; i += kThreads) {
     by[i] = rotation(static_cast<float>(position * (a.coarse[i / kTable] * a.fine[i % kTable])));
   }
+  ptx::wait_for_earlier_launches();
   __syncthreads();  // they are there
 
   // One item: the same few columns of both halves of one head.
@@ -110,7 +113,7 @@ Status enqueue_rope_kv_write(const Op& op) {
     args.fine[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
   }
   const Launch at{dim3(static_cast<uint32_t>(op.out_rows), static_cast<uint32_t>((all + kHeadsPerBlock - 1) / kHeadsPerBlock)), dim3(kThreads),
-                  static_cast<uint32_t>(half * sizeof(Rotation)), op.stream};
+                  static_cast<uint32_t>(half * sizeof(Rotation)), op.stream, kDependent};
   return half % 8 == 0 ? launch(rope_kv_write_kernel<4>, at, args) : launch(rope_kv_write_kernel<2>, at, args);
 }
 

@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "cuda/launchers.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {
@@ -328,6 +329,7 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(const __grid_constant_
   e.count_of = shared.take<uint32_t>(kRanges);
   e.best = shared.take<uint64_t>(kWarps);
   uint32_t* scratch = a.scratch + static_cast<int64_t>(blockIdx.x) * a.vocab;
+  ptx::wait_for_earlier_launches();  // nothing is launched behind this one
 
   for (int32_t r = static_cast<int32_t>(blockIdx.x); r < a.rows; r += static_cast<int32_t>(gridDim.x)) {
     const float* logits = a.logits + static_cast<int64_t>(r) * a.vocab;
@@ -375,7 +377,7 @@ Status enqueue_sample(const Op& op) {
   const SampleArgs args{reinterpret_cast<const float*>(op.in), static_cast<int32_t>(op.in_rows), static_cast<int32_t>(op.in_cols), op.batch->sampling, op.batch->sampled,
                         reinterpret_cast<uint32_t*>(op.workspace->floats)};
   constexpr uint32_t kShared = kWarps * kRanges * 12 + kRanges * 12 + kWarps * 8 + 64;  // 64: alignment
-  return launch(sample_kernel, Launch{dim3(static_cast<uint32_t>(op.in_rows < kMaxBlocks ? op.in_rows : kMaxBlocks)), dim3(kThreads), kShared, op.stream}, args);
+  return launch(sample_kernel, Launch{dim3(static_cast<uint32_t>(op.in_rows < kMaxBlocks ? op.in_rows : kMaxBlocks)), dim3(kThreads), kShared, op.stream, kDependent}, args);
 }
 
 }  // namespace nvlm::gpu

@@ -75,10 +75,22 @@ void check_elsewhere(const void* address, uint64_t bytes, bool write) {
     return;
   }
   if (is_pinned(address, bytes)) return;
-  const std::vector<unsigned char>& args = machine().launch->args;
+  const std::vector<unsigned char>& args = current->block->grid->launch->args;
   if (!write && at >= args.data() && at + bytes <= args.data() + args.size()) return;
   if (!write && in_an_image(address)) return;
   trap("host memory", "a kernel " + std::string(write ? "writes" : "reads") + " memory that is not the device's");
+}
+
+// The current thread, as one that touches the region.
+Actor actor_in(const Region& region) {
+  const Block& block = *current->block;
+  return {&region == &block.shared ? block.serial : block.grid->era, block.serial, static_cast<uint16_t>(current->number), &current->knows, &block.grid->order};
+}
+
+std::string sentence(const Conflict& conflict) {
+  const Access& earlier = conflict.earlier;
+  return std::string(conflict.what) + " by thread " + std::to_string(earlier.thread) + " of " + machine().name_of(earlier.block, *current->block->grid) +
+         (earlier.kind == Access::pending_copy ? ", an asynchronous copy that was not waited for" : ", and nothing orders the two");
 }
 
 }  // namespace
@@ -94,8 +106,7 @@ void access(const void* address, uint64_t bytes, bool write, Access::Kind kind) 
   if (!region) return check_elsewhere(address, bytes, write);
   ++m.counters.accesses;
   check_state(*region, space, address, bytes, write);
-  const uint32_t era = region == &m.heap.region() ? m.launches : current->block->serial;
-  const Actor actor{era, current->block->number, static_cast<uint16_t>(current->number), &current->knows};
+  const Actor actor = actor_in(*region);
   const uint64_t begin = region->offset(address), end = begin + bytes;
   for (uint64_t granule = begin / kGranule; granule * kGranule < end; ++granule) {
     uint8_t mask = 0;
@@ -104,8 +115,8 @@ void access(const void* address, uint64_t bytes, bool write, Access::Kind kind) 
       if (byte >= begin && byte < end) mask |= static_cast<uint8_t>(1u << i);
     }
     Cell& cell = region->cells[granule];
-    const std::string conflict = write ? note_write(cell, actor, mask, kind) : note_read(cell, actor, mask, kind);
-    if (!conflict.empty()) trap("race", bytes_at(space, begin, bytes) + " are " + verb(write) + "; " + conflict);
+    const std::optional<Conflict> conflict = write ? note_write(cell, actor, mask, kind) : note_read(cell, actor, mask, kind);
+    if (conflict) trap("race", bytes_at(space, begin, bytes) + " are " + verb(write) + "; " + sentence(*conflict));
   }
 }
 
@@ -134,7 +145,7 @@ void bring(PendingCopy& copy) {
 void arrive(Thread& thread, PendingCopy& copy) {
   bring(copy);
   const Region& shared = thread.block->shared;
-  const Actor actor{thread.block->serial, thread.block->number, static_cast<uint16_t>(thread.number), &thread.knows};
+  const Actor actor{thread.block->serial, thread.block->serial, static_cast<uint16_t>(thread.number), &thread.knows, &thread.block->grid->order};
   for (uint64_t i = 0; i < 16; i += kGranule) copy_arrived(shared.cells[(shared.offset(copy.to) + i) / kGranule], actor);
 }
 
@@ -179,20 +190,8 @@ void finish_copies(Thread& thread, int up_to_group) {
 
 namespace {
 
-std::map<const void*, std::shared_ptr<const OtherBlocks>>& variables() {
-  static std::map<const void*, std::shared_ptr<const OtherBlocks>> all;
-  return all;
-}
-
-// Those of earlier launches mean nothing in this one.
-std::shared_ptr<const OtherBlocks>& variable(const void* address) {
-  static uint32_t launch = 0;
-  if (launch != machine().launches) {
-    variables().clear();
-    launch = machine().launches;
-  }
-  return variables()[address];
-}
+// What the atomics on one address told, within the launch: what others told means nothing to it.
+std::shared_ptr<const OtherBlocks>& variable(const void* address) { return current->block->grid->variables[address]; }
 
 uint32_t add(uint32_t* address, uint32_t value) {
   if (!machine().heap.region().contains(address)) trap("bounds", "a global atomic elsewhere");
@@ -209,7 +208,7 @@ uint32_t add(uint32_t* address, uint32_t value) {
 uint32_t add_acquire_release(uint32_t* address, uint32_t value) {
   Thread& thread = *current;
   const uint32_t old = add(address, value);
-  acquire_release(thread.knows, thread.block->number, thread.number, thread.block->threads, variable(address));
+  acquire_release(thread.knows, thread.block->serial, thread.number, thread.block->threads, variable(address));
   return old;
 }
 
@@ -226,7 +225,7 @@ uint32_t atomic_add(uint32_t* address, uint32_t value) {
 void thread_fence() {
   Thread& thread = *current;
   std::shared_ptr<const OtherBlocks> released = std::exchange(thread.unfenced, nullptr);
-  acquire_release(thread.knows, thread.block->number, thread.number, thread.block->threads, released);
+  acquire_release(thread.knows, thread.block->serial, thread.number, thread.block->threads, released);
   thread.fenced = released;
 }
 

@@ -63,7 +63,7 @@ void perform_shuffle(Warp& warp, uint32_t mask) {
       case Shuffle::down: source = lane - first + wait.operand < wait.width ? lane + wait.operand : lane; break;
       case Shuffle::exclusive: source = (lane ^ wait.operand) < first + wait.width ? lane ^ wait.operand : lane; break;
     }
-    if (!(mask >> source & 1)) return trap("divergence", "a shuffle reads lane " + std::to_string(source) + ", which is not in its mask [" + kernel_name(machine().launch->kernel) + "]");
+    if (!(mask >> source & 1)) return trap("divergence", "a shuffle reads lane " + std::to_string(source) + ", which is not in its mask [" + kernel_of(*warp.block) + "]");
     wait.bits = given[source];
   }
 }

@@ -57,6 +57,8 @@ void block_barrier();
 void named_barrier(int id, int threads, bool wait);
 void warp_barrier(uint32_t mask);
 void thread_fence();
+void let_next_launch_begin();
+void wait_for_earlier_launches();
 
 enum class Shuffle { index, up, down, exclusive };
 uint64_t shuffle(Shuffle kind, uint32_t mask, uint64_t bits, uint32_t operand, uint32_t width);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <numeric>
 
 namespace nvlm::emulator {
 
@@ -18,7 +17,6 @@ constexpr uint32_t kSharedBytes = 512 * 1024;  // of a slot: 227 KB and the gaps
 
 std::string triple(uint3 i) { return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")"; }
 
-uint32_t volume(dim3 d) { return d.x * d.y * d.z; }
 uint3 at(uint32_t i, dim3 d) { return {i % d.x, i / d.x % d.y, i / (d.x * d.y)}; }
 
 // By environment variables.
@@ -33,7 +31,7 @@ Settings overridden(Settings settings) {
 
 void thread_main(void* argument) {
   auto& thread = *static_cast<Thread*>(argument);
-  const KernelLaunch& launch = *machine().launch;
+  const KernelLaunch& launch = *thread.block->grid->launch;
   launch.call(launch.kernel, launch.args.data());
   for (const PendingCopy& copy : thread.copies) {
     if (copy.group >= 0 || copy.valid) trap("copies", "a thread ended with asynchronous copies that it never waited for");
@@ -53,8 +51,8 @@ Machine::Machine() : settings(overridden({})) {}
 
 uint3 thread_index() { return current->index; }
 uint3 block_index() { return current->block->index; }
-dim3 block_dimensions() { return machine().launch->block; }
-dim3 grid_dimensions() { return machine().launch->grid; }
+dim3 block_dimensions() { return current->block->grid->launch->block; }
+dim3 grid_dimensions() { return current->block->grid->launch->grid; }
 
 std::string kernel_name(const void* kernel) {
   Dl_info info;
@@ -66,11 +64,13 @@ std::string kernel_name(const void* kernel) {
   return name.substr(0, name.find('('));
 }
 
+std::string kernel_of(const Block& block) { return kernel_name(block.grid->launch->kernel); }
+
 void trap(const char* detector, const std::string& words) {
   Machine& m = machine();
   if (m.fault.empty()) {
     m.fault = std::string(detector) + ": " + words;
-    if (current && m.launch) m.fault += " [" + kernel_name(m.launch->kernel) + ", " + "block " + triple(current->block->index) + " thread " + triple(current->index) + "]";
+    if (current) m.fault += " [" + kernel_of(*current->block) + ", block " + triple(current->block->index) + " thread " + triple(current->index) + "]";
   }
   if (current) {
     current->state = Thread::exited;
@@ -82,12 +82,15 @@ bool Machine::completes_early() { return settings.completion == Completion::earl
 
 // ---- Blocks ----
 
-void Machine::start(Block& block, uint32_t number) {
-  const dim3 shape = launch->block;
+void Machine::start(Block& block, const std::shared_ptr<Grid>& grid, uint32_t number) {
+  const KernelLaunch& launch = *grid->launch;
+  const dim3 shape = launch.block;
+  block.grid = grid;
   block.number = number;
-  block.serial = ++blocks;
-  block.index = at(number, launch->grid);
-  block.threads = block.live = volume(shape);
+  block.serial = grid->order.blocks.first + number;
+  block.lets_next_begin = false;
+  block.index = at(number, launch.grid);
+  block.threads = block.live = shape.x * shape.y * shape.z;
   block.thread.resize(block.threads);
   block.warp.assign((block.threads + kWarp - 1) / kWarp, {});
   for (Barrier& barrier : block.barrier) barrier = {};
@@ -108,52 +111,10 @@ void Machine::start(Block& block, uint32_t number) {
     thread.copies.clear();
     thread.groups = 0;
     thread.knows = {};
+    if (!launch.dependent && !grid->order.before.empty()) have_waited(thread.knows);
     thread.fenced = thread.unfenced = nullptr;
     prepare(thread.fiber, block.first_fiber + static_cast<int>(t), thread_main, &thread);
   }
-}
-
-void Machine::run(const KernelLaunch& l) {
-  launch = &l;
-  ++launches;
-  ++counters.launches;
-  forget_crowds();
-  const uint32_t count = volume(l.grid);
-  std::vector<uint32_t> order(count);
-  std::iota(order.begin(), order.end(), 0u);
-  for (uint32_t i = count; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
-  const auto resident = static_cast<size_t>(std::clamp(settings.resident_blocks, 1, kMaxFibers / static_cast<int>(kMostThreads)));
-  while (slots.size() < resident) {
-    slots.push_back(std::make_unique<Block>());
-    slots.back()->first_fiber = static_cast<int>((slots.size() - 1) * kMostThreads);
-    slots.back()->shared = reserve_region(kSharedBytes);
-  }
-  // How warps take turns: one runs ahead as far as it can, they alternate at every collective, or single lanes do.
-  const uint32_t manner = random.below(4);
-  uint32_t next = 0;
-  std::vector<Block*> running;
-  int idle = 0;
-  while (fault.empty() && (next < count || !running.empty())) {
-    for (size_t s = 0; s < resident && running.size() < resident && next < count; ++s) {
-      Block* slot = slots[s].get();
-      if (std::find(running.begin(), running.end(), slot) != running.end()) continue;
-      start(*slot, order[next++]);
-      running.push_back(slot);
-    }
-    Block& block = *running[random.below(static_cast<uint32_t>(running.size()))];
-    Warp& warp = block.warp[random.below(static_cast<uint32_t>(block.warp.size()))];
-    bool moved = step(block, warp, manner == 3);
-    while (fault.empty() && manner < 2 && step(block, warp, false)) moved = true;
-    if (block.live == 0) running.erase(std::find(running.begin(), running.end(), &block));
-    idle = moved ? 0 : idle + 1;
-    if (idle > 0 && idle % 4096 == 0) {
-      const bool some_ready = std::any_of(running.begin(), running.end(), [](const Block* b) {
-        return std::any_of(b->thread.begin(), b->thread.end(), [](const Thread& t) { return t.state == Thread::ready; });
-      });
-      if (!some_ready) trap("hang", standstill());
-    }
-  }
-  launch = nullptr;
 }
 
 // Lets the warp's ready threads run until each stands at something, then carries out what is complete. False: nothing moved.
@@ -190,24 +151,24 @@ void Machine::complete(Warp& warp) {
   uint32_t seen = 0;
   for (uint32_t lane = 0; lane < warp.size && fault.empty(); ++lane) {
     const Thread& first = warp.block->thread[warp.first + lane];
-    if ((seen >> lane & 1) || first.state != Thread::waiting || first.wait.kind == Wait::block_barrier) continue;
+    if ((seen >> lane & 1) || first.state != Thread::waiting || !first.wait.of_a_warp()) continue;
     const uint32_t mask = first.wait.mask;
     bool all = true;
     for (uint32_t other = 0; other < kWarp; ++other) {
       if (!(mask >> other & 1)) continue;
       if (other >= warp.size || warp.block->thread[warp.first + other].state == Thread::exited) {
         return trap("divergence", "lane " + std::to_string(lane) + " waits in a collective for lane " + std::to_string(other) + ", which has ended or is none [" +
-                                      kernel_name(launch->kernel) + "]");
+                                      kernel_of(*warp.block) + "]");
       }
       const Thread& thread = warp.block->thread[warp.first + other];
-      if (thread.state != Thread::waiting || thread.wait.kind == Wait::block_barrier) {
+      if (thread.state != Thread::waiting || !thread.wait.of_a_warp()) {
         all = false;
         continue;
       }
       const bool aligned = first.wait.kind == Wait::mma || first.wait.kind == Wait::load_matrices || first.wait.kind == Wait::arrival;
       if (thread.wait.kind != first.wait.kind || thread.wait.mask != mask || thread.wait.how != first.wait.how || (aligned && thread.wait.site != first.wait.site)) {
         return trap("divergence", "lanes " + std::to_string(lane) + " and " + std::to_string(other) + " of a warp stand at different collectives, or with different masks [" +
-                                      kernel_name(launch->kernel) + "]");
+                                      kernel_of(*warp.block) + "]");
       }
     }
     seen |= mask;
@@ -231,23 +192,12 @@ void Machine::perform(Warp& warp, uint32_t mask) {
       break;
     }
     case Wait::none:
-    case Wait::block_barrier: return;
+    case Wait::block_barrier:
+    case Wait::earlier_launches: return;
   }
   for (uint32_t lane = 0; lane < kWarp; ++lane) {
     if (mask >> lane & 1) warp.block->thread[warp.first + lane].state = Thread::ready;
   }
-}
-
-std::string Machine::standstill() const {
-  std::string words = "no thread can go on in " + kernel_name(launch->kernel) + ":";
-  static constexpr const char* kKinds[] = {"nothing", "a warp barrier", "a shuffle", "a ballot", "mma", "ldmatrix", "an arrival", "a block barrier"};
-  int told = 0;
-  for (const auto& slot : slots) {
-    for (const Thread& t : slot->thread) {
-      if (t.state == Thread::waiting && told++ < 4) words += " thread " + std::to_string(t.number) + " of block " + std::to_string(slot->number) + " waits at " + kKinds[t.wait.kind] + ";";
-    }
-  }
-  return words;
 }
 
 // ---- Shared memory ----
@@ -263,8 +213,8 @@ void* take_shared(uint32_t from, uint64_t bytes, uint32_t alignment) {
     if (known.from != from || known.bytes != bytes) trap("shared memory", "threads of one block take different shared arrays");
     return block.shared.begin + known.at;
   }
-  if (from + bytes > machine().launch->shared) {
-    trap("shared memory", "an array ends at byte " + std::to_string(from + bytes) + ", but the launch gave " + std::to_string(machine().launch->shared));
+  if (from + bytes > block.grid->launch->shared) {
+    trap("shared memory", "an array ends at byte " + std::to_string(from + bytes) + ", but the launch gave " + std::to_string(block.grid->launch->shared));
   }
   if (alignment > kSharedGap || (alignment & (alignment - 1))) trap("shared memory", "an alignment above 1024, or no power of two");
   const uint32_t placed = from + (index + 1) * kSharedGap;
@@ -283,6 +233,7 @@ void configure(const Settings& settings) {
   m.settings = overridden(settings);
   m.random = Random(m.settings.seed);
   m.fault.clear();
+  m.forget_launches();
   m.counters = {};
 }
 

@@ -1,4 +1,4 @@
-// The emulated GPU while a kernel runs: resident blocks, their warps and threads, and what each thread waits for. Internal to the emulator.
+// The emulated GPU while kernels run: launches in flight, resident blocks, their warps and threads, and what each thread waits for. Internal to the emulator.
 #pragma once
 
 #include <cstdint>
@@ -28,11 +28,13 @@ class Random : test::SplitMix64 {
 };
 
 struct Block;
+struct Grid;
 struct Warp;
 
 // What a thread stands at. Pointers lead to the operands on its own stack.
 struct Wait {
-  enum Kind : uint8_t { none, warp_barrier, shuffle, ballot, mma, load_matrices, arrival, block_barrier } kind = none;
+  enum Kind : uint8_t { none, warp_barrier, shuffle, ballot, mma, load_matrices, arrival, block_barrier, earlier_launches } kind = none;
+  bool of_a_warp() const { return kind != block_barrier && kind != earlier_launches; }
   uint32_t mask = 0;
   const void* site = nullptr;  // return address, for what must be reached at one place
   Shuffle how{};
@@ -86,8 +88,10 @@ struct SharedArray {
 
 struct Block {
   ~Block() { release_region(shared); }
+  std::shared_ptr<Grid> grid;
   uint32_t number = 0, threads = 0, live = 0;
-  uint32_t serial = 0;  // among all blocks that ever ran: tells whose accesses to a slot's shared memory are remembered
+  uint32_t serial = 0;  // among all blocks that ever ran: tells whose accesses are remembered
+  bool lets_next_begin = false;
   uint3 index{};
   int first_fiber = 0;
   std::vector<Thread> thread;
@@ -104,12 +108,26 @@ struct KernelLaunch {
   dim3 grid, block;
   uint32_t shared;
   std::vector<unsigned char> args;
+  bool dependent;
+};
+
+// A launch in flight.
+struct Grid {
+  std::shared_ptr<const KernelLaunch> launch;
+  std::shared_ptr<Grid> earlier;  // the launch before it, as long as nobody here knows that it is complete
+  uint32_t era = 0;               // of what is remembered of accesses to global memory
+  uint32_t manner = 0;            // how warps take turns
+  GridOrder order;
+  SyncVariables variables;
+  std::vector<uint32_t> blocks;   // in the order in which they start
+  uint32_t started = 0, resident = 0, ended = 0;
+  uint32_t let_next_begin = 0;    // blocks that do, or have ended
+  bool complete() const { return ended == blocks.size(); }
 };
 
 // The thread that runs on this host thread; null: the host itself.
 extern thread_local Thread* current;
 
-// One launch being executed.
 struct Machine {
   Machine();
 
@@ -118,24 +136,40 @@ struct Machine {
   DeviceHeap heap;
   Counters counters;
   std::string fault;
-  uint32_t launches = 0, blocks = 0;
-  const KernelLaunch* launch = nullptr;
+  uint32_t launches = 0;  // that ever began: the last one's number
   std::vector<std::unique_ptr<Block>> slots;
 
-  void run(const KernelLaunch& launch);
+  // Runs launches of one stream, dependent ones but for the first, until all are complete. `follows`: the first comes right behind the last one that ran.
+  void run(const std::vector<std::shared_ptr<const KernelLaunch>>& work, bool follows);
   bool completes_early();
+  std::string name_of(uint32_t block_serial, const Grid& seen_from) const;  // "block 3", and of which launch, if it is another
+  void forget_launches() { newest = nullptr; }
 
  private:
-  void start(Block& block, uint32_t number);
+  // Launches (grids.cc).
+  void begin(const std::shared_ptr<const KernelLaunch>& launch, bool follows);
+  bool may_begin(const KernelLaunch& launch);
+  void fill_slots();
+  void end(Block& block);
+  bool nothing_ready() const;
+  std::string standstill() const;
+  // Blocks (machine.cc).
+  void start(Block& block, const std::shared_ptr<Grid>& grid, uint32_t number);
   bool step(Block& block, Warp& warp, bool one_lane);
   bool run_thread(Thread& thread);
   void complete(Warp& warp);
   void perform(Warp& warp, uint32_t mask);
-  std::string standstill() const;
+
+  std::vector<std::shared_ptr<Grid>> flight;  // begun and not complete, in order
+  std::vector<Block*> running;
+  std::shared_ptr<Grid> newest;   // the last that began
+  uint32_t blocks = 0, era = 0;   // numbers that were given away
+  std::vector<std::pair<BlockRange, const void*>> of_era;  // the launches of the current era, and their kernels
 };
 Machine& machine();
 
 std::string kernel_name(const void* kernel);
+std::string kernel_of(const Block& block);
 
 // ---- Parts ----
 

@@ -21,13 +21,12 @@ bool ordered(const Access& earlier, const Actor& later) {
     return knows.block && (*knows.block)[earlier.thread] >= earlier.clock;
   }
   if (!knows.others) return false;
-  const auto found = knows.others->find(earlier.block);
-  return found != knows.others->end() && (*found->second)[earlier.thread] >= earlier.clock;
-}
-
-std::string conflict(const char* what, const Access& earlier) {
-  return std::string(what) + " by thread " + std::to_string(earlier.thread) + " of block " + std::to_string(earlier.block) +
-         (earlier.kind == Access::pending_copy ? ", an asynchronous copy that was not waited for" : ", and nothing orders the two");
+  if (!later.grid->blocks.contains(earlier.block)) {
+    const std::vector<BlockRange>& before = later.grid->before;
+    return knows.others->waited && std::any_of(before.begin(), before.end(), [&](const BlockRange& r) { return r.contains(earlier.block); });
+  }
+  const auto found = knows.others->clocks.find(earlier.block);
+  return found != knows.others->clocks.end() && (*found->second)[earlier.thread] >= earlier.clock;
 }
 
 void start_anew(Cell& cell, const Actor& actor) {
@@ -38,10 +37,19 @@ void start_anew(Cell& cell, const Actor& actor) {
 
 }  // namespace
 
-std::string note_read(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind) {
+void GridOrder::follow(const GridOrder& earlier) {
+  before = earlier.before;
+  if (!before.empty() && before.back().end == earlier.blocks.first) {
+    before.back().end = earlier.blocks.end;
+  } else {
+    before.push_back(earlier.blocks);
+  }
+}
+
+std::optional<Conflict> note_read(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind) {
   start_anew(cell, actor);
   const bool both_atomic = cell.writer.kind == Access::atomic && kind == Access::atomic;
-  if ((cell.writer.bytes & bytes) && !both_atomic && !ordered(cell.writer, actor)) return conflict("it was written", cell.writer);
+  if ((cell.writer.bytes & bytes) && !both_atomic && !ordered(cell.writer, actor)) return Conflict{"it was written", cell.writer};
   const Access me{actor.block, actor.knows->clock, actor.thread, bytes, kind};
   if (cell.crowd == 0) {
     if (ordered(cell.reader, actor)) {
@@ -52,6 +60,8 @@ std::string note_read(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kin
     crowds.push_back({{cell.reader}});
   }
   std::vector<Access>& readers = crowds[cell.crowd].readers;
+  // Those of launches that were waited for need not be remembered.
+  if (!readers.empty() && !actor.grid->blocks.contains(readers.back().block)) std::erase_if(readers, [&](const Access& a) { return ordered(a, actor); });
   const auto mine = std::find_if(readers.begin(), readers.end(), [&](const Access& a) { return a.block == me.block && a.thread / 32 == me.thread / 32; });
   if (mine == readers.end()) {
     readers.push_back(me);
@@ -61,17 +71,17 @@ std::string note_read(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kin
   return {};
 }
 
-std::string note_write(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind) {
+std::optional<Conflict> note_write(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind) {
   start_anew(cell, actor);
   const auto clashes = [&](const Access& earlier) {
     return (earlier.bytes & bytes) && !(earlier.kind == Access::atomic && kind == Access::atomic) && !ordered(earlier, actor);
   };
-  if (clashes(cell.writer)) return conflict("it was written", cell.writer);
+  if (clashes(cell.writer)) return Conflict{"it was written", cell.writer};
   if (cell.crowd == 0) {
-    if (clashes(cell.reader)) return conflict("it was read", cell.reader);
+    if (clashes(cell.reader)) return Conflict{"it was read", cell.reader};
   } else {
     for (const Access& reader : crowds[cell.crowd].readers) {
-      if (clashes(reader)) return conflict("it was read", reader);
+      if (clashes(reader)) return Conflict{"it was read", reader};
     }
   }
   cell.writer = {actor.block, actor.knows->clock, actor.thread, bytes, kind};
@@ -92,8 +102,9 @@ std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlock
   if (!a || a == b) return b;
   if (!b) return a;
   auto both = std::make_shared<OtherBlocks>(*a);
-  for (const auto& [block, clocks] : *b) {
-    std::shared_ptr<const Clocks>& mine = (*both)[block];
+  both->waited |= b->waited;
+  for (const auto& [block, clocks] : b->clocks) {
+    std::shared_ptr<const Clocks>& mine = both->clocks[block];
     if (!mine) {
       mine = clocks;
       continue;
@@ -173,9 +184,14 @@ void acquire_release(Knowledge& thread, uint32_t block, uint32_t thread_number, 
   for (uint32_t lane = 0; lane < 32 && first + lane < block_threads; ++lane) (*mine)[first + lane] = std::max((*mine)[first + lane], thread.warp[lane]);
   (*mine)[thread_number] = thread.clock;
   auto all = std::make_shared<OtherBlocks>();
-  (*all)[block] = mine;
+  all->clocks[block] = mine;
   variable = merged(thread.others, all);
   ++thread.clock;
+}
+
+void have_waited(Knowledge& thread) {
+  static const auto known = std::make_shared<const OtherBlocks>(OtherBlocks{true, {}});
+  thread.others = merged(thread.others, known);
 }
 
 }  // namespace nvlm::emulator
