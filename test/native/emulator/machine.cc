@@ -47,7 +47,7 @@ Machine& machine() {
   return instance;
 }
 
-Machine::Machine() : settings(overridden({})) {}
+Machine::Machine() : settings(overridden({})), random(settings.seed) {}
 
 uint3 thread_index() { return current->index; }
 uint3 block_index() { return current->block->index; }
