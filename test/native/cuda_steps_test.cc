@@ -212,7 +212,7 @@ void check_model(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  for (const char* name : {"d-one-tile", "h-head128-sharded"}) {
+  for (const char* name : {"d-internvit300m-style", "h-head128-sharded"}) {
     if (argc > 1 && std::strstr(name, argv[1]) == nullptr) continue;
     test::run(name, [&] { check_model(name); });
   }

@@ -19,8 +19,7 @@ struct EmbedArgs {
 };
 
 __global__ void __launch_bounds__(kThreads) embed_kernel(const __grid_constant__ EmbedArgs a) {
-  ptx::let_next_launch_begin();
-  ptx::wait_for_earlier_launches();
+  ptx::let_next_launch_begin();  // this is short: the next launch can have its first weights by then
   const int64_t row = blockIdx.x;
   const bf16* from = a.source ? a.source[row] : nullptr;
   if (!from) from = a.table + a.token[row] * a.pitch;
@@ -34,7 +33,8 @@ Status enqueue_embed(const Op& op) {
   if (op.out_cols % 8) return Status::invalid;
   if (op.out_rows == 0) return Status::ok;
   const EmbedArgs args{op.w->matrix(), op.batch->source, op.batch->token, op.out_bf16(), op.out_cols, op.w->pitch};
-  return launch(embed_kernel, {dim3(static_cast<uint32_t>(op.out_rows)), dim3(kThreads), 0, op.stream, kDependent}, args);
+  // Not dependent: it begins a step, behind the copy of the batch.
+  return launch(embed_kernel, {dim3(static_cast<uint32_t>(op.out_rows)), dim3(kThreads), 0, op.stream}, args);
 }
 
 }  // namespace nvlm::gpu
