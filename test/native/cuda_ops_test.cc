@@ -1,5 +1,5 @@
 // The op table on the CUDA library, through its backend table: every case of the CPU's test whose rows suit the device. Over the emulator, linked into this
-// program, in several schedules; or, built by scripts/gpu-check.sh, the library itself on a GPU. Limits are those of the reference plus the rounding to
+// program, in several schedules each; or, built by scripts/gpu-check.sh, the library itself on a GPU. Limits are those of the reference plus the rounding to
 // bf16 (support/op_runner.h, rounded).
 //
 //   cuda_ops_test            all
@@ -8,6 +8,7 @@
 // NVLM_CUDA_LIBRARY: the library's file, which is opened instead of what is linked.
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <stdexcept>
 
@@ -21,6 +22,13 @@
 
 namespace nvlm::test {
 namespace {
+
+#ifdef NVLM_EMULATOR
+// Each case runs with copies early, late and at random, each with a seed of its own; and with further seeds, all three in turn, until that took kCheapWork accesses to
+// memory (some 0.1 µs each): a case of one small block costs less than starting it.
+constexpr emulator::Completion kCompletion[] = {emulator::Completion::early, emulator::Completion::late, emulator::Completion::random};
+constexpr uint64_t kCompletions = std::size(kCompletion), kMostSchedules = 9, kCheapWork = 100000;
+#endif
 
 const nvlm_backend& opened(const char* file) {
   static std::shared_ptr<DynamicLibrary> library;
@@ -49,15 +57,17 @@ void check_case(const Device& reference, const OpCase& given) {
     right(opened(library), c, bounds, truth, "");
     return;
   }
-  const std::pair<uint64_t, emulator::Completion> schedules[] = {{1, emulator::Completion::late}, {2, emulator::Completion::random}};
-  for (const auto& [seed, completion] : schedules) {
+  uint64_t work = 0;
+  for (uint64_t seed = 1; seed <= kCompletions || (seed <= kMostSchedules && emulator::instrumented() && work < kCheapWork); ++seed) {
     emulator::Settings settings;
     settings.seed = seed;
-    settings.completion = completion;
+    settings.completion = kCompletion[seed % kCompletions];
     emulator::configure(settings);
     if (!right(*nvlm_cuda_backend(), c, bounds, truth, "seed " + std::to_string(seed) + ": ")) return;
     if (!check(emulator::fault().empty(), emulator::fault())) return;
     check(emulator::counters().matrix_conflicts == 0, "bank conflicts of ldmatrix");
+    if (c.launches > 0) equal(emulator::counters().launches, static_cast<uint64_t>(c.launches), "launches");
+    work += emulator::counters().accesses;
   }
 #else
   right(opened(library), c, bounds, truth, "");

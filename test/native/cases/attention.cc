@@ -194,6 +194,16 @@ std::vector<OpCase> attention_cases() {
   cases.push_back(paged_case("odd self intervals", NVLM_KEYS_SELF, odd, 4, 2, 16));
   cases.push_back(paged_case("odd cross intervals", NVLM_KEYS_CROSS, odd, 4, 2, 16));
   cases.push_back(paged_case("odd cross intervals", NVLM_KEYS_CROSS, odd, 3, 3, 72));
+  // The head sizes for which a GPU has kernels of their own: a prompt, steps of several answers, tiles around its blocks of 128 queries and 64 or 32 keys.
+  for (const int32_t d : {64, 80, 96, 128}) {
+    cases.push_back(causal_attention_case({{70, 20}, {5, 5}}, 4, 2, d));
+    cases.push_back(causal_attention_case({{70, 1}, {1, 1}, {129, 1}}, 4, 2, d));
+    cases.push_back(tile_attention_case(2, 33, 1, d));
+  }
+  cases.push_back(tile_attention_case(1, 129, 1, 64));
+  for (const nvlm_key_source source : {NVLM_KEYS_SELF, NVLM_KEYS_CROSS}) {
+    cases.push_back(paged_case(source == NVLM_KEYS_SELF ? "odd self intervals" : "odd cross intervals", source, odd, 4, 2, 64));
+  }
   for (const int32_t rows : {1, 5, 16, 17, 64, 65, 257}) cases.push_back(tile_attention_case(2, rows, 2, 16));
   cases.push_back(tile_attention_case(3, 26, 5, 40));
   return cases;

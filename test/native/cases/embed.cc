@@ -59,11 +59,12 @@ OpCase gather_rows_case(int64_t rows, const std::vector<int32_t>& out_rows, int6
 OpCase embed_tokens_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype) { return embed_case(rows, vocab, n, dtype, Rows::kTokens); }
 
 std::vector<OpCase> embed_cases() {
-  std::vector<OpCase> cases = {gather_rows_case(5, {4, 0, 4}, 33), gather_rows_case(1, {0}, 1), gather_rows_case(9, {}, 8), gather_rows_case(9, {8, 0, 3, 3}, 1032)};
+  std::vector<OpCase> cases = {gather_rows_case(5, {4, 0, 4}, 33), gather_rows_case(1, {0}, 1), gather_rows_case(9, {}, 8), gather_rows_case(9, {8, 0, 3, 3}, 1032),
+                               gather_rows_case(5, {4, 0, 4}, 40), gather_rows_case(1, {0}, 8)};
   for (const nvlm_dtype type : {NVLM_F32, NVLM_BF16, NVLM_F16}) {
     for (const Rows kind : {Rows::kImages, Rows::kTokens, Rows::kMixed}) {
-      cases.push_back(embed_case(1, 1, 1, type, kind));
-      cases.push_back(embed_case(50, 31, 37, type, kind));
+      for (const int64_t n : {1, 8}) cases.push_back(embed_case(1, 1, n, type, kind));
+      for (const int64_t n : {37, 40}) cases.push_back(embed_case(50, 31, n, type, kind));
       cases.push_back(embed_case(7, 31, 1032, type, kind));
     }
   }

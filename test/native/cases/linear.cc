@@ -4,6 +4,7 @@
 // Tolerance. A sum of k products in any order, each product and sum rounded or fused, is off by at most (k + 3)·u·A with A = Σ|x·w| + |bias|; typically, errors
 // being independent, by a few u·A whatever k, so the root mean square may be 4 u·A. Through GELU (slope ≤ 1.13) and SiLU (slope ≤ 1.1) that passes on, plus their own error.
 #include <algorithm>
+#include <iterator>
 
 #include "cases/cases.h"
 
@@ -68,12 +69,21 @@ Bounds linear_bounds(const OpCase& c, const std::vector<float>& truth) {
   return b;
 }
 
-// Every finite bit pattern of a half type times 1, whose value is made from its parts here: any difference is a wrong conversion.
-OpCase every_half(nvlm_dtype dtype) {
+// [n, n] of ones on the diagonal, zeros beside it; as many elements apart as wide.
+std::vector<float> identity(int64_t n) {
+  std::vector<float> values(static_cast<size_t>(n * n), 0.0f);
+  for (int64_t i = 0; i < n; ++i) values[static_cast<size_t>(i * n + i)] = 1;
+  return values;
+}
+
+// Every finite bit pattern of a half type times 1, `k` of them in a row of the weight, whose value is made from its parts here: any difference is a wrong conversion. Row r of
+// the input picks column r.
+OpCase every_half(nvlm_dtype dtype, int64_t k) {
+  const int64_t n = 65536 / k;
   OpCase c;
-  c.name = std::string("linear 1x65536x1, every ") + dtype_name(dtype);
+  c.name = "linear " + std::to_string(k) + "x" + std::to_string(n) + "x" + std::to_string(k) + ", every " + dtype_name(dtype);
   Random random(c.name);
-  Weight w = matrix_weight(random, NVLM_MATRIX, {65536}, 1, dtype);
+  Weight w = matrix_weight(random, NVLM_MATRIX, {n}, k, dtype);
   for (int i = 0; i < 65536; ++i) {
     const int bits = dtype == NVLM_BF16 ? 7 : 10, bias = dtype == NVLM_BF16 ? 127 : 15, mantissa = i & ((1 << bits) - 1), exponent = (i & 0x7fff) >> bits;
     const bool finite = exponent != 2 * bias + 1;
@@ -82,16 +92,16 @@ OpCase every_half(nvlm_dtype dtype) {
     const float size = std::ldexp(static_cast<float>(exponent ? (1 << bits) + mantissa : mantissa), std::max(exponent, 1) - bias - bits);
     w.values[static_cast<size_t>(i)] = !finite ? 0 : i & 0x8000 ? -size : size;
   }
-  c.batch.rows = 1;
+  c.batch.rows = k;
   c.record.op = NVLM_LINEAR;
-  c.record.in = c.add(Tensor{NVLM_ROWS, 1, 1, {1}});
-  c.record.out = c.add(Tensor{NVLM_ROWS, 1, 65536, {}});
+  c.record.in = c.add(Tensor{NVLM_ROWS, 1, k, identity(k)});
+  c.record.out = c.add(Tensor{NVLM_ROWS, 1, n, {}});
   const std::vector<float> values = w.values;
   c.record.w = c.add(std::move(w));
-  c.bounds = [values](const std::vector<float>& truth) {
+  c.bounds = [values, n, k](const std::vector<float>& truth) {
     Bounds b{std::vector<double>(truth.size(), 0), std::vector<double>(truth.size(), 1), 0};
-    for (size_t i = 0; i < truth.size(); ++i) {
-      if (truth[i] != values[i]) b.limit[i] = -1;  // the reference is wrong: nothing can pass
+    for (int64_t i = 0; i < n * k; ++i) {
+      if (truth[static_cast<size_t>(i)] != values[static_cast<size_t>(i % n * k + i / n)]) b.limit[static_cast<size_t>(i)] = -1;  // the reference is wrong: nothing can pass
     }
     return b;
   };
@@ -149,7 +159,12 @@ std::vector<OpCase> linear_cases() {
   };
   // Rows 1..5 and 6 have loops of their own; 48 is a row block, 16 a panel, 64 a panel group.
   constexpr Shape kShapes[] = {{1, 1, 1}, {1, 64, 896}, {1, 151, 65}, {2, 17, 3}, {3, 15, 7}, {4, 33, 31}, {5, 16, 64}, {6, 48, 129}, {7, 8, 8}, {11, 31, 13}, {13, 65, 100}, {47, 80, 33}, {48, 64, 16}, {49, 81, 40}, {103, 20, 5}};
-  for (const Shape& s : kShapes) {
+  // Multiples of 8, as a GPU has them: the least, every number of rows of its products of few rows, and its tiles (16 to 128 x 64 to 256, 64 deep) with one row or eight columns
+  // more or less.
+  constexpr Shape kShapesOfEight[] = {{1, 8, 8}, {2, 24, 72}, {3, 40, 56}, {4, 72, 264}, {6, 56, 136}, {15, 72, 64}, {17, 136, 72}, {33, 120, 200}, {65, 64, 56}, {129, 24, 8}};
+  std::vector<Shape> shapes(std::begin(kShapes), std::end(kShapes));
+  shapes.insert(shapes.end(), std::begin(kShapesOfEight), std::end(kShapesOfEight));
+  for (const Shape& s : shapes) {
     for (const nvlm_dtype type : kTypes) {
       cases.push_back(linear_case(NVLM_LINEAR, s.rows, s.n, s.k, type, "bias"));
       cases.push_back(linear_case(NVLM_LINEAR_SWIGLU, s.rows, s.n, s.k, type));
@@ -161,48 +176,59 @@ std::vector<OpCase> linear_cases() {
     cases.push_back(linear_case(NVLM_LINEAR_RESIDUAL, s.rows, s.n, s.k, NVLM_BF16, "bias gate"));
     cases.push_back(linear_case(NVLM_LINEAR_RESIDUAL, s.rows, s.n, s.k, NVLM_F32));
   }
-  cases.push_back(every_half(NVLM_BF16));
-  cases.push_back(every_half(NVLM_F16));
-  for (const nvlm_dtype type : kTypes) {
-    cases.push_back(linear_case(NVLM_LINEAR, 9, 37, 24, type, "bias parts"));
-    cases.push_back(linear_case(NVLM_LINEAR, 9, 37, 24, type, "bias parts strided"));
-    cases.push_back(linear_case(NVLM_LINEAR_SWIGLU, 9, 37, 24, type, "strided"));
+  cases.push_back(every_half(NVLM_BF16, 1));
+  cases.push_back(every_half(NVLM_F16, 1));
+  cases.push_back(every_half(NVLM_BF16, 8));
+  for (const int64_t n : {37, 40}) {
+    for (const nvlm_dtype type : kTypes) {
+      cases.push_back(linear_case(NVLM_LINEAR, 9, n, 24, type, "bias parts"));
+      cases.push_back(linear_case(NVLM_LINEAR, 9, n, 24, type, "bias parts strided"));
+      cases.push_back(linear_case(NVLM_LINEAR_SWIGLU, 9, n, 24, type, "strided"));
+    }
   }
+  for (const int64_t rows : {1, 3, 6}) cases.push_back(linear_case(NVLM_LOGITS, rows, 151, 64, NVLM_BF16));  // a vocabulary is as long as it is
   return cases;
 }
 
-// GELU and SiLU alone, over their whole range: k = 1 and w = 1, so that the error is the activation's.
+namespace {
+
+// GELU or SiLU alone, over their whole range, `width` points a row: the weight picks each, so that the error is the activation's.
+OpCase activation_case(nvlm_op op, int64_t width) {
+  constexpr int64_t kPoints = 8192;
+  OpCase c;
+  c.name = std::string(op == NVLM_LINEAR_GELU ? "gelu" : "silu") + " over [-12, 12] and far out, " + std::to_string(width) + " a row";
+  std::vector<float> x;
+  for (int64_t i = 0; i < kPoints - 6; ++i) x.push_back(-12.0f + 24.0f * static_cast<float>(i) / static_cast<float>(kPoints - 6));
+  for (const float far : {-1e4f, -100.0f, -0.0f, 1e-30f, 100.0f, 1e4f}) x.push_back(far);
+  c.batch.rows = kPoints / width;
+  c.record.op = op;
+  c.record.in = c.add(Tensor{NVLM_ROWS, 1, width, x});
+  c.record.out = c.add(Tensor{NVLM_ROWS, 1, width, {}});
+  Random random(c.name);
+  const bool pairs = op == NVLM_LINEAR_SWIGLU;
+  Weight w = matrix_weight(random, NVLM_MATRIX, pairs ? std::vector<int64_t>{width, width} : std::vector<int64_t>{width}, width, NVLM_F32, pairs);
+  const std::vector<float> ones = identity(width);
+  for (Weight::Part& part : w.parts) std::memcpy(part.bytes.data() + 1, ones.data(), ones.size() * sizeof(float));
+  c.record.w = c.add(w);
+  // GELU: 1e-6 absolute, and beyond 4 the rounding of a number that large. SiLU·x = x²·σ(x): the exponential's 2e-7 and three roundings, relative.
+  c.bounds = [op](const std::vector<float>& truth) {
+    Bounds b;
+    b.rms = 1;
+    for (const float y : truth) {
+      b.limit.push_back(op == NVLM_LINEAR_GELU ? std::max(1e-6, 4 * kUnit * std::abs(y)) : (2e-7 + 5 * kUnit) * std::abs(y) + 1e-30);
+      b.size.push_back(1e3);
+    }
+    return b;
+  };
+  return c;
+}
+
+}  // namespace
+
 std::vector<OpCase> activation_cases() {
   std::vector<OpCase> cases;
   for (const nvlm_op op : {NVLM_LINEAR_GELU, NVLM_LINEAR_SWIGLU}) {
-    constexpr int64_t kRows = 8192;
-    OpCase c;
-    c.name = op == NVLM_LINEAR_GELU ? "gelu over [-12, 12] and far out" : "silu over [-12, 12] and far out";
-    std::vector<float> x;
-    for (int64_t i = 0; i < kRows - 6; ++i) x.push_back(-12.0f + 24.0f * static_cast<float>(i) / static_cast<float>(kRows - 6));
-    for (const float far : {-1e4f, -100.0f, -0.0f, 1e-30f, 100.0f, 1e4f}) x.push_back(far);
-    c.batch.rows = kRows;
-    c.record.op = op;
-    c.record.in = c.add(Tensor{NVLM_ROWS, 1, 1, x});
-    c.record.out = c.add(Tensor{NVLM_ROWS, 1, 1, {}});
-    Random random(c.name);
-    Weight w = matrix_weight(random, NVLM_MATRIX, op == NVLM_LINEAR_SWIGLU ? std::vector<int64_t>{1, 1} : std::vector<int64_t>{1}, 1, NVLM_F32, op == NVLM_LINEAR_SWIGLU);
-    for (Weight::Part& part : w.parts) {
-      const float one = 1;
-      std::memcpy(part.bytes.data() + 1, &one, 4);
-    }
-    c.record.w = c.add(w);
-    // GELU: 1e-6 absolute, and beyond 4 the rounding of a number that large. SiLU·x = x²·σ(x): the exponential's 2e-7 and three roundings, relative.
-    c.bounds = [op](const std::vector<float>& truth) {
-      Bounds b;
-      b.rms = 1;
-      for (const float y : truth) {
-        b.limit.push_back(op == NVLM_LINEAR_GELU ? std::max(1e-6, 4 * kUnit * std::abs(y)) : (2e-7 + 5 * kUnit) * std::abs(y) + 1e-30);
-        b.size.push_back(1e3);
-      }
-      return b;
-    };
-    cases.push_back(std::move(c));
+    for (const int64_t width : {1, 8}) cases.push_back(activation_case(op, width));
   }
   return cases;
 }

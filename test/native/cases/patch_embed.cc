@@ -46,7 +46,8 @@ OpCase patch_embed_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, n
 
 std::vector<OpCase> patch_embed_cases() {
   return {patch_embed_case(1, 4, 4, 1, NVLM_F32),   patch_embed_case(2, 28, 14, 33, NVLM_BF16), patch_embed_case(1, 42, 14, 16, NVLM_F16), patch_embed_case(3, 15, 5, 47, NVLM_F32),
-          patch_embed_case(2, 20, 4, 24, NVLM_BF16), patch_embed_case(1, 2, 1, 8, NVLM_F32)};
+          patch_embed_case(2, 20, 4, 24, NVLM_BF16), patch_embed_case(1, 2, 1, 8, NVLM_F32),     patch_embed_case(1, 4, 4, 8, NVLM_F32),   patch_embed_case(2, 28, 14, 40, NVLM_BF16),
+          patch_embed_case(3, 15, 5, 48, NVLM_F32)};
 }
 
 }  // namespace nvlm::test

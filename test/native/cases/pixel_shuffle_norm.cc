@@ -43,6 +43,8 @@ std::vector<OpCase> pixel_shuffle_cases() {
       cases.push_back(pixel_shuffle_norm_case(tiles, 6, 3, 16, transpose));
       cases.push_back(pixel_shuffle_norm_case(tiles, 2, 1, 40, transpose));
       cases.push_back(pixel_shuffle_norm_case(tiles, 6, 2, 7, transpose));
+      cases.push_back(pixel_shuffle_norm_case(tiles, 4, 2, 8, transpose));
+      cases.push_back(pixel_shuffle_norm_case(tiles, 6, 2, 24, transpose));
     }
   }
   return cases;

@@ -3,7 +3,6 @@
 #include "cases/cases.h"
 
 namespace nvlm::test {
-namespace {
 
 OpCase sample_case(int64_t rows, int64_t vocab, float temperature, float top_p) {
   OpCase c;
@@ -21,8 +20,6 @@ OpCase sample_case(int64_t rows, int64_t vocab, float temperature, float top_p) 
   c.bytes = 4.0 * static_cast<double>(rows * vocab);
   return c;
 }
-
-}  // namespace
 
 std::vector<OpCase> timed_cases() {
   std::vector<OpCase> cases;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "emulator/machine.h"
+#include "emulator/traffic.h"
 
 namespace nvlm::emulator {
 namespace {
@@ -123,6 +124,7 @@ void access(const void* address, uint64_t bytes, bool write, Access::Kind kind) 
 uint4 load_streaming(const void* global) {
   if (reinterpret_cast<uintptr_t>(global) % 16) trap("alignment", "a load of 16 bytes from an address that is not a multiple of 16");
   if (!machine().heap.region().contains(global)) trap("bounds", "a global load from elsewhere");
+  if (traffic_counted) note_traffic(__builtin_return_address(0), global, 16);
   access(global, 16, false, Access::plain);
   return *static_cast<const uint4*>(global);
 }
@@ -155,7 +157,9 @@ void copy_async(void* shared, const void* global, bool valid) {
   Thread& thread = *current;
   if (!thread.block->shared.contains(shared)) trap("copies", "an asynchronous copy to what is not the block's shared memory");
   if (reinterpret_cast<uintptr_t>(shared) % 16 || reinterpret_cast<uintptr_t>(global) % 16) trap("copies", "an asynchronous copy with an address that is not aligned to 16 bytes");
+  if (traffic_counted) note_traffic(__builtin_return_address(0), shared, 16);
   if (valid) {
+    if (traffic_counted) note_traffic(__builtin_return_address(0), global, 16);
     if (!machine().heap.region().contains(global)) trap("copies", "an asynchronous copy from what is not global memory");
     access(global, 16, false, Access::plain);
   }

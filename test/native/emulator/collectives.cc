@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "emulator/machine.h"
+#include "emulator/traffic.h"
 
 namespace nvlm::emulator {
 namespace {
@@ -127,6 +128,7 @@ __attribute__((noinline)) void load_matrices(uint32_t (&r)[4], const void* row, 
   const Region& shared = current->block->shared;
   if (!shared.contains(row)) trap("ldmatrix", "an address that is not in the block's shared memory");
   if (reinterpret_cast<uintptr_t>(row) % 16) trap("ldmatrix", "an address that is not aligned to 16 bytes");
+  if (traffic_counted) note_traffic(__builtin_return_address(0), row, 16);
   access(row, 16, false, Access::plain);
   Wait wait = collective(Wait::load_matrices, kFullWarp, __builtin_return_address(0));
   wait.r = r;

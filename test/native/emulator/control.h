@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 namespace nvlm::emulator {
@@ -17,6 +18,7 @@ struct Settings {
   int shared_per_block = 163 * 1024;
   int resident_blocks = 3;               // blocks interleaved at a time
   uint64_t memory = uint64_t{768} << 20;  // of the device
+  bool traffic = false;                   // count what `traffic` tells
 };
 
 // Starts anew: forgets a fault, frees nothing that is still allocated (that is a trap). Environment variables NVLM_EMULATOR_SEED,
@@ -38,6 +40,15 @@ struct Counters {
   uint64_t accesses = 0;
 };
 Counters counters();
+
+// What the warps of one kernel asked of memory, and the least for the same bytes: sectors of 32 bytes of global memory, passes over the banks of shared memory.
+struct Traffic {
+  uint64_t sectors = 0, least_sectors = 0;
+  uint64_t passes = 0, least_passes = 0;
+  std::string worst;  // the instruction that wastes most, as an address for `addr2line -ife PROGRAM`; empty: none
+};
+// By kernel, over all launches since `configure` with Settings::traffic; kernels must be instrumented.
+std::map<std::string, Traffic> traffic();
 
 // True when kernels were compiled with memory hooks: races, uninitialised reads and bounds are checked.
 bool instrumented();

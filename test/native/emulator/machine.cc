@@ -1,4 +1,5 @@
 #include "emulator/machine.h"
+#include "emulator/traffic.h"
 
 #include <cxxabi.h>
 #include <dlfcn.h>
@@ -235,6 +236,7 @@ void configure(const Settings& settings) {
   m.fault.clear();
   m.forget_launches();
   m.counters = {};
+  count_traffic(m.settings.traffic);
 }
 
 std::string fault() { return machine().fault; }

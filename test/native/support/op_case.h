@@ -1,4 +1,4 @@
-// One op with its operands: what a case file under cases/ describes and the runner runs on every backend.
+// One op, or a short chain of them, with its operands: what a case file under cases/ describes and the runner runs on every backend.
 #pragma once
 
 #include <cmath>
@@ -87,17 +87,21 @@ struct Cache {
 struct Bounds {
   std::vector<double> limit, size;
   double rms = 0;
+  std::vector<double> self_limit{};  // of each element of the self cache; empty: the case's own
 };
 
 struct OpCase {
   std::string name;
+  std::vector<nvlm_record> before;  // a chain: these run first, `record` last. Mostly none
   nvlm_record record{};
   std::vector<Tensor> tensors;
   std::vector<Weight> weights;
   Batch batch;
   Cache self_kv, cross_kv;
-  std::function<Bounds(const std::vector<float>& truth)> bounds;  // of the output tensor; unset: bit for bit
+  std::function<Bounds(const std::vector<float>& truth)> bounds;  // of the output tensor; unset: bit for bit, and of a chain what op_chain.h derives
   double cache_limit = 0, cache_relative = 0;                     // of what the op writes to a cache: absolute, and of the value
+  double rounding = 0;                                            // of what the device writes, relative: half an ulp of bf16, 0 for float32
+  int launches = 0;                                               // that a CUDA device makes of the records; 0: not said
   std::shared_ptr<void> kept;                                     // memory that the batch points to
   double flops = 0, bytes = 0;                                    // for --time
 
@@ -109,6 +113,11 @@ struct OpCase {
   int32_t add(Weight weight) {
     weights.push_back(std::move(weight));
     return static_cast<int32_t>(weights.size()) - 1;
+  }
+  std::vector<nvlm_record> records() const {
+    std::vector<nvlm_record> all = before;
+    all.push_back(record);
+    return all;
   }
   int64_t rows(const Tensor& t) const { return t.rows_each * (t.extent == NVLM_TILES ? batch.tiles : t.extent == NVLM_ROWS ? batch.rows : batch.outs); }
 };

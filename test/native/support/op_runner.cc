@@ -6,6 +6,7 @@
 
 #include "ops/packed_weight.h"
 #include "support/op_allocations.h"
+#include "support/op_chain.h"
 
 namespace nvlm::test {
 namespace {
@@ -76,7 +77,7 @@ void fill_with_poison(std::vector<unsigned char>& bytes) {
 int64_t count_of(const int64_t (&counts)[NVLM_EXTENT_COUNT], nvlm_extent e) { return counts[e]; }
 
 bool is_logits(const OpCase& c, size_t tensor) {
-  const auto t = static_cast<int32_t>(tensor);
+  const auto t = static_cast<int32_t>(tensor);  // at the end of a chain, if there are any
   return (c.record.op == NVLM_LOGITS && t == c.record.out) || (c.record.op == NVLM_SAMPLE && t == c.record.in);
 }
 
@@ -102,7 +103,9 @@ Device::~Device() { backend_->close(device_); }
 // ---- bf16 ----
 
 OpCase rounded(const OpCase& c) {
+  constexpr double kHalfUlp = 0x1p-8;
   OpCase r = c;
+  r.rounding = kHalfUlp;
   const auto round_all = [](std::vector<float>& values) {
     for (float& v : values) v = rounded(v);
   };
@@ -138,8 +141,8 @@ OpCase rounded(const OpCase& c) {
     }
     r.kept = rows;
   }
+  if (!c.before.empty()) return r;
   // Half an ulp of what is written; and where an operand is rounded on the way (probabilities, normalised pixels), half an ulp of the size it is summed from.
-  constexpr double kHalfUlp = 0x1p-8;
   const bool inner = c.record.op == NVLM_ATTENTION || c.record.op == NVLM_PATCH_EMBED;
   const bool copies = c.record.op == NVLM_EMBED || c.record.op == NVLM_GATHER_ROWS;
   const bool written_float = c.record.op == NVLM_LOGITS;
@@ -209,7 +212,7 @@ void Loaded::send_sources() {
   }
 }
 
-Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c) {
+Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c), records_(c.records()) {
   const nvlm_backend& table = device.table();
   // One more of each than the batch has, so that rows behind the batch's exist and must stay as they are.
   const int64_t counts[NVLM_EXTENT_COUNT] = {c.batch.tiles + 1, c.batch.rows + 1, c.batch.outs + 1};
@@ -231,8 +234,8 @@ Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c
     if (table.used_bytes(device.handle()) - before != planned) throw std::runtime_error("a weight took other bytes than weight_bytes said");
   }
   program_.name = "case";
-  program_.records = &c.record;
-  program_.record_count = 1;
+  program_.records = records_.data();
+  program_.record_count = static_cast<int32_t>(records_.size());
   program_.tensors = tensors_.data();
   program_.tensor_count = static_cast<int32_t>(tensors_.size());
   program_.weights = weights_.data();
@@ -295,19 +298,18 @@ Outcome Loaded::run() {
   }
   std::vector<unsigned char> after(before.size());
   table.read(device_.handle(), after.data(), program_.arena, program_.arena_bytes);
-  uint64_t from = 0, to = 0;
-  if (case_.record.out >= 0) {
-    const nvlm_tensor& out = tensors_[static_cast<size_t>(case_.record.out)];
-    const int64_t rows = case_.rows(case_.tensors[static_cast<size_t>(case_.record.out)]);
-    o.out = read_tensor(out, rows);
-    from = out.offset;
-    to = from + static_cast<uint64_t>(rows * out.cols) * nvlm_dtype_bytes(out.dtype);
+  std::string written;
+  for (const nvlm_record& record : records_) {
+    if (record.out < 0) continue;
+    const nvlm_tensor& out = tensors_[static_cast<size_t>(record.out)];
+    const int64_t rows = case_.rows(case_.tensors[static_cast<size_t>(record.out)]);
+    if (record.out == case_.record.out) o.out = read_tensor(out, rows);
+    const uint64_t bytes = static_cast<uint64_t>(rows * out.cols) * nvlm_dtype_bytes(out.dtype);
+    std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(out.offset), bytes, after.begin() + static_cast<std::ptrdiff_t>(out.offset));
+    written += " " + std::to_string(out.offset) + " to " + std::to_string(out.offset + bytes);
   }
-  for (uint64_t i = 0; i < after.size(); ++i) {
-    if ((i >= from && i < to) || after[i] == before[i]) continue;
-    o.damage = "byte " + std::to_string(i) + " of the arena changed, which is not output (output: " + std::to_string(from) + " to " + std::to_string(to) + ")";
-    break;
-  }
+  const auto changed = std::mismatch(after.begin(), after.end(), before.begin()).first;
+  if (changed != after.end()) o.damage = "byte " + std::to_string(changed - after.begin()) + " of the arena changed, which is not output (output:" + written + ")";
   const auto read_cache = [&](const nvlm_kv_cache& kv, std::vector<float>& values) {
     if (!kv.memory) return;
     const uint64_t guard = kGuard * nvlm_dtype_bytes(kv.dtype);
@@ -357,9 +359,12 @@ Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vect
   return {text.str()};
 }
 
-std::string cache_difference(const char* kind, const OpCase& c, const std::vector<float>& got, const std::vector<float>& truth) {
+// `limits`: of each element, or none.
+std::string cache_difference(const char* kind, const OpCase& c, const std::vector<double>& limits, const std::vector<float>& got, const std::vector<float>& truth) {
   for (size_t i = 0; i < truth.size(); ++i) {
-    const double limit = c.cache_limit + c.cache_relative * std::abs(static_cast<double>(truth[i]));
+    constexpr auto kBefore = static_cast<size_t>(kGuard);
+    const bool guard = i < kBefore || i >= truth.size() - kBefore;
+    const double limit = limits.empty() ? c.cache_limit + c.cache_relative * std::abs(static_cast<double>(truth[i])) : guard ? 0 : limits[i - kBefore];
     if (bits(got[i]) == bits(truth[i]) || std::abs(static_cast<double>(got[i]) - truth[i]) <= limit) continue;  // poison must stay poison
     std::ostringstream text;
     text << "float " << static_cast<int64_t>(i) - kGuard << " of the " << kind << " cache: expected " << truth[i] << " but got " << got[i];
@@ -372,6 +377,7 @@ std::string cache_difference(const char* kind, const OpCase& c, const std::vecto
 
 Bounds bounds_of(const OpCase& c, const Outcome& truth) {
   if (c.bounds && truth.status == NVLM_OK) return c.bounds(truth.out);
+  if (!c.before.empty()) return chain_bounds(c);
   return {std::vector<double>(truth.out.size(), 0), std::vector<double>(truth.out.size(), 1), 0};
 }
 
@@ -383,8 +389,8 @@ Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, co
   if (got.allocations + truth.allocations > 0) return {"run took memory " + std::to_string(got.allocations) + " times (the reference " + std::to_string(truth.allocations) + ")"};
   Comparison result;
   if (c.record.out >= 0) result = compare_output(c, bounds, got.out, truth.out);
-  if (result.wrong.empty()) result.wrong = cache_difference("self", c, got.self_kv, truth.self_kv);
-  if (result.wrong.empty()) result.wrong = cache_difference("cross", c, got.cross_kv, truth.cross_kv);
+  if (result.wrong.empty()) result.wrong = cache_difference("self", c, bounds.self_limit, got.self_kv, truth.self_kv);
+  if (result.wrong.empty()) result.wrong = cache_difference("cross", c, {}, got.cross_kv, truth.cross_kv);
   for (size_t i = 0; i < got.sampled.size() && result.wrong.empty(); ++i) {
     if (got.sampled[i].token != truth.sampled[i].token) result.wrong = "another token was sampled for out row " + std::to_string(i);
   }

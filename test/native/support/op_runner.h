@@ -43,14 +43,14 @@ bool fits_bf16(const OpCase& c);
 struct Outcome {
   nvlm_status status = NVLM_OK;
   std::string error;
-  std::vector<float> out;                // the output tensor
+  std::vector<float> out;                // the last record's output
   std::vector<float> self_kv, cross_kv;  // whole caches
   std::vector<nvlm_sampled> sampled;
   std::string damage;  // what was written that is not the output; empty: nothing
   int64_t allocations = 0;  // of the whole program while the plan ran
 };
 
-// The case's op on its operands, loaded onto a device and compiled; run as often as wanted.
+// The case's records on their operands, loaded onto a device and compiled; run as often as wanted.
 class Loaded {
  public:
   Loaded(const Device& device, const OpCase& c);  // status and error tell whether it compiled
@@ -72,6 +72,7 @@ class Loaded {
 
   const Device& device_;
   const OpCase& case_;
+  std::vector<nvlm_record> records_;
   std::vector<nvlm_tensor> tensors_;
   std::vector<nvlm_weight*> weights_;
   std::vector<std::pair<void*, uint64_t>> memory_;
@@ -87,7 +88,7 @@ struct Comparison {
   double of_limit = 0;  // the largest error as a share of its limit, elements and root mean square; above 1 is wrong
 };
 
-// The case's bounds for the reference's outcome; where it has none, bit for bit.
+// The case's bounds for the reference's outcome: its own, those of a chain (op_chain.h), or bit for bit.
 Bounds bounds_of(const OpCase& c, const Outcome& truth);
 Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, const Outcome& truth);
 
