@@ -14,6 +14,7 @@ double squared(double x) { return x * x; }
 struct Value {
   double value = 0, limit = 0, variance = 0;
   double most() const { return std::abs(value) + limit; }
+  double allowed() const { return std::min(limit, 8 * std::sqrt(variance)); }
 };
 
 Value operator*(const Value& x, double factor) { return {x.value * factor, x.limit * std::abs(factor), x.variance * squared(factor)}; }
@@ -46,8 +47,8 @@ class Chain {
     for (const nvlm_record& r : c_.records()) run(r);
     Bounds b;
     b.rms = 1;
-    for (const Value& v : out(c_.record)) b.limit.push_back(v.limit), b.size.push_back(std::sqrt(v.variance));
-    for (const Value& v : self_) b.self_limit.push_back(v.limit);
+    for (const Value& v : out(c_.record)) b.limit.push_back(v.allowed()), b.size.push_back(std::sqrt(v.variance));
+    for (const Value& v : self_) b.self_limit.push_back(v.allowed());
     return b;
   }
 
