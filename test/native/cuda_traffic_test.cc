@@ -42,7 +42,7 @@ template <typename Body>
 void count(const emulator::Settings& settings, const std::string& name, const Body& body) {
   emulator::configure(settings);
   body();
-  equal(emulator::fault(), std::string(), name);
+  test::equal(emulator::fault(), std::string(), name);
   for (const auto& [kernel, t] : emulator::traffic()) {
     emulator::Traffic& sum = all[kernel];
     sum.sectors += t.sectors, sum.least_sectors += t.least_sectors, sum.passes += t.passes, sum.least_passes += t.least_passes;
@@ -148,29 +148,22 @@ void resizing() {
 
 // ---- Limits ----
 
-std::string without_namespaces(const std::string& kernel) {
-  const std::string anonymous = "(anonymous namespace)::";
-  const size_t at = kernel.rfind(anonymous, kernel.find('<'));
-  const size_t from = at != std::string::npos ? at + anonymous.size() : kernel.find("nvlm::gpu::") != std::string::npos ? kernel.find("nvlm::gpu::") + 11 : 0;
-  return kernel.substr(from);
-}
-
 double share(uint64_t taken, uint64_t least) { return least == 0 ? 1 : static_cast<double>(taken) / static_cast<double>(least); }
 
 void limits() {
   std::printf("%-40s %10s %7s %7s %10s %7s %7s\n", "kernel", "sectors", "of least", "limit", "passes", "of least", "limit");
   std::vector<bool> seen(std::size(kLimits), false);
   for (const auto& [kernel, t] : all) {
-    const std::string name = without_namespaces(kernel), family = name.substr(0, name.find('<'));
+    const std::string family = kernel.substr(0, kernel.find('<'));
     const auto limit = std::find_if(std::begin(kLimits), std::end(kLimits), [&](const Limit& l) { return family == l.kernel; });
     const double sectors = share(t.sectors, t.least_sectors), passes = share(t.passes, t.least_passes);
     const bool known = limit != std::end(kLimits);
-    std::printf("%-40s %10llu %6.2fx %6.2fx %10llu %6.2fx %6.2fx  %s\n", name.c_str(), static_cast<unsigned long long>(t.sectors), sectors, known ? limit->sectors : 0,
+    std::printf("%-40s %10llu %6.2fx %6.2fx %10llu %6.2fx %6.2fx  %s\n", kernel.c_str(), static_cast<unsigned long long>(t.sectors), sectors, known ? limit->sectors : 0,
                 static_cast<unsigned long long>(t.passes), passes, known ? limit->passes : 0, known ? limit->why : "no limit");
-    if (!check(known, name + " has no limit in this test's table")) continue;
+    if (!check(known, kernel + " has no limit in this test's table")) continue;
     seen[static_cast<size_t>(limit - std::begin(kLimits))] = true;
-    check(sectors <= limit->sectors, name + " touches " + std::to_string(sectors) + " times the least sectors; most at " + t.worst + " of this program (addr2line)");
-    check(passes <= limit->passes, name + " takes " + std::to_string(passes) + " times the least passes; most at " + t.worst + " of this program (addr2line)");
+    check(sectors <= limit->sectors, kernel + " touches " + std::to_string(sectors) + " times the least sectors; most at " + t.worst + " of this program (addr2line)");
+    check(passes <= limit->passes, kernel + " takes " + std::to_string(passes) + " times the least passes; most at " + t.worst + " of this program (addr2line)");
   }
   for (size_t i = 0; i < seen.size(); ++i) check(seen[i], std::string("nothing launched ") + kLimits[i].kernel);
 }
@@ -191,7 +184,7 @@ void planted() {
         expect_ok(p.launch(in.get(), out.get(), stream), p.name);
         gpu::wait(stream);
         const auto counted = emulator::traffic();
-        if (equal(counted.size(), size_t{1}, p.name + ": kernels")) equal(words(counted.begin()->second), words(p.expected), p.name);
+        if (test::equal(counted.size(), size_t{1}, p.name + ": kernels")) test::equal(words(counted.begin()->second), words(p.expected), p.name);
       });
     }
   }

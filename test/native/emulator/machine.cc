@@ -1,9 +1,6 @@
 #include "emulator/machine.h"
 #include "emulator/traffic.h"
 
-#include <cxxabi.h>
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstdlib>
 
@@ -54,16 +51,6 @@ uint3 thread_index() { return current->index; }
 uint3 block_index() { return current->block->index; }
 dim3 block_dimensions() { return current->block->grid->launch->block; }
 dim3 grid_dimensions() { return current->block->grid->launch->grid; }
-
-std::string kernel_name(const void* kernel) {
-  Dl_info info;
-  if (!dladdr(kernel, &info) || !info.dli_sname) return "a kernel";
-  int status = 0;
-  char* demangled = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
-  std::string name = demangled ? demangled : info.dli_sname;
-  std::free(demangled);
-  return name.substr(0, name.find('('));
-}
 
 std::string kernel_of(const Block& block) { return kernel_name(block.grid->launch->kernel); }
 

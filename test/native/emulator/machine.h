@@ -168,7 +168,7 @@ struct Machine {
 };
 Machine& machine();
 
-std::string kernel_name(const void* kernel);
+std::string kernel_name(const void* kernel);  // kernel_name.cc
 std::string kernel_of(const Block& block);
 
 // ---- Parts ----
