@@ -77,11 +77,12 @@ void ops() {
     for (const nvlm_op op : {NVLM_LINEAR, NVLM_LINEAR_SWIGLU, NVLM_LINEAR_RESIDUAL, NVLM_LOGITS}) count_case(linear_case(op, rows, 256, 896, NVLM_BF16, op == NVLM_LINEAR ? "bias" : ""));
     count_case(decoder_layer_case(static_cast<int>(rows), true));
   }
-  for (const int32_t d : {40, 64, 80, 96, 128, 264, 1032}) {
+  for (const int32_t d : {40, 64, 80, 96, 128}) {
     count_case(causal_attention_case({{200, 1}, {64, 1}}, 4, 2, d));
     count_case(causal_attention_case({{130, 70}}, 4, 2, d));
-    count_case(tile_attention_case(1, d > 128 ? 20 : 129, 2, d));
+    count_case(tile_attention_case(1, 129, 2, d));
   }
+  for (const int32_t d : {272, 1040}) count_case(causal_attention_case({{20, 2}}, 2, 1, d));  // several pieces of a row a lane
 }
 
 // Every tile of the product, with each way to end it, whole and split.
