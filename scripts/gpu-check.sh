@@ -3,18 +3,24 @@
 #
 #   scripts/gpu-check.sh [FOLDER]      results go to FOLDER (default out/gpu-check): a log for each stage, times, and one JSON file of everything
 #
-# Needs an NVIDIA GPU with driver 580 or newer, the CUDA 13 toolkit, a C++20 compiler, cmake and ninja; no Node. Times of rivals need Python with PyTorch;
-# compute-sanitizer is used where it is installed. What is missing is said and skipped. Builds for this machine's own GPU alone.
+# Needs an NVIDIA GPU with driver 580 or newer, the CUDA 13 toolkit, a C++20 compiler, cmake and ninja; no Node. The check of a 7B model's logits and times of rivals
+# need Python with PyTorch; Hugging Face transformers and compute-sanitizer are used where they are installed. What is missing is said and skipped. Builds for this
+# machine's own GPU alone.
 #
-# Stages: build; every PTX wrapper on random data against what the emulator computes; every op against the float32 reference; every golden model case;
-# compute-sanitizer (memcheck, racecheck) on small cases. Then times of each op, beside device copy, cuBLAS and PyTorch's attention, and of whole models with random weights, beside Hugging Face
-# transformers with the same decoder weights; all of this same run.
-# Exits non-zero when a result is wrong, or a check could not be made. Sanitizers, times and rivals that are left out are only said.
+# In this order, so that what matters most is there when time runs out:
+#   1. build
+#   2. right: every PTX wrapper on random data against what the emulator computes; every op against the float32 reference; every golden model case
+#   3. fast: each op beside device copy, cuBLAS and PyTorch's attention, all of this same run
+#   4. whole models with random weights made on the device: 7B as D, X and H; 0.5B as D, X and H; one layer of the 72B and of InternViT-6B. Logits against PyTorch in
+#      float32 (text) and against the CPU backend (with an image, where the CPU is quick enough), then times beside Hugging Face transformers
+#   5. compute-sanitizer (memcheck, racecheck) on small cases; when something of 2. is wrong, before 3.
+# Exits non-zero when a result is wrong, or a check of 2. could not be made. What is left out of the rest is only said.
 #
 # Variables:
 #   GPU_CHECK_SECONDS=N       of the whole run, default 530; a stage that no longer fits is left out
 #   GPU_CHECK_TREE=FOLDER     CMake's tree, default FOLDER/build
 #   GPU_CHECK_EXPECTED=FILE   values of the PTX wrappers made before (cuda_ptx_test --write), in place of making them here
+#   GPU_CHECK_PYTHON=PROGRAM  Python, default python3
 #   GPU_CHECK_EMULATOR=1      the emulator stands in for the GPU, with tiny shapes and a part of the cases: how test/gpu-check.test.ts tests this script.
 #                             Programs that are in the tree already are not built.
 set -uo pipefail
@@ -28,7 +34,8 @@ tree=${GPU_CHECK_TREE:-$out/build}
 emulated=${GPU_CHECK_EMULATOR:-}
 deadline=$((SECONDS + ${GPU_CHECK_SECONDS:-530}))
 stages=$out/stages.tsv
-rm -f "$out"/*.log "$out"/{times,rivals,models}.json "$out"/hf-*.json
+rm -f "$out"/*.log "$out"/{times,rivals,models}.json "$out"/{rival,logits}-*
+python=${GPU_CHECK_PYTHON:-python3}
 printf 'check\tstage\tstate\tseconds\tdetail\n' >"$stages"
 failed=0
 
@@ -82,18 +89,21 @@ echo "gpu-check: $gpu, compute capability $capability, driver $driver"
 
 native=$tree/test/native
 if [ -n "$emulated" ]; then
-  targets=(cuda_ptx_test cuda_ops_test cuda_golden_test op_times_emulated model_times nvlm_emulator)
+  targets=(cuda_ptx_test cuda_ops_test cuda_golden_test op_times_emulated model_times nvlm_emulator nvlm_emulator_random)
   options=(-DNVLM_CUDA=off)
 else
-  targets=(cuda_ptx_test cuda_ptx_gpu cuda_ops_gpu cuda_golden_gpu op_times model_times nvlm_cuda)
+  targets=(cuda_ptx_test cuda_ptx_gpu cuda_ops_gpu cuda_golden_gpu op_times model_times nvlm_cuda nvlm_cuda_random)
   options=(-DNVLM_CUDA=on "-DNVLM_CUDA_ARCHS=$capability" -DNVLM_GPU_CHECK=ON)
 fi
 build() {
   cmake -S "$root" -B "$tree" $(has ninja && echo -G Ninja) -DNVLM_BUILD_ADDON=OFF -DNVLM_BUILD_TESTS=ON "${options[@]}" &&
     cmake --build "$tree" --parallel "$(nproc)" --target "${targets[@]}"
 }
+found() { find -L "$tree" -name "$1" 2>/dev/null | head -n 1; }
 built() {
-  [ -n "$emulated" ] && [ -x "$native/cuda_ptx_test" ] && [ -x "$native/cuda_ops_test" ] && [ -x "$native/cuda_golden_test" ] && [ -x "$native/gpu/op_times_emulated" ] && [ -x "$native/gpu/model_times" ]
+  [ -n "$emulated" ] || return
+  for program in cuda_ptx_test cuda_ops_test cuda_golden_test gpu/op_times_emulated gpu/model_times; do [ -x "$native/$program" ] || return; done
+  [ -n "$(found nvlm_emulator.so)" ] && [ -n "$(found nvlm_emulator_random.so)" ]
 }
 export -f build has
 if built; then
@@ -106,7 +116,8 @@ else
     exit 1
   fi
 fi
-library=$(find "$tree" -name "$([ -n "$emulated" ] && echo nvlm_emulator.so || echo nvlm_cuda.so)" | head -n 1)
+if [ -n "$emulated" ]; then kind=emulator; else kind=cuda; fi
+library=$(found nvlm_$kind.so) random_library=$(found nvlm_${kind}_random.so)
 
 # ---- Are results right? ----
 
@@ -121,79 +132,96 @@ else
   export NVLM_CUDA_LIBRARY=$library
   stage must ops 100 "$native/gpu/cuda_ops_gpu"
   stage must golden 60 "$native/gpu/cuda_golden_gpu"
-  if has compute-sanitizer; then
-    # An allocation from a pool is part of a larger one to memcheck, unless it is told to look at each.
-    small=(bash -c 'for word in "$@"; do "$0" --error-exitcode 9 --tool "$tool" --print-limit 5 "$program" "$word" || exit 1; done' compute-sanitizer)
-    export program=$native/gpu/cuda_ops_gpu
-    tool=memcheck stage may memcheck-ptx 30 compute-sanitizer --tool memcheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
-    tool=racecheck stage may racecheck-ptx 30 compute-sanitizer --tool racecheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
-    tool=memcheck stage may memcheck 60 "${small[@]}" 1x64x896 5x16x64 48x64x16 'heads of 64' 'heads of 40' layer_norm qk_norm patch_embed pixel_shuffle gather
-    tool=racecheck stage may racecheck 60 "${small[@]}" 1x64x896 5x16x64 48x64x16 'heads of 64' layer_norm
-  else
-    note may sanitizer skipped 0 'compute-sanitizer is not installed'
-  fi
 fi
+sanitize() {
+  [ -n "$emulated" ] && return
+  if ! has compute-sanitizer; then
+    note may sanitizer skipped 0 'compute-sanitizer is not installed'
+    return
+  fi
+  # The programs take one word each time.
+  local each='tool=$1 program=$2; shift 2; for word in "$@"; do compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 5 "$program" "$word" || exit 1; done'
+  local ops=$native/gpu/cuda_ops_gpu
+  stage may memcheck 60 bash -c "$each" _ memcheck "$ops" 1x64x896 5x16x64 48x64x16 'heads of 64' 'heads of 40' layer_norm qk_norm patch_embed pixel_shuffle gather
+  stage may racecheck 60 bash -c "$each" _ racecheck "$ops" 1x64x896 5x16x64 48x64x16 'heads of 64' layer_norm
+  stage may memcheck-ptx 30 compute-sanitizer --tool memcheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
+  stage may racecheck-ptx 30 compute-sanitizer --tool racecheck --error-exitcode 9 "$native/gpu/cuda_ptx_gpu"
+}
+wrong_before=$failed
+[ "$wrong_before" -eq 1 ] && sanitize
 
 # ---- How fast? ----
 
+# What Python has: "torch transformers", "torch", "python", or nothing.
+if [ -n "$emulated" ]; then on=cpu there=True; else on=cuda there='torch.cuda.is_available()'; fi
+packages=$("$python" -c "
+try:
+    import torch
+    assert $there
+    print('torch', end=' ')
+    import transformers
+    print('transformers')
+except Exception:
+    print('python')" 2>/dev/null)
 if [ -n "$emulated" ]; then
   stage must times 120 "${nice[@]}" "$native/gpu/op_times_emulated" --tiny --json "$out/times.json"
-  note rival rivals skipped 0 'the emulator has none'
 else
   # A wrong value at a real shape makes the run bad; having no time for them does not.
-  check=must
-  [ $((deadline - SECONDS)) -lt 60 ] && check=may
-  stage $check times 110 "$native/gpu/op_times" --json "$out/times.json"
-  if has python3 && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    stage rival rivals 90 python3 "$root/benchmarks/gpu/rivals.py" "$out/rivals.json"
-  else
-    note rival rivals skipped 0 'Python with PyTorch for CUDA is not installed'
-  fi
+  stage may times 110 "$native/gpu/op_times" --json "$out/times.json"
 fi
+small=()
+[ -n "$emulated" ] && small=(--device cpu --tiny)
+case $packages in
+  torch*) stage rival rivals 90 "$python" "$root/benchmarks/gpu/rivals.py" "$out/rivals.json" "${small[@]}" ;;
+  *) note rival rivals skipped 0 "PyTorch for $on is not installed" ;;
+esac
 
-# Whole models with random weights, smaller ones first; each needs its checkpoint, of up to 15 GB, only while it is timed.
+# model SECONDS FAMILY DECODER VISION MODEL_TIMES-OPTIONS… — a checkpoint of random_model.py (a header and a hole) through the whole engine. Of D, whose text is plain
+# Qwen2, logits are checked in PyTorch, and the same decoder is timed there.
 weights=$out/models
-if [ -z "$emulated" ] && [ "$(df --output=avail -B 1000000000 /dev/shm | tail -n 1)" -ge 24 ]; then weights=/dev/shm/nvlm-gpu-check.$$; fi
 trap 'rm -rf "$weights"' EXIT
-# model CHECK SECONDS FAMILY DECODER VISION MODEL_TIMES-OPTIONS… — HF=1 beside it: the same decoder in Hugging Face transformers.
 model() {
-  local check=$1 seconds=$2 family=$3 decoder=$4 vision=$5 name=model-$3-$4
-  shift 5
-  if [ $((deadline - SECONDS)) -lt 15 ]; then
-    note "$check" "$name" skipped 0 'no time is left'
+  local seconds=$1 family=$2 decoder=$3 vision=$4 benchmarks=$root/benchmarks/gpu logits=() expected=()
+  shift 4
+  local name=$family-$decoder made=$out/logits-$decoder
+  if [ $((deadline - SECONDS)) -lt 10 ]; then
+    note may "model-$name" skipped 0 'no time is left'
     return
   fi
-  if ! timeout 60 python3 "$root/benchmarks/gpu/random_model.py" "$weights" "$family" "$decoder" "$vision" >"$out/$name-weights.log" 2>&1; then
-    note "$check" "$name" late 60 "no checkpoint; $out/$name-weights.log"
-  else
-    stage "$check" "$name" "$seconds" "$native/gpu/model_times" "$weights" "$family, $decoder, $vision" --json "$out/models.json" "$@"
-    if [ -n "${HF:-}" ]; then stage rival "hf-$decoder" 60 python3 "$root/benchmarks/gpu/transformers_times.py" "$weights" "$out/hf-$decoder.json"; fi
+  if ! "$python" "$benchmarks/random_model.py" "$weights" "$family" "$decoder" "$vision" >"$out/checkpoint.log" 2>&1; then
+    note may "model-$name" late 0 "no checkpoint; $out/checkpoint.log"
+    return
   fi
-  rm -rf "$weights"
+  [ "$family" = D ] && logits=(--logits "$made.f32")
+  stage may "model-$name" "$seconds" "${nice[@]}" env NVLM_CUDA_LIBRARY="$random_library" "$native/gpu/model_times" "$weights" "$family, $decoder, $vision" \
+    --json "$out/models.json" "${logits[@]}" "$@"
+  if [ "$family" = D ] && [[ $packages = torch* ]]; then
+    [ -e "$made.f32" ] && stage may "logits-$decoder" 60 "$python" "$benchmarks/check_logits.py" "$weights" "$made.f32" "$made.json" --device "$on"
+    [ -e "$made.expected" ] && expected=(--expected "$made.expected")
+    stage rival "rival-$decoder" 60 "$python" "$benchmarks/decoder_rival.py" "$weights" "$out/rival-$decoder.json" "${small[@]}" "${expected[@]}"
+  fi
+  rm -rf "$weights" "$made".{f32,expected}
 }
-if ! has python3; then
+if [ -z "$packages" ]; then
   note may models skipped 0 'Python is not installed'
 elif [ -n "$emulated" ]; then
-  export NVLM_CUDA_LIBRARY=$library
-  for family in D X H; do model must 60 "$family" tiny tiny --device emulator --text 20 --tiles 3 --decode 2 --check; done
+  for family in D X H; do model 90 "$family" tiny tiny --device emulator --text 20 --tiles 3 --decode 2 --check; done
 else
-  if python3 -c 'import torch, transformers' 2>/dev/null; then hf=1; else
-    hf=
-    note rival hf skipped 0 'transformers is not installed'
-  fi
-  HF=$hf model may 90 D 0.5b 300m --check
-  HF=$hf model may 90 D 7b 300m
-  model may 60 X 7b 300m
-  model may 60 H 7b 300m
-  model may 45 X 0.5b 300m
-  model may 45 H 0.5b 300m
-  model may 45 D 72b-layer 6b-layer
+  [[ $packages = *transformers* ]] || note rival transformers skipped 0 'Hugging Face transformers is not installed'
+  model 60 D 7b 300m
+  model 45 X 7b 300m
+  model 45 H 7b 300m
+  model 60 D 0.5b 300m --check
+  model 45 X 0.5b 300m --check
+  model 45 H 0.5b 300m --check
+  model 60 D 72b-layer 6b-layer --check
 fi
+[ "$wrong_before" -eq 0 ] && sanitize
 
 # ---- One table, one file ----
 
-if has python3; then
-  python3 "$root/benchmarks/gpu/report.py" "$out" "$gpu" "$capability" "$driver" || failed=1
+if [ -n "$packages" ]; then
+  "$python" "$root/benchmarks/gpu/report.py" "$out" "$gpu" "$capability" "$driver" || failed=1
 else
   echo 'gpu-check: no Python: the table and the JSON file are left out; the stages stand above.'
 fi

@@ -16,18 +16,18 @@ struct Dot {
 }  // namespace
 
 Line product(const Machine& machine, const ProductShape& s) {
-  const bool swiglu = s.op == NVLM_LINEAR_SWIGLU, logits = s.op == NVLM_LOGITS;
+  const bool swiglu = s.op == NVLM_LINEAR_SWIGLU, logits = s.op == NVLM_LOGITS, residual = s.op == NVLM_LINEAR_RESIDUAL;
   const int64_t weight_rows = swiglu ? 2 * s.n : s.n;
   const uint64_t out_bytes = static_cast<uint64_t>(s.rows * s.n) * (logits ? 4 : 2);
-  const double bytes = 2.0 * static_cast<double>(s.rows * s.k + weight_rows * s.k) + static_cast<double>(out_bytes);
-  const int buffers = static_cast<int>(std::min<uint64_t>(64, 1 + machine.rotated_bytes() / static_cast<uint64_t>(bytes)));
-  const Pattern a(1, static_cast<float>(3 / std::sqrt(static_cast<double>(s.k)))), w(2, 1);
+  const double bytes = 2.0 * static_cast<double>(s.rows * s.k + weight_rows * s.k) + static_cast<double>(out_bytes) * (residual ? 2 : 1);
+  const int buffers = buffers_for(machine, bytes);
+  const Pattern a(1, static_cast<float>(3 / std::sqrt(static_cast<double>(s.k)))), w(2, 1), before(6, 1);
   std::vector<std::unique_ptr<Memory>> in, weight, out;
   for (int i = 0; i < buffers; ++i) {
     in.push_back(a.on_device(machine, s.rows * s.k));
     weight.push_back(w.on_device(machine, weight_rows * s.k));
-    out.push_back(std::make_unique<Memory>(machine, out_bytes));
-    out.back()->fill_with(0xff);
+    out.push_back(residual ? before.on_device(machine, s.rows * s.n) : std::make_unique<Memory>(machine, out_bytes));
+    if (!residual) out.back()->fill_with(0xff);
   }
   const WorkspaceNeed need = gemm_workspace(machine.info, s.rows, weight_rows, s.k);
   const Memory floats(machine, static_cast<uint64_t>(need.floats) * 4), counters(machine, static_cast<uint64_t>(need.counters) * 4);
@@ -75,7 +75,7 @@ Line product(const Machine& machine, const ProductShape& s) {
       difference.add(got, value, kHalfUlp * std::abs(value) + kSums * (1.1 * gate.size * std::abs(up.sum) + up.size * std::abs(silu) + 1e-3), row, column);
     } else {
       const Dot d = dot(row, column);
-      const double value = s.op == NVLM_LINEAR_GELU ? 0.5 * d.sum * (1 + std::erf(d.sum / std::sqrt(2.0))) : d.sum;
+      const double value = s.op == NVLM_LINEAR_GELU ? 0.5 * d.sum * (1 + std::erf(d.sum / std::sqrt(2.0))) : residual ? before.at(row * s.n + column) + d.sum : d.sum;
       difference.add(got, value, (logits ? 0 : kHalfUlp) * std::abs(value) + kSums * 1.2 * d.size, row, column);
     }
   }
@@ -93,7 +93,7 @@ Line attention(const Machine& machine, const AttentionShape& s) {
   const int64_t page_elements = int64_t{s.kv_heads} * NVLM_PAGE_KEYS * d;
   const double bytes = 2.0 * (static_cast<double>(tile ? rows * cols : rows * out_cols) + static_cast<double>(rows * out_cols) +
                               (tile ? 0.0 : 2.0 * s.sequences * s.keys * static_cast<double>(s.kv_heads * d)));
-  const int buffers = static_cast<int>(std::min<uint64_t>(64, 1 + machine.rotated_bytes() / static_cast<uint64_t>(bytes)));
+  const int buffers = buffers_for(machine, bytes);
   const Pattern q(3, 2), kv(4, 2);
   std::vector<std::unique_ptr<Memory>> in, cache, out;
   for (int i = 0; i < buffers; ++i) {
@@ -202,7 +202,7 @@ Line attention(const Machine& machine, const AttentionShape& s) {
 
 Line rms_norm(const Machine& machine, const std::string& name, int64_t rows, int64_t cols) {
   const double bytes = 4.0 * static_cast<double>(rows * cols);
-  const int buffers = static_cast<int>(std::min<uint64_t>(64, 1 + machine.rotated_bytes() / static_cast<uint64_t>(bytes)));
+  const int buffers = buffers_for(machine, bytes);
   const Pattern a(5, 1);
   std::vector<std::unique_ptr<Memory>> in, out;
   for (int i = 0; i < buffers; ++i) {

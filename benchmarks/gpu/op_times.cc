@@ -51,16 +51,28 @@ std::vector<Case> cases(bool tiny) {
   add_product({"gemv 72B gate/up + swiglu", NVLM_LINEAR_SWIGLU, 1, 29568, 8192});
   add_product({"gemv 72B down", NVLM_LINEAR, 1, 8192, 29568});
   add_product({"gemv 72B logits", NVLM_LOGITS, 1, 152064, 8192});
-  add_product({"gemv 7B qkv", NVLM_LINEAR, 1, 4608, 3584});
-  add_product({"gemv 7B gate/up + swiglu", NVLM_LINEAR_SWIGLU, 1, 18944, 3584});
-  add_product({"gemv 7B down", NVLM_LINEAR, 1, 3584, 18944});
+  // A layer's launches in a step of one row, beside attention: what is fused into them counts.
+  const auto add_layer = [&](const std::string& model, int64_t hidden, int32_t heads, int32_t kv_heads, int64_t mlp) {
+    const ProductShape gate_up{"decode " + model + " norm + gate/up + swiglu", NVLM_LINEAR_SWIGLU, 1, tiny ? 64 : mlp, tiny ? 136 : hidden};
+    const QkvShape qkv{"decode " + model + " norm + qkv + rope + write", tiny ? 128 : hidden, tiny ? 4 : heads, tiny ? 2 : kv_heads, tiny ? 32 : 128};
+    all.emplace_back(qkv.name, [qkv](const Machine& m) { return norm_qkv_rope_write(m, qkv); });
+    add_product({"decode " + model + " o + residual", NVLM_LINEAR_RESIDUAL, 1, hidden, hidden});
+    all.emplace_back(gate_up.name, [gate_up](const Machine& m) { return norm_product(m, gate_up); });
+    add_product({"decode " + model + " down + residual", NVLM_LINEAR_RESIDUAL, 1, hidden, mlp});
+  };
+  add_layer("72B", 8192, 64, 8, 29568);
+  add_layer("7B", 3584, 28, 4, 18944);
   add_product({"gemv of 4 rows, 72B o", NVLM_LINEAR, 4, 8192, 8192});
   add_attention({"attention tiles 7x1025, 16 heads of 64", NVLM_KEYS_TILE, 7, 1025, 1025, 16, 16, 64});
   add_attention({"attention tiles 7x1025, 25 heads of 128", NVLM_KEYS_TILE, 7, 1025, 1025, 25, 25, 128});
   add_attention({"attention prefill 2048, 64/8 heads of 128", NVLM_KEYS_SELF, 1, 2048, 2048, 64, 8, 128});
   add_attention({"attention decode 4096, 64/8 heads of 128", NVLM_KEYS_SELF, 1, 1, 4096, 64, 8, 128});
+  add_attention({"attention decode 4096, 28/4 heads of 128", NVLM_KEYS_SELF, 1, 1, 4096, 28, 4, 128});
   add_attention({"attention decode 16 x 4096, 64/8 heads of 128", NVLM_KEYS_SELF, 16, 1, 4096, 64, 8, 128});
   add_norm("rms norm 2048 x 8192", 2048, 8192);
+  const int64_t vocab = tiny ? 512 : 152064;
+  all.emplace_back("sample greedy of 152064", [=](const Machine& m) { return sample(m, "sample greedy of 152064", vocab, 0, 1); });
+  all.emplace_back("sample top-p 0.9 of 152064", [=](const Machine& m) { return sample(m, "sample top-p 0.9 of 152064", vocab, 0.8f, 0.9f); });
   return all;
 }
 
@@ -113,6 +125,7 @@ int run(bool tiny, const char* json, const std::vector<std::string>& words) {
       std::fflush(stdout);
     }
     trim();
+    if (json && !write_json(json, machine, lines, wrong, copy)) throw std::runtime_error(std::string("cannot write ") + json);  // each time: the next may not end
   }
   destroy_stream(machine.stream);
 #ifdef NVLM_EMULATOR

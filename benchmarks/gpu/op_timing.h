@@ -42,6 +42,16 @@ class Memory {
   uint64_t bytes() const { return bytes_; }
   void fill_with(int byte) const { expect(gpu::fill(data_, byte, bytes_, machine_.stream), "filling"); }
 
+  // The first bytes; waits.
+  void write(const void* values, uint64_t bytes) const {
+    void* pinned = nullptr;
+    expect(alloc_pinned(&pinned, bytes), "page-locked memory");
+    std::memcpy(pinned, values, bytes);
+    expect(copy_to_device(data_, pinned, bytes, machine_.stream), "sending");
+    expect(wait(machine_.stream), "sending");
+    free_pinned(pinned);
+  }
+
   template <typename T>
   std::vector<T> read(uint64_t first, uint64_t count) const {
     std::vector<T> values(count);
@@ -72,15 +82,10 @@ class Pattern {
   std::unique_ptr<Memory> on_device(const Machine& machine, int64_t elements) const {
     auto memory = std::make_unique<Memory>(machine, static_cast<uint64_t>(elements) * sizeof(bf16));
     const uint64_t first = std::min<uint64_t>(kPeriod, static_cast<uint64_t>(elements)) * sizeof(bf16);
-    void* pinned = nullptr;
-    expect(alloc_pinned(&pinned, first), "page-locked memory");
-    std::memcpy(pinned, values_.data(), first);
-    expect(copy_to_device(memory->as<void>(), pinned, first, machine.stream), "sending");
+    memory->write(values_.data(), first);
     for (uint64_t done = first; done < memory->bytes(); done *= 2) {
       expect(copy_on_device(memory->as<char>() + done, memory->as<char>(), std::min(done, memory->bytes() - done), machine.stream), "repeating");
     }
-    expect(wait(machine.stream), "sending");
-    free_pinned(pinned);
     return memory;
   }
 
@@ -88,6 +93,16 @@ class Pattern {
   static constexpr uint64_t kPeriod = 524287;
   std::vector<bf16> values_ = std::vector<bf16>(kPeriod);
 };
+
+template <typename T>
+std::unique_ptr<Memory> on_device(const Machine& machine, const std::vector<T>& values) {
+  auto memory = std::make_unique<Memory>(machine, values.size() * sizeof(T));
+  memory->write(values.data(), values.size() * sizeof(T));
+  return memory;
+}
+
+// How many operands of so many bytes take turns.
+inline int buffers_for(const Machine& machine, double bytes) { return static_cast<int>(std::min<uint64_t>(64, 1 + machine.rotated_bytes() / static_cast<uint64_t>(bytes))); }
 
 // ---- Timing ----
 
@@ -139,7 +154,7 @@ inline Times timed(const Machine& machine, int buffers, const std::function<void
 
 struct Line {
   std::string name;
-  const char* bound;  // "memory", "product", "attention": which ceiling
+  const char* bound;  // "memory", "product", "attention", "latency": which ceiling
   Times times;
   double flops, bytes;
 };

@@ -1,13 +1,12 @@
 """A checkpoint with random weights in the shapes of real models. python3 random_model.py FOLDER FAMILY DECODER VISION
 
-FAMILY: D, X or H. DECODER: tiny, 0.5b, 7b, 72b-layer (one layer of it). VISION: tiny, 300m, 6b-layer. Needs nothing but Python: weights are one random
-block, repeated; its length is prime, so that no two rows of a matrix are alike.
+FAMILY: D, X or H. DECODER: tiny, 0.5b, 7b, 72b-layer (one layer of it). VISION: tiny, 300m, 6b-layer. Needs nothing but Python, and writes next to nothing:
+the tensors' bytes are a hole in the file. What they would be is a hash of their place (random_weights.h, random_weights.py), mean + size * u, u evenly
+from [-1, 1); both numbers stand for each tensor in the header's "__metadata__".
 """
 
-import array
 import json
 import os
-import random
 import struct
 import sys
 
@@ -22,7 +21,6 @@ VISIONS = {
     "300m": {"hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "intermediate_size": 4096, "image_size": 448, "qk_normalization": False, "qkv_bias": True, "norm_type": "layer_norm"},
     "6b-layer": {"hidden_size": 3200, "num_attention_heads": 25, "num_hidden_layers": 1, "intermediate_size": 12800, "image_size": 448, "qk_normalization": True, "qkv_bias": False, "norm_type": "rms_norm"},
 }
-PERIOD = 524287
 
 
 def every_of(decoder):
@@ -63,21 +61,24 @@ def config_of(family, decoder, vision):
 
 
 def tensors_of(family, d, v):
-    """(name, shape, size of the values, or None for ones)"""
+    """(name, shape, mean, root mean square about it)
+
+    With norms around 1 and matrices of 1 / sqrt(columns), activations keep their size through all layers, and every weight matters to the logits.
+    """
 
     def matrix(name, rows, columns):
-        return (name, [rows, columns], columns**-0.5)
+        return (name, [rows, columns], 0, columns**-0.5)
 
     def vector(name, length, size=0.02):
-        return (name, [length], size)
+        return (name, [length], 0, size)
 
     def ones(name, length):
-        return (name, [length], None)
+        return (name, [length], 1, 0.125)
 
     wide, heads = d["hidden_size"], d["num_attention_heads"]
     kv = wide // heads * d["num_key_value_heads"]
     every = every_of(d)
-    yield ("language_model.model.embed_tokens.weight", [d["vocab_size"], wide], 1.0)
+    yield ("language_model.model.embed_tokens.weight", [d["vocab_size"], wide], 0, 1.0)
     for n in range(d["num_hidden_layers"]):
         at = f"language_model.model.layers.{n}."
         yield ones(at + "input_layernorm.weight", wide)
@@ -89,7 +90,7 @@ def tensors_of(family, d, v):
             yield ones(at + "cross_attn_norm.weight", wide)
             for part, rows in (("q", wide), ("k", kv), ("v", kv), ("o", wide)):
                 yield matrix(f"{at}cross_attn.{part}_proj.weight", rows, wide)
-            yield (at + "cross_attn_gate", [1], None)
+            yield ones(at + "cross_attn_gate", 1)
         yield ones(at + "post_attention_layernorm.weight", wide)
         yield matrix(at + "mlp.gate_proj.weight", d["intermediate_size"], wide)
         yield matrix(at + "mlp.up_proj.weight", d["intermediate_size"], wide)
@@ -101,10 +102,10 @@ def tensors_of(family, d, v):
     width = v["hidden_size"]
     patches = (v["image_size"] // 14) ** 2
     norms = ("weight", "bias") if v["norm_type"] == "layer_norm" else ("weight",)
-    yield ("vision_model.embeddings.class_embedding", [1, 1, width], 0.5)
-    yield ("vision_model.embeddings.patch_embedding.weight", [width, 3, 14, 14], (3 * 14 * 14) ** -0.5)
+    yield ("vision_model.embeddings.class_embedding", [1, 1, width], 0, 0.5)
+    yield ("vision_model.embeddings.patch_embedding.weight", [width, 3, 14, 14], 0, (3 * 14 * 14) ** -0.5)
     yield vector("vision_model.embeddings.patch_embedding.bias", width)
-    yield ("vision_model.embeddings.position_embedding", [1, patches + 1, width], 0.2)
+    yield ("vision_model.embeddings.position_embedding", [1, patches + 1, width], 0, 0.2)
     for n in range(v["num_hidden_layers"]):
         at = f"vision_model.encoder.layers.{n}."
         for norm in ("norm1", "norm2"):
@@ -133,51 +134,30 @@ def tensors_of(family, d, v):
         yield matrix("mlp1.3.weight", wide, wide)
 
 
-class Blocks:
-    """Random bf16 of a size; the same numbers for every size."""
-
-    def __init__(self):
-        source = random.Random(1)
-        self.values = [source.uniform(-1.7, 1.7) for _ in range(PERIOD)]  # root mean square 1
-        self.known = {None: b"\x80\x3f" * PERIOD}
-
-    def of(self, size):
-        if size not in self.known:
-            words = array.array("I", array.array("f", [size * x for x in self.values]).tobytes())
-            self.known[size] = array.array("H", [w >> 16 for w in words]).tobytes()
-        return self.known[size]
+def described(mean, deviation):
+    """ "mean size" of values evenly around the mean: with a mean the size is a power of two (random_value in random_weights.h says why)."""
+    size = struct.unpack("f", struct.pack("f", deviation if mean else 3**0.5 * deviation))[0]
+    return f"{mean} {size!r}"
 
 
 def write(folder, family, decoder, vision):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "config.json"), "w") as file:
         json.dump(config_of(family, decoder, vision), file, indent=1)
-    tensors = list(tensors_of(family, decoder, vision))
-    header, at = {}, 0
-    for name, shape, _ in tensors:
+    header, at = {"__metadata__": {}}, 0
+    for name, shape, mean, deviation in tensors_of(family, decoder, vision):
         count = 2
         for side in shape:
             count *= side
+        header["__metadata__"][name] = described(mean, deviation)
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + count]}
         at += count
     words = json.dumps(header).encode()
     words += b" " * (-len(words) % 8)
-    blocks = Blocks()
-    with open(os.path.join(folder, "model.safetensors"), "wb", buffering=0) as file:
+    with open(os.path.join(folder, "model.safetensors"), "wb") as file:
         file.write(struct.pack("<Q", len(words)) + words)
-        for index, (name, _, size) in enumerate(tensors):
-            block = blocks.of(size)
-            first, last = header[name]["data_offsets"]
-            # Each tensor begins elsewhere in the block.
-            skip = 2 * (index * 7919 % PERIOD)
-            left = last - first
-            while left > 0:
-                part = block[skip : skip + left]
-                while part:
-                    part = part[file.write(part) :]
-                left -= min(left, len(block) - skip)
-                skip = 0
-    print(f"{at / 1e9:.2f} GB in {folder}")
+        file.truncate(8 + len(words) + at)
+    print(f"{at / 1e9:.2f} GB in {folder}, none of them written")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The table and the JSON file of a scripts/gpu-check.sh run. python3 report.py FOLDER GPU CAPABILITY DRIVER
+"""The tables and the JSON file of a scripts/gpu-check.sh run. python3 report.py FOLDER GPU CAPABILITY DRIVER
 
-Reads stages.tsv, times.json (op_times), rivals.json (rivals.py), models.json (model_times) and hf-*.json (transformers_times.py) of the folder; writes <date>-gpu-<GPU>.json there. Exit code 1 when op_times
-found a wrong value.
+Reads what there is in the folder of stages.tsv, times.json (op_times), rivals.json (rivals.py), models.json (model_times), logits-*.json (check_logits.py) and
+rival-*.json (decoder_rival.py); writes <date>-gpu-<GPU>.json there. Exit code 1 when op_times or check_logits.py found a wrong value.
 """
 
 import datetime
@@ -10,83 +10,128 @@ import os
 import re
 import sys
 
-# What the project aims at, by op_times's names: (value of a line, what it is, least)
-TARGETS = [
-    (r"^gemm (4096|8192)$", "rival", 0.50),
-    (r"^gemv 72B", "copy", 0.85),
-    (r"^attention tiles", "tflops", 250),
-]
-
 
 def read(folder, name):
-    path = os.path.join(folder, name)
     try:
-        with open(path) as file:
+        with open(os.path.join(folder, name)) as file:
             return json.load(file)
     except (OSError, ValueError):
         return None
 
 
-def judged(line):
-    """The target of a line and whether it is met; None: it has none, or the value was not measured."""
-    for pattern, what, least in TARGETS:
-        if re.search(pattern, line["name"]) and line.get(what) is not None:
-            return {"what": what, "least": least, "met": line[what] >= least}
-    return None
+def models_of(folder):
+    """Lines of models.json; the last one may be cut off."""
+    models = []
+    try:
+        with open(os.path.join(folder, "models.json")) as file:
+            for line in file:
+                models.append(json.loads(line))
+    except (OSError, ValueError):
+        pass
+    for model in models:
+        family, decoder = model["name"].split(", ")[:2]
+        if family == "D":
+            model["logits"] = read(folder, f"logits-{decoder}.json")
+            model["rival"] = read(folder, f"rival-{decoder}.json")
+    return models
 
 
-def lines_of(times, rivals):
+# ---- Ops ----
+
+
+def ops_of(times, rivals):
     us = (rivals or {}).get("us", {})
-    lines = []
-    for op in times["ops"]:
+    ops = []
+    for op in (times or {}).get("ops", []):
         line = dict(op, copy=op["gbytes"] / times["copy_gbytes"])
         if op["name"] in us:
             line["rival_us"] = us[op["name"]]
             line["rival"] = us[op["name"]] / op["us"]
-        line["target"] = judged(line)
-        lines.append(line)
-    return lines
+        ops.append(line)
+    return ops
 
 
-def table(lines):
-    rows = [f"{'op':48} {'us':>9} {'TFLOP/s':>8} {'GB/s':>6} {'of copy':>8} {'PyTorch us':>11} {'x PyTorch':>9}  target"]
-    for line in lines:
-        flops = f"{line['tflops']:8.1f}" if line["tflops"] > 0 else f"{'':8}"
-        rival = f"{line['rival_us']:11.1f} {line['rival']:9.2f}" if "rival" in line else f"{'':21}"
-        target = line["target"]
-        words = f"{'met' if target['met'] else 'MISSED'}: {target['what']} >= {target['least']:g}" if target else ""
-        rows.append(f"{line['name']:48} {line['us']:9.1f} {flops} {line['gbytes']:6.0f} {100 * line['copy']:6.0f} % {rival}  {words}".rstrip())
+def op_table(ops):
+    rows = [f"{'op':48} {'us':>9} {'TFLOP/s':>8} {'GB/s':>6} {'of copy':>8} {'PyTorch us':>11} {'x PyTorch':>9}"]
+    for op in ops:
+        flops = f"{op['tflops']:8.1f}" if op["tflops"] > 0 else f"{'':8}"
+        rival = f"{op['rival_us']:11.1f} {op['rival']:9.2f}" if "rival" in op else ""
+        rows.append(f"{op['name']:48} {op['us']:9.1f} {flops} {op['gbytes']:6.0f} {100 * op['copy']:6.0f} % {rival}".rstrip())
     return rows
 
 
-def models_of(folder):
-    try:
-        with open(os.path.join(folder, "models.json")) as file:
-            models = [json.loads(line) for line in file if line.strip()]
-    except OSError:
-        return []
-    for model in models:
-        family, decoder = model["name"].split(", ")[:2]
-        rival = read(folder, f"hf-{decoder}.json") if family == "D" else None
-        if rival:
-            model["transformers"] = rival
-    return models
+# ---- Models ----
 
 
 def model_table(models):
-    rows = [f"{'model':28} {'encode ms':>10} {'prompt ms':>10} {'tokens/s':>9} {'ms a token':>11} {'GB/s':>6}"]
-    prefill = {model["name"]: model["text"] / (model["prefill_ms"] + model["encode_ms"]) for model in models}
+    rows = [f"{'model':24} {'encode ms':>10} {'prompt ms':>10} {'tokens/s':>9} {'ms a token':>11} {'GB/s':>6} {'off CPU':>8} {'off float32':>11}  decoder in PyTorch: prompt ms, ms a token"]
     for model in models:
-        gbytes = model["weight_bytes"] / model["token_ms"] / 1e6
-        words = ""
-        whole = prefill.get("D" + model["name"][1:])
-        if whole and model["name"][0] != "D":
-            words = f"  prompt and image {prefill[model['name']] / whole:.2f} x D's"
-        if "transformers" in model:
-            rival = model["transformers"]
-            words += f"  transformers: {rival['token_ms']:.3f} ms a token, prompt of {rival['positions']} {rival['prefill_ms']:.1f} ms, text alone"
-        rate = 1e3 * model["positions"] / model["prefill_ms"]
-        rows.append(f"{model['name']:28} {model['encode_ms']:10.2f} {model['prefill_ms']:10.2f} {rate:9.0f} {model['token_ms']:11.3f} {gbytes:6.0f}{words}")
+        rate, gbytes = 1e3 * model["positions"] / model["prefill_ms"], model["token_bytes"] / model["token_ms"] / 1e6
+        cpu = f"{model['cpu_error']:8.1e}" if model["cpu_error"] is not None else f"{'':8}"
+        logits, rival = model.get("logits"), model.get("rival")
+        off = f"{logits['error']:11.1e}" if logits and logits["error"] is not None else f"{'':11}"
+        words = f"{rival['rival']}: {rival['prefill_ms']:.1f} ({rival['positions']} positions), {rival['token_ms']:.3f} ({rival['decode']})" if rival else ""
+        if rival and rival["error"] is not None:
+            words += f", its logits {rival['error']:.1e} off"
+        rows.append(f"{model['name']:24} {model['encode_ms']:10.2f} {model['prefill_ms']:10.2f} {rate:9.0f} {model['token_ms']:11.3f} {gbytes:6.0f} {cpu} {off}  {words}".rstrip())
+    return rows
+
+
+# ---- Targets ----
+
+
+def target(name, unit, value, ceiling, least):
+    """`value` over `ceiling`, both measured in this run, is to be at least `least` (None: only reported); None: not measured."""
+    ratio = value / ceiling if value is not None and ceiling else None
+    return {"name": name, "unit": unit, "value": value, "ceiling": ceiling, "ratio": ratio, "least": least, "met": None if ratio is None or least is None else ratio >= least}
+
+
+def targets_of(times, ops, models):
+    copy = times and times["copy_gbytes"]
+    op = {line["name"]: line for line in ops}
+    model = {line["name"]: line for line in models}
+
+    def of(lines, name, key):
+        return lines[name].get(key) if name in lines else None
+
+    def rival_tflops(name):
+        line = op.get(name, {})
+        return line["tflops"] / line["rival"] if "rival" in line else None
+
+    targets = [target(f"{name}: of cuBLAS", "TFLOP/s", of(op, name, "tflops"), rival_tflops(name), 0.50) for name in ("gemm 4096", "gemm 8192")]
+    vectors = [name for name in op if re.match(r"gemv 72B|decode 72B", name)] or ["gemv 72B"]
+    targets += [target(f"{name}: of copy", "GB/s", of(op, name, "gbytes"), copy, 0.85) for name in vectors]
+    tiles = [name for name in op if name.startswith("attention tiles")] or ["attention tiles"]
+    targets += [target(f"{name}", "TFLOP/s", of(op, name, "tflops"), 250 if name in op else None, 1) for name in tiles]
+    targets += [target(f"{name}: of PyTorch's", "TFLOP/s", of(op, name, "tflops"), rival_tflops(name), None) for name in tiles]
+    for decoder, least in (("7b", 0.85), ("0.5b", None)):
+        line = model.get(f"D, {decoder}, 300m")
+        gbytes = line and line["token_bytes"] / line["token_ms"] / 1e6
+        targets.append(target(f"decode step of D, {decoder}: of copy", "GB/s", gbytes, copy, least))
+    for decoder, vision, least in (("7b", "300m", 2), ("0.5b", "300m", 2), ("72b-layer", "6b-layer", None)):
+        line = model.get(f"D, {decoder}, {vision}")
+        rival = line and line.get("rival")
+        words = rival["rival"].split(" (")[0] if rival else "transformers"
+        # Only transformers itself is what the target speaks of.
+        least = least if rival is None or words.startswith("transformers") else None
+        targets.append(target(f"tokens/s of D, {decoder}: x {words}", "tokens/s", line and 1e3 / line["token_ms"], rival and 1e3 / rival["token_ms"], least))
+    whole = model.get("D, 7b, 300m")
+    for family, least in (("X", 1.76), ("H", 1.26)):
+        line = model.get(f"{family}, 7b, 300m")
+        for words, key, limit in (("", ("prefill_ms",), least), (", encoder included", ("prefill_ms", "encode_ms"), None)):
+            rates = [one and 1e3 / sum(one[k] for k in key) for one in (line, whole)]
+            targets.append(target(f"prefill of {family}, 7b{words}: x D's", "prompts/s", *rates, limit))
+    return targets
+
+
+def target_table(targets):
+    rows = [f"{'target':62} {'value':>9} {'ceiling':>9} {'unit':10} {'ratio':>6} {'least':>6}"]
+    for t in targets:
+        value, ceiling = (f"{t[key]:9.1f}" if t[key] is not None else f"{'-':>9}" for key in ("value", "ceiling"))
+        ratio = f"{t['ratio']:6.2f}" if t["ratio"] is not None else f"{'-':>6}"
+        least = f"{t['least']:6.2f}" if t["least"] is not None else f"{'':6}"
+        words = "not measured" if t["ratio"] is None else "" if t["least"] is None else "met" if t["met"] else "MISSED"
+        rows.append(f"{t['name']:62} {value} {ceiling} {t['unit']:10} {ratio} {least}  {words}".rstrip())
     return rows
 
 
@@ -94,10 +139,11 @@ def main():
     folder, gpu, capability, driver = sys.argv[1:5]
     with open(os.path.join(folder, "stages.tsv")) as file:
         header, *rows = [row.rstrip("\n").split("\t") for row in file]
-    stages = [dict(zip(header, row)) for row in rows]
     times, rivals = read(folder, "times.json"), read(folder, "rivals.json")
-    lines = lines_of(times, rivals) if times else []
-    models = models_of(folder)
+    ops, models = ops_of(times, rivals), models_of(folder)
+    targets = targets_of(times, ops, models)
+    wrong = list(times["wrong"]) if times else []
+    wrong += [f"logits of {model['name']}: {model['logits']}" for model in models if model.get("logits") and not model["logits"]["right"]]
     now = datetime.datetime.now(datetime.timezone.utc)
     emulated = gpu == "emulated"
     result = {
@@ -108,23 +154,25 @@ def main():
         "emulated": emulated,
         "torch": rivals and {key: rivals[key] for key in ("torch", "cuda", "failed")},
         "copy_gbytes": times and times["copy_gbytes"],
-        "stages": stages,
-        "ops": lines,
+        "stages": [dict(zip(header, row)) for row in rows],
+        "targets": targets,
+        "ops": ops,
         "models": models,
-        "wrong": times["wrong"] if times else [],
+        "wrong": wrong,
     }
     name = f"{now.date()}-gpu-{re.sub(r'[^a-z0-9]+', '-', gpu.lower()).strip('-')}.json"
     with open(os.path.join(folder, name), "w") as file:
         json.dump(result, file, indent=1)
         file.write("\n")
     if emulated:
-        print(f"{len(lines)} ops and {len(models)} models ran over the emulator; times mean nothing there")
-    else:
-        print("\n".join((table(lines) if lines else []) + (model_table(models) if models else [])))
-    for words in result["wrong"]:
+        print(f"{len(ops)} ops and {len(models)} models ran over the emulator; times mean nothing there")
+    for table in (op_table(ops) if ops else [], model_table(models) if models else [], target_table(targets)):
+        print("\n".join(table) + "\n")
+    for words in wrong:
         print(f"WRONG: {words}")
     print(f"written: {os.path.join(folder, name)}")
-    return 1 if result["wrong"] else 0
+    return 1 if wrong else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

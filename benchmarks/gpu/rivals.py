@@ -1,15 +1,17 @@
-"""What PyTorch (cuBLAS, scaled_dot_product_attention) takes for the shapes of op_times.cc, by the same names. python3 rivals.py OUT.json
+"""What PyTorch (cuBLAS, scaled_dot_product_attention) takes for the shapes of op_times.cc, by the same names.
+
+python3 rivals.py OUT.json [--device cpu --tiny]     in brackets: a try of this script without a GPU, whose times mean nothing
 
 All launches of a measurement are one CUDA graph, and buffers take turns beyond three times the second-level cache, as in op_times.cc. Products are the
 matrix product alone: what ours does beside it (GELU, SwiGLU) comes on top for PyTorch.
 """
 
+import argparse
 import json
 import statistics
-import sys
+import time
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 # name: (rows, weight rows, depth)
 PRODUCTS = {
@@ -23,9 +25,14 @@ PRODUCTS = {
     "gemv 72B gate/up + swiglu": (1, 2 * 29568, 8192),
     "gemv 72B down": (1, 8192, 29568),
     "gemv 72B logits": (1, 152064, 8192),
-    "gemv 7B qkv": (1, 4608, 3584),
-    "gemv 7B gate/up + swiglu": (1, 2 * 18944, 3584),
-    "gemv 7B down": (1, 3584, 18944),
+    "decode 72B norm + qkv + rope + write": (1, 10240, 8192),
+    "decode 72B o + residual": (1, 8192, 8192),
+    "decode 72B norm + gate/up + swiglu": (1, 2 * 29568, 8192),
+    "decode 72B down + residual": (1, 8192, 29568),
+    "decode 7B norm + qkv + rope + write": (1, 4608, 3584),
+    "decode 7B o + residual": (1, 3584, 3584),
+    "decode 7B norm + gate/up + swiglu": (1, 2 * 18944, 3584),
+    "decode 7B down + residual": (1, 3584, 18944),
     "gemv of 4 rows, 72B o": (4, 8192, 8192),
 }
 # name: (batch, rows, keys, heads, kv heads, head size, causal)
@@ -34,36 +41,40 @@ ATTENTION = {
     "attention tiles 7x1025, 25 heads of 128": (7, 1025, 1025, 25, 25, 128, False),
     "attention prefill 2048, 64/8 heads of 128": (1, 2048, 2048, 64, 8, 128, True),
     "attention decode 4096, 64/8 heads of 128": (1, 1, 4096, 64, 8, 128, False),
+    "attention decode 4096, 28/4 heads of 128": (1, 1, 4096, 28, 4, 128, False),
     "attention decode 16 x 4096, 64/8 heads of 128": (16, 1, 4096, 64, 8, 128, False),
 }
 
 
-def seconds(work, buffers):
+def seconds(work, buffers, device):
     """Median seconds of one `work(i)`."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for i in range(buffers):
-            work(i)
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    if device == "cpu":
+        start = time.perf_counter()
+        work(0)
+        return time.perf_counter() - start
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+
+    def seconds_of(launch):
         start.record()
-        for i in range(buffers):
-            work(i)
+        launch()
         end.record()
         end.synchronize()
-        guess = start.elapsed_time(end) / 1e3 / buffers
-        launches = buffers * max(1, min(int(0.01 / guess / buffers), 512 // buffers + 1))
+        return start.elapsed_time(end) / 1e3
+
+    def each():
+        for i in range(buffers):
+            work(i)
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        each()
+        turns = max(1, min(int(0.01 / seconds_of(each)), 512 // buffers + 1))
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         with torch.cuda.graph(graph, stream=stream):
-            for i in range(launches):
-                work(i % buffers)
-        times = []
-        for _ in range(12):
-            start.record()
-            graph.replay()
-            end.record()
-            end.synchronize()
-            times.append(start.elapsed_time(end) / 1e3 / launches)
+            for _ in range(turns):
+                each()
+        times = [seconds_of(graph.replay) / (turns * buffers) for _ in range(12)]
     return statistics.median(times[2:])
 
 
@@ -71,43 +82,58 @@ def buffers_for(size, rotated):
     return min(64, 1 + rotated // size)
 
 
-def random(*shape):
-    return torch.rand(shape, dtype=torch.bfloat16, device="cuda") * 2 - 1
+def random(device, *shape):
+    return (torch.rand(shape, device=device) * 2 - 1).to(torch.bfloat16)
 
 
-def product(rows, columns, depth, rotated):
+def product(shape, device, rotated):
+    rows, columns, depth = shape
     count = buffers_for(2 * (rows * depth + columns * depth + rows * columns), rotated)
-    a = [random(rows, depth) for _ in range(count)]
-    w = [random(columns, depth) for _ in range(count)]
-    out = [torch.empty(rows, columns, dtype=torch.bfloat16, device="cuda") for _ in range(count)]
-    return seconds(lambda i: torch.mm(a[i], w[i].t(), out=out[i]), count)
+    a = [random(device, rows, depth) for _ in range(count)]
+    w = [random(device, columns, depth) for _ in range(count)]
+    out = [torch.empty(rows, columns, dtype=torch.bfloat16, device=device) for _ in range(count)]
+    return seconds(lambda i: torch.mm(a[i], w[i].t(), out=out[i]), count, device)
 
 
-def attention(batch, rows, keys, heads, kv_heads, size, causal, rotated):
+def attention(shape, device, rotated):
+    batch, rows, keys, heads, kv_heads, size, causal = shape
     count = buffers_for(4 * batch * size * (rows * heads + keys * kv_heads), rotated)
-    q = [random(batch, heads, rows, size) for _ in range(count)]
-    k = [random(batch, kv_heads, keys, size) for _ in range(count)]
-    v = [random(batch, kv_heads, keys, size) for _ in range(count)]
+    q = [random(device, batch, heads, rows, size) for _ in range(count)]
+    k = [random(device, batch, kv_heads, keys, size) for _ in range(count)]
+    v = [random(device, batch, kv_heads, keys, size) for _ in range(count)]
     grouped = {"enable_gqa": True} if heads != kv_heads else {}
-    return seconds(lambda i: scaled_dot_product_attention(q[i], k[i], v[i], is_causal=causal, **grouped), count)
+    return seconds(lambda i: torch.nn.functional.scaled_dot_product_attention(q[i], k[i], v[i], is_causal=causal, **grouped), count, device)
+
+
+def tiny(shape):
+    return tuple(side if side is True or side is False else min(side, 64) for side in shape)
 
 
 def main():
-    properties = torch.cuda.get_device_properties(0)
-    rotated = 3 * getattr(properties, "L2_cache_size", 64 << 20)
-    result = {"torch": torch.__version__, "cuda": torch.version.cuda, "gpu": properties.name, "us": {}, "failed": {}}
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true")
+    options = parser.parse_args()
+    gpu, rotated = None, 1
+    if options.device != "cpu":
+        properties = torch.cuda.get_device_properties(0)
+        gpu, rotated = properties.name, 3 * getattr(properties, "L2_cache_size", 64 << 20)
+    result = {"torch": torch.__version__, "cuda": torch.version.cuda, "gpu": gpu, "us": {}, "failed": {}}
     with torch.inference_mode():
         for table, measure in ((PRODUCTS, product), (ATTENTION, attention)):
             for name, shape in table.items():
                 try:
-                    result["us"][name] = measure(*shape, rotated) * 1e6
+                    result["us"][name] = measure(tiny(shape) if options.tiny else shape, options.device, rotated) * 1e6
                     print(f"{name:48} {result['us'][name]:9.1f} us", flush=True)
                 except Exception as error:  # one that this PyTorch does not have leaves the others
                     result["failed"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
                     print(f"{name:48} failed: {result['failed'][name]}", flush=True)
-                torch.cuda.empty_cache()
-                with open(sys.argv[1], "w") as out:
+                if options.device != "cpu":
+                    torch.cuda.empty_cache()
+                with open(options.out, "w") as out:
                     json.dump(result, out, indent=1)
 
 
-main()
+if __name__ == "__main__":
+    main()
