@@ -1,6 +1,7 @@
 // One model, one thread. Everything else talks to it through two queues: commands in, events out. No N-API here.
 //
-// The engine batches: each turn takes one row of every running sequence and up to Model::kMaxRows rows of prompts still being read, and runs one step.
+// The engine batches: each turn takes one row of every running sequence and as many rows of prompts still being read as a step
+// takes besides, and runs one step.
 // A sequence is admitted when self pages for its prompt and maxTokens, and cross pages for its images, are free; until then it waits in order.
 #pragma once
 

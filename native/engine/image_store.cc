@@ -84,8 +84,9 @@ void ImageStore::leave(const std::vector<ImageRef>& images) {
 
 void ImageStore::project(Image& image, BatchBuilder& batches, const volatile int32_t* cancel) {
   const int count = static_cast<int>(image.cross.size());
-  for (int from = 0; from < count; from += Model::kMaxRows) {
-    const int rows = std::min(Model::kMaxRows, count - from);
+  const int most = model_.description().options.step_rows;
+  for (int from = 0; from < count; from += most) {
+    const int rows = std::min(most, count - from);
     batches.clear();
     for (int i = from; i < from + rows; ++i) {
       const CrossToken& token = image.cross[static_cast<size_t>(i)];

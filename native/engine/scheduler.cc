@@ -39,11 +39,11 @@ Scheduler::Scheduler(Model& model, Cancellation& cancellation, ParallelFor paral
       cancellation_(cancellation),
       parallel_for_(std::move(parallel_for)),
       emit_(std::move(emit)),
-      most_running_(std::clamp(model.description().options.max_sequences, 1, Model::kMaxRows)),
+      most_running_(model.description().options.max_sequences),
       self_pages_(model.self_page_count()),
       images_(model),
       // An image may stand in several prompts, and twice in one; so the cross page list can be longer than the cache.
-      batches_(Model::kMaxRows, most_running_, model.self_page_count(),
+      batches_(model.description().options.step_rows, most_running_, model.self_page_count(),
                most_running_ * std::max(1, model.description().options.max_images) * model.cross_page_count()) {}
 
 // ---- Requests come in ----

@@ -20,11 +20,14 @@ int in_range(const char* name, int value, int least, int most) {
                                 " but received " + std::to_string(value) + ". Leave it out for the default.");
 }
 
-LoadOptions resolve(LoadOptions o, const ModelConfig& c) {
+LoadOptions resolve(LoadOptions o, const ModelConfig& c, int device_rows) {
   o.max_tiles = in_range("maxTiles", o.max_tiles ? o.max_tiles : c.max_tiles, 1, std::max(kMostTiles, c.max_tiles));
   o.context_length = in_range("contextLength", o.context_length ? o.context_length : std::min(c.decoder.max_positions, kDefaultContext), 1, c.decoder.max_positions);
   o.max_sequences = in_range("maxSequences", o.max_sequences, 1, 64);
   o.max_images = in_range("maxImages", o.max_images, 1, 256);
+  // All that a step could be asked for, and never less than a row of each sequence.
+  const int64_t all = static_cast<int64_t>(o.max_sequences) * o.context_length;
+  o.step_rows = static_cast<int>(std::min<int64_t>(std::max(o.step_rows ? o.step_rows : device_rows, o.max_sequences), all));
   return o;
 }
 
@@ -83,7 +86,7 @@ void Device::check(nvlm_status status, const char* doing) const {
 Blueprint::Blueprint(const LoadOptions& wanted, Device& device)
     : checkpoint(Checkpoint::open(wanted.folder)),
       config(reconciled(wanted.folder, checkpoint)),
-      options(resolve(wanted, config)),
+      options(resolve(wanted, config, device.capabilities().step_rows)),
       weights(checkpoint),
       activations(device.capabilities().activations) {
   // Weights.
@@ -108,14 +111,14 @@ Blueprint::Blueprint(const LoadOptions& wanted, Device& device)
     ProgramBuilder builder(name, weights, activations);
     const Value logits = record_decoder(builder, decoder, config, cross);
     logits_id = logits.id;
-    return builder.finish(0, Model::kMaxRows, options.max_sequences, {logits});
+    return builder.finish(0, options.step_rows, options.max_sequences, {logits});
   };
   decode_text = decode("decode", false, text_logits);
   if (config.family != Family::D) {
     decode_cross = decode("decode with cross-attention", true, cross_logits);
     ProgramBuilder cross("cross", weights, activations);
     record_cross_projection(cross, decoder, config);
-    cross_projection = cross.finish(0, Model::kMaxRows, 0, {});
+    cross_projection = cross.finish(0, options.step_rows, 0, {});
   }
 
   // Caches.

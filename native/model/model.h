@@ -23,6 +23,7 @@ struct LoadOptions {
   int context_length = 0;       // positions of one sequence; 0: min(max_positions, 8192)
   int max_sequences = 4;        // sequences in one batch; key/value memory is planned for as many full contexts
   int max_images = 4;           // full images of one prompt; cross keys/values and image tokens are planned for them
+  int step_rows = 0;            // decoder rows (or cross tokens) of one step at most, longer prompts run in chunks; 0: as the device likes it
 };
 
 // Bytes by what they are for. What `load` allocates equals what was planned, `images` apart: it is a budget, filled by image tokens as they come.
@@ -49,8 +50,6 @@ struct Description {
 
 class Model {
  public:
-  static constexpr int kMaxRows = 256;  // decoder rows (or cross tokens) of one step; longer prompts run in chunks
-
   // Reads config and headers, plans the memory; loads nothing.
   static Description describe(const LoadOptions& options);
 
@@ -72,9 +71,9 @@ class Model {
 
   virtual int self_page_count() const = 0;   // pages of 64 keys in the kv cache
   virtual int cross_page_count() const = 0;  // 0 for D
-  // Projects cross tokens (batch.rows <= kMaxRows, token/source/kv_slot) to keys and values of every cross layer, in cross pages.
+  // Projects cross tokens (at most options.step_rows; token, source, kv_slot) to keys and values of every cross layer, in cross pages.
   virtual void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) = 0;
-  // One decoder step; rows <= kMaxRows, outs <= max_sequences. `cross`: some row attends to cross pages; otherwise no cross block runs.
+  // One decoder step; at most options.step_rows rows, options.max_sequences outs. `cross`: some row attends to cross pages; otherwise no cross block runs.
   virtual void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) = 0;
   // Logits [outs, vocab] of the last step.
   virtual void read_logits(float* out, int64_t outs) = 0;

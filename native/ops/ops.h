@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define NVLM_BACKEND_VERSION 2
+#define NVLM_BACKEND_VERSION 3
 #define NVLM_PAGE_KEYS 64 /* keys in one kv page: [kv_heads][64][head_dim] */
 
 typedef enum nvlm_status {
@@ -229,6 +229,7 @@ typedef struct nvlm_capabilities {
   const char* instruction_set; /* "generic", "avx2", … */
   int32_t threads;
   nvlm_dtype activations; /* of tensors, key/value caches and image tokens */
+  int32_t step_rows;      /* decoder rows (or cross tokens) that one step takes at best; a program for more runs, but gains nothing */
   uint64_t memory_free, memory_total; /* the device's own; 0: it uses the host's */
 } nvlm_capabilities;
 

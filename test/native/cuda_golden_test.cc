@@ -1,14 +1,16 @@
 // Golden cases through the CUDA library in bf16: logits of the prompt's last rows and of every greedy step, within 1e-2 of the reference's float32, relative.
 //
-//   cuda_golden_test [WORD]     only cases whose name contains WORD
+//   cuda_golden_test [WORD]     only cases whose name contains WORD, and not those in chunks
 //
 // The library is NVLM_CUDA_LIBRARY, or the emulator's (NVLM_EMULATOR_LIBRARY, set by the build).
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
+#include "engine/engine.h"
 #include "support/check.h"
-#include "support/golden.h"
+#include "support/event_log.h"
+#include "support/golden_request.h"
 #include "support/golden_sequence.h"
 
 namespace {
@@ -17,7 +19,10 @@ using namespace nvlm;
 
 constexpr double kLimit = 1e-2;
 
-LoadOptions options_for(const test::GoldenCase& golden) {
+// Fewer rows than the longer prompts have, so that they are read in chunks which end in the midst of pages.
+constexpr int kShortStep = 72;
+
+LoadOptions options_for(const test::GoldenCase& golden, int step_rows = 0) {
   const char* library = std::getenv("NVLM_CUDA_LIBRARY");
   LoadOptions o;
   o.folder = golden.folder;
@@ -25,6 +30,7 @@ LoadOptions options_for(const test::GoldenCase& golden) {
   o.cuda_library = library ? library : NVLM_EMULATOR_LIBRARY;
   o.max_sequences = 8;  // as many logit rows as the golden files hold
   o.context_length = 512;
+  o.step_rows = step_rows;
   return o;
 }
 
@@ -39,9 +45,9 @@ double relative_error(const float* got, const float* expected, size_t count) {
   return error / size;
 }
 
-void check_case(const std::string& name) {
+void check_case(const std::string& name, int step_rows = 0) {
   const test::GoldenCase golden = test::load_golden(name);
-  const std::unique_ptr<Model> model = Model::load(options_for(golden), nullptr, nullptr);
+  const std::unique_ptr<Model> model = Model::load(options_for(golden, step_rows), nullptr, nullptr);
   const MemoryPlan plan = model->description().memory, measured = model->measured();
   test::equal(measured.weights, plan.weights, "weights as planned");
   test::equal(measured.kv_cache, plan.kv_cache, "key/value cache as planned");
@@ -68,6 +74,39 @@ void check_case(const std::string& name) {
   std::printf("%-26s logits %.2e  greedy %d of %zu\n", name.c_str(), error, same, expected.size());
 }
 
+void check_step_rows() {
+  LoadOptions options = options_for(test::load_golden("x-text-only"));
+  const auto rows = [&](int context, int sequences) {
+    options.context_length = context;
+    options.max_sequences = sequences;
+    return Model::describe(options).options.step_rows;
+  };
+  test::equal(rows(1024, 1), 1024, "rows of a step");
+  test::equal(rows(64, 3), 192, "all that can come");
+  test::equal(rows(1024, 8), 1024, "no more than fill the device");
+  const uint64_t usual = Model::describe(options).memory.activations;
+  options.step_rows = kShortStep;
+  test::check(Model::describe(options).memory.activations < usual, "fewer rows need less memory");
+}
+
+// Through the engine: two prompts at once, the first in chunks, the second behind it in the same steps.
+void check_engine(const std::string& name) {
+  const test::GoldenCase golden = test::load_golden(name);
+  test::EventLog log;
+  Engine engine(options_for(golden, kShortStep), log.sink());
+  if (!test::equal(log.wait(0).code, std::string("loaded"), "load: " + log.now(0).message)) return;
+  std::vector<test::RgbImage> images;
+  Request request = test::golden_request(golden, log.description()->config, images);
+  request.max_tokens = 4;
+  const std::vector<int32_t> all = golden.greedy_ids(), expected(all.begin(), all.begin() + 4);
+  test::check(static_cast<int>(request.prompt.ids.size()) > kShortStep, "the prompt is longer than a step");
+  const uint64_t ids[] = {engine.submit(request), engine.submit(request)};
+  for (const uint64_t id : ids) {
+    const test::Outcome outcome = log.wait(id);
+    test::check(outcome.ids == expected, "the reference's first ids (" + outcome.code + " " + outcome.message + ")");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -76,6 +115,13 @@ int main(int argc, char** argv) {
   for (const std::string& name : std::getenv("NVLM_SANITIZE") ? few : test::golden_names()) {
     if (argc > 1 && name.find(argv[1]) == std::string::npos) continue;
     test::run(name, [&] { check_case(name); });
+  }
+  if (argc > 1) return test::summary();
+  test::run("a step takes as many rows as fill the device, or as can come", check_step_rows);
+  for (const std::string& name : {"d-internvit300m-style", "x-forged-text"}) {
+    if (std::getenv("NVLM_SANITIZE")) continue;
+    test::run(name + std::string(", in chunks"), [&] { check_case(name, kShortStep); });
+    test::run(name + std::string(", in chunks through the engine"), [&] { check_engine(name); });
   }
   return test::summary();
 }

@@ -119,6 +119,7 @@ int main() {
     run("bundled model " + name + ": cancelled in any phase, the engine is free at the next op and as it was", [&] {
       Rig rig(name);
       if (!test::equal(rig.log.wait(0).code, std::string("loaded"), "load: " + rig.log.now(0).message)) return;
+      const int step_rows = rig.log.description()->options.step_rows;
       Request next = text_request(20, 4, 0.8f);
       add_image(next, rig.config(), small.input(), small.tiles());
       const Outcome expected = rig.ask(next);
@@ -133,8 +134,8 @@ int main() {
           return r.engine->submit(request);
         };
       };
-      check_chunks(rig, {"prefill", &Observations::step, 7, prefill(7 * Model::kMaxRows)}, next, expected);
-      check_ops(rig, {"prefill one chunk", &Observations::step, 1, prefill(Model::kMaxRows)}, next, expected);
+      check_chunks(rig, {"prefill", &Observations::step, 7, prefill(7 * step_rows)}, next, expected);
+      check_ops(rig, {"prefill one chunk", &Observations::step, 1, prefill(step_rows)}, next, expected);
 
       // With an image in the same request: encoder, then prompt.
       Request question = text_request(700, 2, 0);
@@ -150,7 +151,7 @@ int main() {
       handle.handle = encoded.handle;
       add_image(by_handle, rig.config(), handle, large.tiles());
       const int cross_keys = rig.config().family == Family::X ? large.tiles() * 16 : (large.tiles() - 1) * (16 + 2);
-      const int chunks = (cross_keys + Model::kMaxRows - 1) / Model::kMaxRows;
+      const int chunks = (cross_keys + step_rows - 1) / step_rows;
       const uint64_t projections = rig.engine->stats().cross_projections;
       check_chunks(rig, {"cross projection", &Observations::project, chunks, [&](Rig& r) { return r.engine->submit(by_handle); }}, next, expected);
       const Outcome answer = rig.ask(by_handle);

@@ -13,20 +13,24 @@ int main() {
     const std::vector<int> lengths = {1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 511, 512, 513};
     std::vector<Outcome> expected;
     for (const int length : lengths) expected.push_back(alone(Family::D, text_request(length, 70, length)));
-    Setup holding;
-    holding.hold_load = true;  // so that all are there when the first begins
-    Rig rig(holding);
-    std::vector<uint64_t> ids;
-    for (const int length : lengths) ids.push_back(rig.engine->submit(text_request(length, 70, length)));
-    rig.control->hold_load = false;
-    for (size_t i = 0; i < ids.size(); ++i) {
-      const Outcome outcome = rig.log.wait(ids[i]);
-      same(outcome, expected[i], "length " + std::to_string(lengths[i]));
-      test::equal(outcome.generated, 70, "tokens");
-      ended(outcome, "length", "finish");
+    for (const int step_rows : {256, 1024, 7}) {
+      Setup holding;
+      holding.hold_load = true;  // so that all are there when the first begins
+      holding.step_rows = step_rows;
+      Rig rig(holding);
+      std::vector<uint64_t> ids;
+      for (const int length : lengths) ids.push_back(rig.engine->submit(text_request(length, 70, length)));
+      rig.control->hold_load = false;
+      const std::string what = ", " + std::to_string(step_rows) + " rows a step";
+      for (size_t i = 0; i < ids.size(); ++i) {
+        const Outcome outcome = rig.log.wait(ids[i]);
+        same(outcome, expected[i], "length " + std::to_string(lengths[i]) + what);
+        test::equal(outcome.generated, 70, "tokens" + what);
+        ended(outcome, "length", "finish" + what);
+      }
+      check(rig.control->most_sequences == 4, "four ran at once, no more" + what);
+      test::equal(rig.control->most_rows.load(), step_rows, "most rows of a step");
     }
-    check(rig.control->most_sequences == 4, "four ran at once, no more");
-    check(rig.control->most_rows <= Model::kMaxRows, "rows of a step");
   });
 
   for (const Family family : {Family::D, Family::X}) {

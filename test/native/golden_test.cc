@@ -141,6 +141,19 @@ void check_case(const std::string& name, const std::string& device, const std::s
   test::check(greedy == expected, "greedy ids");
 }
 
+void check_step_rows(const std::string& device) {
+  LoadOptions options = options_for(test::load_golden("x-text-only"), device, "");
+  const auto rows = [&](int context, int sequences) {
+    options.context_length = context;
+    options.max_sequences = sequences;
+    return Model::describe(options).options.step_rows;
+  };
+  test::equal(rows(512, 1), 256, "rows of a step");
+  test::equal(rows(60, 3), 180, "all that can come");
+  options.step_rows = 1;
+  test::equal(rows(512, 8), 8, "a row of every sequence");
+}
+
 }  // namespace
 
 int main() {
@@ -158,6 +171,9 @@ int main() {
     for (const std::string& name : test::golden_names()) {
       test::run(name + " on " + device + " " + set, [&, d = device, s = set] { check_case(name, d, s); });
     }
+  }
+  for (const char* device : {"reference", "cpu"}) {
+    test::run(std::string("a step takes as many rows as the device likes, or as can come, on ") + device, [&] { check_step_rows(device); });
   }
   return test::summary();
 }

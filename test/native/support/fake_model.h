@@ -81,7 +81,7 @@ class FakeModel final : public Model {
     control_->rows += static_cast<int>(batch.rows);
     control_->most_rows = std::max<int>(control_->most_rows, static_cast<int>(batch.rows));
     control_->most_sequences = std::max<int>(control_->most_sequences, batch.sequences);
-    if (batch.rows > kMaxRows) throw Error("internal", "too many rows");
+    if (batch.rows > description_.options.step_rows) throw Error("internal", "too many rows");
     write(batch, self_, true);
     int out = 0;
     for (int s = 0; s < batch.sequences; ++s) {

@@ -18,7 +18,7 @@ namespace nvlm::test {
 
 struct Setup {
   Family family = Family::D;
-  int max_sequences = 4, context = 1024, max_images = 4;
+  int max_sequences = 4, context = 1024, max_images = 4, step_rows = 256;
   bool hold_load = false;
 };
 
@@ -28,6 +28,7 @@ struct Rig {
     options.max_sequences = setup.max_sequences;
     options.context_length = setup.context;
     options.max_images = setup.max_images;
+    options.step_rows = setup.step_rows;
     options.max_tiles = 6;
     control->hold_load = setup.hold_load;
     auto shared = control;

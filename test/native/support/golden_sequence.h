@@ -45,7 +45,7 @@ class GoldenSequence {
     const auto positions = static_cast<int>(prompt_.ids.size());
     std::vector<float> logits;
     for (int first = 0; first < positions;) {
-      int count = std::min(Model::kMaxRows, positions - first);
+      int count = std::min(model_.description().options.step_rows, positions - first);
       if (positions - first - count > 0 && positions - first - count < outs) count -= outs;  // the last chunk holds all wanted rows
       const bool last = first + count == positions;
       logits = run(std::vector<int32_t>(prompt_.ids.begin() + first, prompt_.ids.begin() + first + count), first, last ? outs : 0);
