@@ -73,7 +73,8 @@ DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, 
   const std::string model = "language_model.model.", embed = model + "embed_tokens.weight";
   DecoderWeights w;
   weights.count_into(&decoder_parameters);
-  w.embed = weights.table(embed, c.vocab, c.hidden);
+  // A tied head is the embedding's matrix: one weight, stored once.
+  w.embed = c.tied ? weights.matrix(embed, c.vocab, c.hidden) : weights.table(embed, c.vocab, c.hidden);
   int cross_layer = 0;
   for (int layer = 0; layer < c.layers; ++layer) {
     const std::string prefix = model + "layers." + std::to_string(layer) + ".";
@@ -86,9 +87,7 @@ DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, 
     w.blocks.emplace_back(declare_feed_forward(weights, c, prefix));
   }
   w.norm = weights.vector(model + "norm.weight", {c.hidden});
-  // A tied head is the embedding's tensor packed a second time, as a matrix; it counts once.
-  if (c.tied) weights.count_into(nullptr);
-  w.head = weights.matrix(c.tied ? embed : "language_model.lm_head.weight", c.vocab, c.hidden);
+  w.head = c.tied ? w.embed : weights.matrix("language_model.lm_head.weight", c.vocab, c.hidden);
   return w;
 }
 

@@ -145,8 +145,9 @@ class ProgramCheck {
       }
       case NVLM_EMBED:
         require(out->extent == NVLM_ROWS && out->rows_each == 1, "the output must have a row for each row of the batch");
-        require(r.w >= 0 && r.w < p_.weight_count, "the table is missing");
-        return wrong_.empty() ? weight(r.w, NVLM_TABLE, p_.weights[r.w]->rows, out->cols, "the table does not fit") : void();
+        require(r.w >= 0 && r.w < p_.weight_count && p_.weights[r.w], "the table is missing");
+        if (!wrong_.empty()) return;
+        return weight(r.w, p_.weights[r.w]->use == NVLM_MATRIX ? NVLM_MATRIX : NVLM_TABLE, p_.weights[r.w]->rows, out->cols, "the table does not fit");
       case NVLM_GATHER_ROWS:
         require(in->extent == NVLM_ROWS && in->rows_each == 1 && out->extent == NVLM_OUTS && out->rows_each == 1, "gathers batch rows to out rows");
         return require(in->cols == out->cols, "input and output differ");

@@ -74,7 +74,7 @@ typedef enum nvlm_op {
   /* in [tiles*(1+grid*grid), n] -> out [tiles*(grid/ratio)^2, ratio*ratio*n], class row dropped; blocks row-major, channels in block order; c.transpose (ps_version v1) swaps
    * the token grid's axes; then layer norm (w, bias, eps). */
   NVLM_PIXEL_SHUFFLE_NORM,
-  /* out [rows, n]: batch.source[row] (an image-token row of n floats) if not null, else row batch.token[row] of w [vocab, n]. */
+  /* out [rows, n]: batch.source[row] (an image-token row of n floats) if not null, else row batch.token[row] of w [vocab, n]: a table, or the matrix of a tied head. */
   NVLM_EMBED,
   /* out [outs, n] = in[batch.out_row[i]]. */
   NVLM_GATHER_ROWS,
@@ -199,7 +199,7 @@ typedef struct nvlm_batch {
 typedef enum nvlm_weight_use {
   NVLM_VECTOR,    /* norm weights, biases, scales, class token: float32 */
   NVLM_MATRIX,    /* [n, k] of a linear op */
-  NVLM_TABLE      /* [vocab, n] embedding rows; a tied head uploads the same tensor as NVLM_MATRIX too */
+  NVLM_TABLE      /* [vocab, n] embedding rows; those of a tied head are its NVLM_MATRIX */
 } nvlm_weight_use;
 
 #define NVLM_MAX_PARTS 3

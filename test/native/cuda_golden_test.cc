@@ -50,6 +50,10 @@ void check_case(const std::string& name, int step_rows = 0) {
   const std::unique_ptr<Model> model = Model::load(options_for(golden, step_rows), nullptr, nullptr);
   const MemoryPlan plan = model->description().memory, measured = model->measured();
   test::equal(measured.weights, plan.weights, "weights as planned");
+  // 2 bytes each, 4 in vectors: less than with a second copy of the embedding, which a tied head must not make.
+  const ParameterCounts& p = model->description().parameters;
+  const uint64_t embedding = static_cast<uint64_t>(model->config().decoder.vocab) * static_cast<uint64_t>(model->config().decoder.hidden);
+  test::check(plan.weights < 2 * (p.encoder + p.projector + p.decoder + p.cross_attention) + embedding, "each parameter is stored once: " + std::to_string(plan.weights) + " bytes");
   test::equal(measured.kv_cache, plan.kv_cache, "key/value cache as planned");
   test::equal(measured.cross_cache, plan.cross_cache, "cross-attention cache as planned");
   test::equal(measured.activations, plan.activations, "activations as planned");

@@ -102,6 +102,12 @@ void check_case(const std::string& name, const std::string& device, const std::s
   if (golden.images()) check_encoder(golden, options);
 
   const std::unique_ptr<Model> model = Model::load(options, nullptr, nullptr);
+  const Description& description = model->description();
+  test::equal(model->measured().weights, description.memory.weights, "weights as planned");
+  if (device == "reference") {  // all float32
+    const ParameterCounts& p = description.parameters;
+    test::equal(description.memory.weights, 4 * (p.encoder + p.projector + p.decoder + p.cross_attention), "each parameter is stored once, tied ones too");
+  }
   test::GoldenSequence sequence(*model, golden);
   const int64_t hidden = model->config().decoder.hidden, vocab = model->config().decoder.vocab;
   for (int i = 0; i < golden.images(); ++i) {

@@ -1,4 +1,4 @@
-// embed, gather_rows. What could break: stored types, rows from images among tokens, first and last row of the table, rows taken twice. Bit for bit, and the
+// embed, gather_rows. What could break: stored types, a tied head's layout, rows from images among tokens, first and last row of the table, rows taken twice. Bit for bit, and the
 // reference itself against the values from which the table was made.
 #include <memory>
 
@@ -9,13 +9,13 @@ namespace {
 
 enum class Rows { kTokens, kMixed, kImages };
 
-OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, Rows kind) {
+OpCase embed_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype, Rows kind, nvlm_weight_use use = NVLM_TABLE) {
   OpCase c;
-  c.name = "embed " + std::to_string(rows) + " of " + std::to_string(vocab) + "x" + std::to_string(n) + " " + dtype_name(dtype) + (kind == Rows::kTokens ? "" : kind == Rows::kMixed ? " with image rows" : ", all image rows");
+  c.name = "embed " + std::to_string(rows) + " of " + std::to_string(vocab) + "x" + std::to_string(n) + " " + dtype_name(dtype) + (kind == Rows::kTokens ? "" : kind == Rows::kMixed ? " with image rows" : ", all image rows") + (use == NVLM_MATRIX ? ", tied" : "");
   Random random(c.name);
   c.batch.rows = rows;
   c.record.op = NVLM_EMBED;
-  const Weight table = matrix_weight(random, NVLM_TABLE, {vocab}, n, dtype);
+  const Weight table = matrix_weight(random, use, {vocab}, n, dtype);
   c.record.w = c.add(table);
   c.record.out = c.add(Tensor{NVLM_ROWS, 1, n, {}});
   for (int64_t r = 0; r < rows; ++r) c.batch.token.push_back(static_cast<int32_t>(r == 0 ? 0 : r == 1 ? vocab - 1 : random.below(vocab)));
@@ -67,6 +67,8 @@ std::vector<OpCase> embed_cases() {
       for (const int64_t n : {37, 40}) cases.push_back(embed_case(50, 31, n, type, kind));
       cases.push_back(embed_case(7, 31, 1032, type, kind));
     }
+    cases.push_back(embed_case(50, 31, 37, type, Rows::kMixed, NVLM_MATRIX));
+    cases.push_back(embed_case(20, 48, 136, type, Rows::kTokens, NVLM_MATRIX));
   }
   return cases;
 }

@@ -249,7 +249,11 @@ void other_programs(const Device& device) {
   refused(device, embed, "the table is missing", [](OpCase& c) { c.record.w = -1; });
   refused(device, embed, "the table is missing", [](OpCase& c) { c.record.w = 9; });
   refused(device, embed, "the table does not fit", [](OpCase& c) { c.tensors[0].cols -= 1; });
-  refused(device, embed, "the table does not fit", [](OpCase& c) { c.weights[0].use = NVLM_MATRIX; });
+  refused(device, embed, "the table does not fit", [](OpCase& c) { c.record.w = vector_of_one(c); });
+  refused(device, embed, "the table does not fit", [](OpCase& c) {
+    Random random("a gate and its up rows as a table");
+    c.record.w = c.add(matrix_weight(random, NVLM_MATRIX, {31, 31}, c.tensors[0].cols, NVLM_F32, true));
+  });
   refused(device, gather, "gathers batch rows", [](OpCase& c) { c.tensors[0].extent = NVLM_TILES; });
   refused(device, gather, "gathers batch rows", [](OpCase& c) { c.tensors[1].extent = NVLM_ROWS; });
   refused(device, gather, "gathers batch rows", [](OpCase& c) { c.tensors[0].rows_each = 2; });
