@@ -105,3 +105,17 @@ test('a model that does not fit is refused with the numbers, and what is said to
     expect.stringContaining('only 10.0 MB are free on emulator. Use a device with more memory'),
   ]);
 }, 60_000);
+
+test('a picture that the device has no memory for is cut by the CPU', async () => {
+  const { code, stdout, stderr } = await runProgram(
+    `const model = await nvlm.load('nvlm-tiny-d', { device: 'emulator', contextLength: 256, maxSequences: 1, maxImages: 1, maxTiles: 1 });
+    const image = { data: new Uint8Array(3000 * 2000 * 3).fill(120), width: 3000, height: 2000, channels: 3 };
+    if (model.info.memory.free - model.info.memory.total > image.data.length) throw new Error('The device has memory for it.');
+    console.log((await model.encodeImage(image)).bytes > 0);
+    console.log((await model.generate({ messages: [{ role: 'user', content: 'What is 2 + 3?' }] })).text);
+    await model.close();`,
+    [],
+    { NVLM_EMULATOR_MEMORY: '24000000', NVLM_EMULATOR_LIBRARY: emulator },
+  );
+  expect([code, stdout, stderr]).toEqual([0, 'true\n5\n', '']);
+}, 60_000);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cuda/availability.h"
+#include "cuda/cut_tiles.h"
 #include "cuda/device.h"
 #include "cuda/plan.h"
 #include "cuda/weights.h"
@@ -158,13 +159,17 @@ nvlm_status table_wait(nvlm_device* device) {
   return NVLM_OK;
 }
 
+nvlm_status table_cut_tiles(nvlm_device* device, const nvlm_picture* picture, uint8_t* tiles) {
+  return guarded(device, [&] { return cut_tiles(device, *picture, tiles); });
+}
+
 uint64_t used_bytes(nvlm_device* device) { return device->used; }
 const char* last_error(nvlm_device* device) { return device ? device->error.c_str() : open_error.c_str(); }
 
 constexpr nvlm_backend kBackend = {
     NVLM_BACKEND_VERSION, "cuda",           table_device_count,  describe,    open,             close,         capabilities, alloc,     release,    copy,
-    copy,                 table_weight_bytes, table_upload_weight, free_weight, table_plan_bytes, table_compile, free_plan,    table_run, table_wait, used_bytes,
-    last_error,
+    copy,                 table_weight_bytes, table_upload_weight, free_weight, table_plan_bytes, table_compile, free_plan,    table_run, table_wait, table_cut_tiles,
+    used_bytes,           last_error,
 };
 
 }  // namespace

@@ -270,7 +270,7 @@ void Scheduler::prepare(Sequence& sequence) {
 
 std::vector<uint8_t> Scheduler::cut(uint64_t id, const std::vector<ImageInput>& pixels, Timings& timings) {
   const auto start = Clock::now();
-  std::vector<uint8_t> tiles = cut_images(model_.config(), pixels, parallel_for_);
+  std::vector<uint8_t> tiles = cut_images(model_, pixels, parallel_for_);
   emit_(event_of(Event::Type::pixels_free, id));
   timings.cut_tiles = milliseconds_since(start);
   return tiles;

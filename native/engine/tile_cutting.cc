@@ -21,7 +21,8 @@ int tile_count(const ModelConfig& config, const ImageInput& image) {
   return tiles > 1 && config.use_thumbnail ? tiles + 1 : tiles;
 }
 
-std::vector<uint8_t> cut_images(const ModelConfig& config, const std::vector<ImageInput>& images, const ParallelFor& parallel_for) {
+std::vector<uint8_t> cut_images(Model& model, const std::vector<ImageInput>& images, const ParallelFor& parallel_for) {
+  const ModelConfig& config = model.config();
   const auto side = static_cast<size_t>(config.tile_size);
   const size_t tile_bytes = side * side * 3;
   size_t tiles = 0;
@@ -30,7 +31,9 @@ std::vector<uint8_t> cut_images(const ModelConfig& config, const std::vector<Ima
   uint8_t* out = pixels.data();
   for (const ImageInput& image : images) {
     const int count = tile_count(config, image);
-    cut_tiles(image.pixels, image.width, image.height, image.columns, image.rows, config.tile_size, count > image.columns * image.rows, out, parallel_for);
+    const bool thumbnail = count > image.columns * image.rows;
+    const nvlm_picture picture{image.pixels, image.width, image.height, image.columns, image.rows, config.tile_size, thumbnail};
+    if (!model.cut(picture, out)) cut_tiles(image.pixels, image.width, image.height, image.columns, image.rows, config.tile_size, thumbnail, out, parallel_for);
     out += static_cast<size_t>(count) * tile_bytes;
   }
   return pixels;

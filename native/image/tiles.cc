@@ -8,19 +8,13 @@
 #include <vector>
 
 #include "image/resample.h"
+#include "image/sizes.h"
 #include "platform/error.h"
 
 namespace nvlm {
 namespace {
 
-constexpr int kMaxSide = 1 << 20;          // pixels of a side; with it no product below leaves 64 bits
-constexpr std::int64_t kMaxPixels = std::int64_t{1} << 32;
-constexpr int kMaxTiles = 4096;
 constexpr std::int64_t kScratchBytes = std::int64_t{4} << 20;
-
-void require(bool good, const std::string& what) {
-  if (!good) throw Error("internal", "Tiles can't be cut: " + what + ". Please report this.");
-}
 
 // The image resized to (columns·side, rows·side) and cut, in bands of output rows that are computed apart from each other. A band resamples the
 // source rows it needs horizontally into scratch; at the seams a few source rows are resampled twice, which is the price of bounded memory.
@@ -95,13 +89,9 @@ class Picture {
 
 void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int rows, int side, bool thumbnail, std::uint8_t* out,
                const ParallelFor& parallel_for) {
-  // ---- Sizes: each is bounded before it enters a product ----
-  require(width > 0 && height > 0 && width <= kMaxSide && height <= kMaxSide && std::int64_t{width} * height <= kMaxPixels,
-          "the image is " + std::to_string(width) + "×" + std::to_string(height));
-  require(columns > 0 && rows > 0 && columns <= kMaxTiles && rows <= kMaxTiles && columns * rows <= kMaxTiles,
-          "the grid is " + std::to_string(columns) + "×" + std::to_string(rows));
-  require(side > 0 && std::int64_t{columns} * side <= kMaxSide && std::int64_t{rows} * side <= kMaxSide, "the tile side is " + std::to_string(side));
-  require(rgb != nullptr && out != nullptr, "there are no pixels");
+  std::string wrong = wrong_sizes(width, height, columns, rows, side);
+  if (wrong.empty() && (!rgb || !out)) wrong = "there are no pixels";
+  if (!wrong.empty()) throw Error("internal", "Tiles can't be cut: " + wrong + ". Please report this.");
 
   // An exception must not leave a body: it may run on a thread that has nobody to catch it.
   std::atomic<bool> refused{false};

@@ -165,7 +165,7 @@ Description Blueprint::describe(const Device& device) const {
   Description d{config, options, memory, parameters, {}, {}, device.memory_free(), device.choice.fallback};
   const bool on_host = capabilities.memory_total == 0;
   if (on_host) d.instruction_set = capabilities.instruction_set;
-  // Beside a GPU the CPU still cuts tiles.
+  // Beside a GPU the CPU cuts the tiles that the GPU has no memory for.
   d.options.threads = on_host ? capabilities.threads : options.threads ? options.threads : usable_cpus();
   d.options.device = device.choice.id;
   d.program = (config.family == Family::D ? decode_text : decode_cross).lines();

@@ -91,6 +91,15 @@ class LoadedModel final : public Model {
 
   const Description& description() const override { return description_; }
 
+  bool cut(const nvlm_picture& picture, uint8_t* tiles) override {
+    if (!device_->backend.cut_tiles) return false;
+    const nvlm_status status = device_->backend.cut_tiles(device_->handle, &picture, tiles);
+    // A device that is full still serves: the host has memory of its own.
+    if (status == NVLM_UNSUPPORTED || status == NVLM_OUT_OF_MEMORY) return false;
+    device_->check(status, "cutting an image into tiles");
+    return true;
+  }
+
   void* alloc_image(int tiles) override {
     void* memory = nullptr;
     device_->check(device_->backend.alloc(device_->handle, blueprint_->image_bytes(tiles), &memory), "reserving an image's tokens");

@@ -243,6 +243,12 @@ typedef struct nvlm_device_description {
   int32_t driver;                       /* newest CUDA version of the driver: 13000 is 13.0 */
 } nvlm_device_description;
 
+/* A picture and the grid of tiles it is resized to and cut into. Tiles: columns·rows, row-major, then the whole picture as one more if `thumbnail`. */
+typedef struct nvlm_picture {
+  const uint8_t* rgb; /* host memory, u8 [height, width, 3] */
+  int32_t width, height, columns, rows, side, thumbnail;
+} nvlm_picture;
+
 /* One backend. A device is used by one thread at a time. Functions with a device set last_error when they fail. */
 typedef struct nvlm_backend {
   uint32_t version; /* NVLM_BACKEND_VERSION */
@@ -270,6 +276,9 @@ typedef struct nvlm_backend {
   /* *cancel != 0 stops between ops with NVLM_CANCELLED. Takes no memory. */
   nvlm_status (*run)(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel);
   nvlm_status (*wait)(nvlm_device* device);
+  /* tiles, host memory, u8 [tiles, side, side, 3] = the picture resized (Pillow's bicubic, byte for byte) and cut. NVLM_UNSUPPORTED and NVLM_OUT_OF_MEMORY
+   * leave it to the host. NULL: the host always does it. */
+  nvlm_status (*cut_tiles)(nvlm_device* device, const nvlm_picture* picture, uint8_t* tiles);
   uint64_t (*used_bytes)(nvlm_device* device); /* measured: everything allocated through this device and not yet freed */
   const char* (*last_error)(nvlm_device* device); /* NULL: of this thread's last failed open */
 } nvlm_backend;

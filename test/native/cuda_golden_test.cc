@@ -45,6 +45,17 @@ double relative_error(const float* got, const float* expected, size_t count) {
   return error / size;
 }
 
+// Cut on the device: Pillow's bytes.
+void check_tiles(Model& model, const test::GoldenCase& golden, int k) {
+  const test::GoldenTensor& expected = golden["tiles" + std::to_string(k + 1)];
+  const test::RgbImage image = golden.image(k);
+  const auto [columns, rows] = golden.grid(k);
+  std::vector<uint8_t> tiles(static_cast<size_t>(expected.count()));
+  const nvlm_picture picture{image.pixels.data(), image.width, image.height, columns, rows, static_cast<int32_t>(expected.shape[1]), columns * rows > 1};
+  test::check(model.cut(picture, tiles.data()), "the device cuts image " + std::to_string(k + 1));
+  test::check(std::equal(tiles.begin(), tiles.end(), expected.u8()), "tiles of image " + std::to_string(k + 1) + " are Pillow's");
+}
+
 void check_case(const std::string& name, int step_rows = 0) {
   const test::GoldenCase golden = test::load_golden(name);
   const std::unique_ptr<Model> model = Model::load(options_for(golden, step_rows), nullptr, nullptr);
@@ -57,6 +68,8 @@ void check_case(const std::string& name, int step_rows = 0) {
   test::equal(measured.kv_cache, plan.kv_cache, "key/value cache as planned");
   test::equal(measured.cross_cache, plan.cross_cache, "cross-attention cache as planned");
   test::equal(measured.activations, plan.activations, "activations as planned");
+
+  for (int k = 0; k < golden.images(); ++k) check_tiles(*model, golden, k);
 
   test::GoldenSequence sequence(*model, golden);
   const auto vocab = static_cast<size_t>(model->config().decoder.vocab);

@@ -79,6 +79,42 @@ int main() {
     test::equal(rig.control->images_alive.load(), 0, "no image is left");
   });
 
+  run("tiles that the device cuts are the host's; a request that fails or is cancelled there ends alone", [] {
+    const Outcome expected = alone(Family::D, image_request(Family::D, 3, 2, 5, 10));
+    Rig rig;
+    rig.control->cuts = true;
+    const Outcome whole = rig.log.wait(rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)));
+    same(whole, expected, "the same answer");
+    test::equal(whole.pixels_free, 1, "pixels are let go once");
+    test::equal(rig.control->pictures.load(), 1, "by the device");
+
+    rig.control->fail_cut = true;
+    const uint64_t failed = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)), text = rig.engine->submit(text_request(9, 20));
+    ended(rig.log.wait(failed), "internal", "failed");
+    ended(rig.log.wait(text), "length", "the other");
+    rig.control->fail_cut = false;
+
+    rig.control->hold_cut = true;
+    const uint64_t cancelled = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)), other = rig.engine->submit(text_request(9, 20));
+    check(eventually([&] { return rig.control->inside == 1; }), "inside");
+    rig.engine->cancel(cancelled);
+    rig.control->hold_cut = false;
+    ended(rig.log.wait(cancelled), "aborted", "cancelled");
+    ended(rig.log.wait(other), "length", "the other");
+    test::equal(rig.control->encodes.load(), 1, "nothing is encoded for those that ended");
+    test::equal(rig.control->images_alive.load(), 0, "no image is left");
+    same(rig.log.wait(rig.engine->submit(image_request(Family::D, 3, 2, 5, 10))), expected, "afterwards");
+
+    rig.control->hold_cut = true;
+    const uint64_t last = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10));
+    check(eventually([&] { return rig.control->inside == 1; }), "inside");
+    rig.engine->begin_stop();
+    rig.control->hold_cut = false;
+    rig.engine->stop();
+    ended(rig.log.now(last), "closed", "closed while it cut");
+    test::equal(rig.control->images_alive.load(), 0, "no image is left");
+  });
+
   run("cancelling works at every stage, and frees what the request held", [] {
     const auto at_stage = [](std::atomic<bool> FakeControl::* hold, const std::string& stage) {
       Rig rig({Family::X});

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "image/tiles.h"
 #include "model/model.h"
 #include "platform/error.h"
 
@@ -24,6 +25,9 @@ struct FakeControl {
   std::atomic<int> nan_step{-1};    // in the step of this number every out row has no token
   std::atomic<int> steps{0}, encodes{0}, rows{0}, most_rows{0}, most_sequences{0}, loads_ended{0}, images_alive{0};
   std::atomic<bool> fail_encode{false};
+  std::atomic<bool> cuts{false};  // the device cuts tiles
+  std::atomic<bool> hold_cut{false}, fail_cut{false};
+  std::atomic<int> pictures{0};   // that it has cut
 };
 
 class FakeModel final : public Model {
@@ -48,6 +52,18 @@ class FakeModel final : public Model {
   static constexpr int kVocab = 1000;
 
   const Description& description() const override { return description_; }
+  bool cut(const nvlm_picture& p, uint8_t* tiles) override {
+    if (!control_->cuts) return false;
+    ++control_->inside;
+    while (control_->hold_cut) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    --control_->inside;
+    if (control_->fail_cut) throw Error("internal", "planted in cut");
+    ++control_->pictures;
+    cut_tiles(p.rgb, p.width, p.height, p.columns, p.rows, p.side, p.thumbnail != 0, tiles, [](int64_t n, const std::function<void(int64_t)>& body) {
+      for (int64_t i = 0; i < n; ++i) body(i);
+    });
+    return true;
+  }
   void* alloc_image(int tiles) override {
     ++control_->images_alive;
     return new float[static_cast<size_t>(tiles) * 16];

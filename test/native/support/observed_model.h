@@ -29,6 +29,7 @@ class ObservedModel final : public Model {
   ObservedModel(std::unique_ptr<Model> model, std::shared_ptr<Observations> seen) : model_(std::move(model)), seen_(std::move(seen)) {}
 
   const Description& description() const override { return model_->description(); }
+  bool cut(const nvlm_picture& picture, uint8_t* tiles) override { return model_->cut(picture, tiles); }
   void* alloc_image(int tiles) override { return model_->alloc_image(tiles); }
   void free_image(void* tokens, int tiles) override { model_->free_image(tokens, tiles); }
   void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override {
