@@ -59,14 +59,17 @@ __global__ void __launch_bounds__(kThreads) rope_kv_write_kernel(const __grid_co
   constexpr int32_t kWidth = 2 * pieces;
   const int32_t half = a.head_dim / 2;
   SharedMemory shared;
-  Rotation* by = shared.take<Rotation>(static_cast<uint32_t>(half));
+  float2* by = shared.take<float2>(static_cast<uint32_t>(half));  // cosine, sine
 
-  // Sines and cosines of the row, while earlier launches may still run: its position was there before the first of them.
+  // Sines and cosines of the row, while earlier launches may still run: its position was there before the first of them. Those of the first column of each
+  // item, then of the second, …, so that lanes with neighbouring items meet no bank conflict.
   ptx::let_next_launch_begin();
   const int64_t row = blockIdx.x;
-  const int32_t position = a.position[row];
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < half; i += kThreads) {
-    by[i] = rotation(static_cast<float>(position * (a.coarse[i / kTable] * a.fine[i % kTable])));
+  const int32_t position = a.position[row], per_head = half / kWidth;
+  for (int32_t at = static_cast<int32_t>(threadIdx.x); at < half; at += kThreads) {
+    const int32_t i = at % per_head * kWidth + at / per_head;
+    const Rotation r = rotation(static_cast<float>(position * (a.coarse[i / kTable] * a.fine[i % kTable])));
+    by[at] = make_float2(r.cosine, r.sine);
   }
   ptx::wait_for_earlier_launches();
   __syncthreads();  // they are there
@@ -75,7 +78,7 @@ __global__ void __launch_bounds__(kThreads) rope_kv_write_kernel(const __grid_co
   const int64_t slot = a.kv_slot[row];
   const int64_t page = slot / NVLM_PAGE_KEYS * a.kv_heads, place = slot % NVLM_PAGE_KEYS;
   const int32_t all = a.heads + 2 * a.kv_heads, first = static_cast<int32_t>(blockIdx.y) * kHeadsPerBlock;
-  const int32_t heads = all - first < kHeadsPerBlock ? all - first : kHeadsPerBlock, per_head = half / kWidth;
+  const int32_t heads = all - first < kHeadsPerBlock ? all - first : kHeadsPerBlock;
   for (int32_t item = static_cast<int32_t>(threadIdx.x); item < heads * per_head; item += kThreads) {
     const int32_t head = first + item / per_head, column = item % per_head * kWidth;
     bf16* at = a.qkv + (row * all + head) * a.head_dim + column;
@@ -83,10 +86,10 @@ __global__ void __launch_bounds__(kThreads) rope_kv_write_kernel(const __grid_co
     if (head < a.heads + a.kv_heads) {
 #pragma unroll
       for (int i = 0; i < pieces; ++i) {
-        const Rotation p = by[column + 2 * i], q = by[column + 2 * i + 1];
+        const float2 p = by[2 * i * per_head + item % per_head], q = by[(2 * i + 1) * per_head + item % per_head];
         const float x0 = low(lower.word[i]), x1 = high(lower.word[i]), y0 = low(upper.word[i]), y1 = high(upper.word[i]);
-        lower.word[i] = ptx::round_pair(x0 * p.cosine - y0 * p.sine, x1 * q.cosine - y1 * q.sine);
-        upper.word[i] = ptx::round_pair(y0 * p.cosine + x0 * p.sine, y1 * q.cosine + x1 * q.sine);
+        lower.word[i] = ptx::round_pair(x0 * p.x - y0 * p.y, x1 * q.x - y1 * q.y);
+        upper.word[i] = ptx::round_pair(y0 * p.x + x0 * p.y, y1 * q.x + x1 * q.y);
       }
       store_words<pieces>(at, lower);
       store_words<pieces>(at + half, upper);
@@ -113,7 +116,7 @@ Status enqueue_rope_kv_write(const Op& op) {
     args.fine[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
   }
   const Launch at{dim3(static_cast<uint32_t>(op.out_rows), static_cast<uint32_t>((all + kHeadsPerBlock - 1) / kHeadsPerBlock)), dim3(kThreads),
-                  static_cast<uint32_t>(half * sizeof(Rotation)), op.stream, kDependent};
+                  static_cast<uint32_t>(half * sizeof(float2)), op.stream, kDependent};
   return half % 8 == 0 ? launch(rope_kv_write_kernel<4>, at, args) : launch(rope_kv_write_kernel<2>, at, args);
 }
 
