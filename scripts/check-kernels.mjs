@@ -86,7 +86,10 @@ function checkSources() {
     }
     if (onDevice) refuse(/(?<!\basm\s+)\bvolatile\b/g, 'volatile memory; order comes from ptx/ wrappers');
     if (file.endsWith('.cu') && !includesDependent(text) && inputsOf(path.join(cuda, file)).has(path.join(cuda, dependentHeader)))
-      say(0, `${dependentHeader} is reached through another file only; a file with dependent launches includes it itself, or it is not compiled for them`);
+      say(
+        0,
+        `${dependentHeader} is reached through another file only; a file with dependent launches includes it itself, or it is not compiled for them`,
+      );
     if (file.startsWith('ptx/')) checkWrappers(code(text, true), say);
     else refuse(/\b(?:asm|__asm__|__asm)\b/g, 'PTX outside native/cuda/ptx/');
   }

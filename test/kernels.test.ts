@@ -69,6 +69,17 @@ it.each([
   expect(status).toBe(1);
 });
 
+it('refuses dependent launches in a file that would not be compiled for them', () => {
+  write('ptx/dependent.h', '#pragma once\n');
+  write('kernels/x.cuh', '#include "cuda/ptx/dependent.h"\n');
+  write('kernels/x.cu', '#include "cuda/kernels/x.cuh"\n');
+  const { status, output } = check();
+  expect(output).toContain('native/cuda/kernels/x.cu:1: ptx/dependent.h is reached');
+  expect(status).toBe(1);
+  write('kernels/x.cu', '#include "cuda/kernels/x.cuh"\n#include "cuda/ptx/dependent.h"\n');
+  expect(check().output).toContain('kernels: ok');
+});
+
 it('lets comments, strings and arithmetic be', () => {
   write('kernels/x.cu', '// kernel<<<1, 2>>>, asm, volatile\n/* cub::Block\n asm */ const char* words = "asm <<<";\n');
   write('ptx/x.h', `asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(p) : "f"(h), "f"(l));\n${barrier}\n`);
