@@ -128,6 +128,7 @@ struct Grid {
 // The thread that runs on this host thread; null: the host itself.
 extern thread_local Thread* current;
 
+// The device: what is in flight on it, and everything it remembers.
 struct Machine {
   Machine();
 
