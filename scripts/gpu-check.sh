@@ -122,11 +122,11 @@ library=$(found nvlm_$kind.so) random_library=$(found nvlm_${kind}_random.so)
 # ---- Are results right? ----
 
 expected=${GPU_CHECK_EXPECTED:-$out/ptx.txt}
-[ -n "${GPU_CHECK_EXPECTED:-}" ] || stage must ptx-emulated 60 "$native/cuda_ptx_test" --write "$expected"
+[ -n "${GPU_CHECK_EXPECTED:-}" ] || stage must ptx-emulated 90 "$native/cuda_ptx_test" --write "$expected"
 if [ -n "$emulated" ]; then
-  stage must ptx 60 "${nice[@]}" "$native/cuda_ptx_test" --compare "$expected"
-  stage must ops 120 "${nice[@]}" env NVLM_CUDA_LIBRARY="$library" "$native/cuda_ops_test" gather
-  stage must golden 200 "${nice[@]}" env -u NVLM_CUDA_LIBRARY "$native/cuda_golden_test" d-llama-default-system
+  stage must ptx 200 "${nice[@]}" "$native/cuda_ptx_test" --compare "$expected"
+  stage must ops 300 "${nice[@]}" env NVLM_CUDA_LIBRARY="$library" "$native/cuda_ops_test" gather
+  stage must golden 500 "${nice[@]}" env -u NVLM_CUDA_LIBRARY "$native/cuda_golden_test" d-llama-default-system
 else
   stage must ptx 30 "$native/gpu/cuda_ptx_gpu" --compare "$expected"
   export NVLM_CUDA_LIBRARY=$library
@@ -164,7 +164,7 @@ try:
 except Exception:
     print('python')" 2>/dev/null)
 if [ -n "$emulated" ]; then
-  stage must times 120 "${nice[@]}" "$native/gpu/op_times_emulated" --tiny --json "$out/times.json"
+  stage must times 300 "${nice[@]}" "$native/gpu/op_times_emulated" --tiny --json "$out/times.json"
 else
   # A wrong value at a real shape makes the run bad; having no time for them does not.
   stage may times 110 "$native/gpu/op_times" --json "$out/times.json"
@@ -205,7 +205,7 @@ model() {
 if [ -z "$packages" ]; then
   note may models skipped 0 'Python is not installed'
 elif [ -n "$emulated" ]; then
-  for family in D X H; do model 90 "$family" tiny tiny --device emulator --text 20 --tiles 3 --decode 2 --check; done
+  for family in D X H; do model 300 "$family" tiny tiny --device emulator --text 20 --tiles 3 --decode 2 --check; done
 else
   [[ $packages = *transformers* ]] || note rival transformers skipped 0 'Hugging Face transformers is not installed'
   model 60 D 7b 300m

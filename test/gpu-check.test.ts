@@ -1,13 +1,17 @@
 // scripts/gpu-check.sh with the emulator standing in for the GPU: what it runs, what it writes, and that a wrong result does not pass.
+//
+// Where a Python with PyTorch is at hand (python3, or Debian's /usr/bin/python3), its scripts are run too: the random weights made twice, logits against float32.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-jest.setTimeout(300_000);
+jest.setTimeout(600_000);
 
 const root = path.resolve(__dirname, '..');
 const tree = process.env['GPU_CHECK_TREE'] ?? path.join(root, 'out', 'release');
+
+const torch = ['python3', '/usr/bin/python3'].find(python => spawnSync(python, ['-c', 'import torch']).status === 0);
 
 let folder: string;
 beforeAll(() => {
@@ -24,7 +28,14 @@ interface Result {
 function gpuCheck(name: string, env: Record<string, string> = {}): Result {
   const done = spawnSync('bash', [path.join(root, 'scripts', 'gpu-check.sh'), path.join(folder, name)], {
     encoding: 'utf8',
-    env: { ...process.env, GPU_CHECK_EMULATOR: '1', GPU_CHECK_TREE: tree, ...env },
+    env: {
+      ...process.env,
+      GPU_CHECK_EMULATOR: '1',
+      GPU_CHECK_SECONDS: '1500',
+      GPU_CHECK_TREE: tree,
+      GPU_CHECK_PYTHON: torch ?? 'python3',
+      ...env,
+    },
   });
   const rows = fs
     .readFileSync(path.join(folder, name, 'stages.tsv'), 'utf8')
@@ -53,8 +64,9 @@ it('runs every stage, writes one file of everything and passes', () => {
     ops: 'ok',
     golden: 'ok',
     times: 'ok',
-    rivals: 'skipped',
+    rivals: torch ? 'ok' : 'skipped',
     'model-D-tiny': 'ok',
+    ...(torch ? { 'logits-tiny': 'ok', 'rival-tiny': 'ok' } : {}),
     'model-X-tiny': 'ok',
     'model-H-tiny': 'ok',
   });
@@ -64,31 +76,99 @@ it('runs every stage, writes one file of everything and passes', () => {
     emulated: boolean;
     wrong: string[];
     ops: { name: string; us: number }[];
+    models: { name: string; cpu_error: number }[];
+    targets: { name: string; met: boolean | null }[];
   };
   expect(report).toMatchObject({ gpu: 'emulated', emulated: true, wrong: [] });
   expect(report.ops.map(op => op.name)).toEqual(
-    expect.arrayContaining(['device copy', 'gemm 8192', 'attention tiles 7x1025, 25 heads of 128']),
+    expect.arrayContaining([
+      'device copy',
+      'gemm 8192',
+      'attention tiles 7x1025, 25 heads of 128',
+      'decode 7B norm + qkv + rope + write',
+      'sample greedy of 152064',
+    ]),
   );
+  expect(report.models.map(model => model.name)).toEqual(['D, tiny, tiny', 'X, tiny, tiny', 'H, tiny, tiny']);
+  for (const model of report.models) expect(model.cpu_error).toBeGreaterThan(0);
+  expect(report.targets).toContainEqual(expect.objectContaining({ name: "prefill of X, 7b: x D's", met: null }));
 });
 
-it('goes red over one wrong value of one wrapper, and still runs and reports the rest', () => {
+it('goes red over one wrong value of one wrapper and a program that fails, and still runs and reports the rest', () => {
   const expected = path.join(folder, 'expected.txt');
   const right = fs.readFileSync(path.join(folder, 'whole', 'ptx.txt'), 'utf8');
   const wrong = right.replace(/^(load_matrices_transposed \d+ \w+ )(\w+)/m, (_, before, word) => `${before}${word === '1' ? '2' : '1'}`);
   expect(wrong).not.toBe(right);
   fs.writeFileSync(expected, wrong);
-  const { status, output, stages } = gpuCheck('planted', { GPU_CHECK_EXPECTED: expected });
-  expect(stages).toMatchObject({ ptx: 'WRONG', ops: 'ok', times: 'ok' });
+  // A tree whose op_times does not run.
+  const broken = path.join(folder, 'tree');
+  const programs = path.join(broken, 'test', 'native');
+  fs.mkdirSync(path.join(programs, 'gpu'), { recursive: true });
+  fs.symlinkSync(path.join(tree, 'Release'), path.join(broken, 'Release'));
+  for (const program of ['cuda_ptx_test', 'cuda_ops_test', 'cuda_golden_test', 'gpu/model_times']) {
+    fs.symlinkSync(path.join(tree, 'test', 'native', program), path.join(programs, program));
+  }
+  fs.writeFileSync(path.join(programs, 'gpu', 'op_times_emulated'), '#!/bin/sh\nexit 3\n', { mode: 0o755 });
+  const { status, output, stages } = gpuCheck('planted', { GPU_CHECK_EXPECTED: expected, GPU_CHECK_TREE: broken });
+  expect(stages).toMatchObject({ ptx: 'WRONG', ops: 'ok', times: 'WRONG', 'model-D-tiny': 'ok', 'model-H-tiny': 'ok' });
   expect(output).toMatch(/FAILED .*load_matrices_transposed: 1 of 128 values differ/);
   expect(output).toContain('something is WRONG');
   expect(status).toBe(1);
-  expect(fs.existsSync(written('planted'))).toBe(true);
+  expect(JSON.parse(fs.readFileSync(written('planted'), 'utf8'))).toMatchObject({ ops: [], models: [{}, {}, {}] });
 });
 
 it('does not pass for want of time', () => {
   const { status, stages } = gpuCheck('late', { GPU_CHECK_SECONDS: '0' });
   expect(stages).toMatchObject({ ptx: 'skipped', ops: 'skipped', golden: 'skipped' });
   expect(status).toBe(1);
+});
+
+describe('a model whose logits are wrong', () => {
+  it('does not pass the script', () => {
+    // Python that finds the logits wrong, and otherwise does what Python does.
+    const python = path.join(folder, 'python');
+    fs.writeFileSync(
+      python,
+      '#!/bin/sh\ncase "$*" in *check_logits*) echo WRONG; exit 1;; *"import torch"*) echo torch;; *rival*) ;; *) exec python3 "$@";; esac\n',
+      { mode: 0o755 },
+    );
+    const { status, stages, output } = gpuCheck('wrong', { GPU_CHECK_PYTHON: python });
+    expect(stages).toMatchObject({
+      ptx: 'ok',
+      ops: 'ok',
+      golden: 'ok',
+      'model-D-tiny': 'ok',
+      'logits-tiny': 'WRONG',
+      'model-X-tiny': 'ok',
+    });
+    expect(output).toContain('something is WRONG');
+    expect(status).toBe(1);
+  });
+
+  (torch ? it : it.skip)('does not pass PyTorch', () => {
+    const place = path.join(folder, 'checkpoint');
+    const benchmarks = path.join(root, 'benchmarks', 'gpu');
+    const run = (program: string, args: string[]): { status: number | null; stdout: string } =>
+      spawnSync(program, args, {
+        encoding: 'utf8',
+        env: { ...process.env, NVLM_CUDA_LIBRARY: path.join(tree, 'Release', 'nvlm_emulator_random.so') },
+      });
+    const logits = path.join(folder, 'logits.f32');
+    run('python3', [path.join(benchmarks, 'random_model.py'), place, 'D', 'tiny', 'tiny']);
+    const options = ['--device', 'emulator', '--text', '8', '--tiles', '0', '--decode', '1', '--logits', logits];
+    expect(run(path.join(tree, 'test', 'native', 'gpu', 'model_times'), [place, 'D', ...options])).toMatchObject({ status: 0 });
+    const check = (): { status: number | null; stdout: string } =>
+      run(torch ?? '', [path.join(benchmarks, 'check_logits.py'), place, logits, path.join(folder, 'logits.json'), '--device', 'cpu']);
+    expect(check()).toMatchObject({ status: 0 });
+    // The last step's logits, as if it had seen one key too few: those of the step before.
+    const bytes = fs.readFileSync(logits);
+    bytes.copyWithin(bytes.length * 0.8, bytes.length * 0.6, bytes.length * 0.8);
+    fs.writeFileSync(logits, bytes);
+    expect(check()).toMatchObject({ status: 1, stdout: expect.stringMatching(/^WRONG: logits are 1\.\d/) });
+    bytes.fill(0xff, 0, 4); // a NaN
+    fs.writeFileSync(logits, bytes);
+    expect(check()).toMatchObject({ status: 1, stdout: expect.stringMatching(/^WRONG: logits are nan/) });
+  });
 });
 
 it('holds times against rivals and targets in one table', () => {
@@ -103,24 +183,44 @@ it('holds times against rivals and targets in one table', () => {
     gbytes,
   });
   fs.writeFileSync(path.join(place, 'stages.tsv'), 'check\tstage\tstate\tseconds\tdetail\nmust\tptx\tok\t1\t\n');
-  const times = { copy_gbytes: 4000, ops: [op('gemm 4096', 400, 343, 250), op('gemv 72B o', 40, 3, 3300)], wrong: [] as string[] };
+  const times = {
+    copy_gbytes: 4000,
+    ops: [op('gemm 4096', 400, 343, 250), op('gemv 72B o', 40, 3, 3300), op('attention tiles 7x1025, 16 heads of 64', 100, 300, 100)],
+    wrong: [] as string[],
+  };
+  const write = (name: string, value: object): void => fs.writeFileSync(path.join(place, name), JSON.stringify(value));
   const report = (): { status: number | null; stdout: string } => {
-    fs.writeFileSync(path.join(place, 'times.json'), JSON.stringify(times));
+    write('times.json', times);
     return spawnSync('python3', [path.join(root, 'benchmarks', 'gpu', 'report.py'), place, 'NVIDIA H100', '90', '580.1'], {
       encoding: 'utf8',
     });
   };
   const model = (name: string, prefill: number): string =>
-    `${JSON.stringify({ name, positions: 2000, text: 1024, tiles: 7, weight_bytes: 15e9, encode_ms: 10, prefill_ms: prefill, token_ms: 5, error: 0 })}\n`;
-  fs.writeFileSync(path.join(place, 'models.json'), model('D, 7b, 300m', 190) + model('X, 7b, 300m', 90));
-  fs.writeFileSync(path.join(place, 'hf-7b.json'), JSON.stringify({ transformers: '5', positions: 1024, prefill_ms: 70, token_ms: 12 }));
-  fs.writeFileSync(path.join(place, 'rivals.json'), JSON.stringify({ torch: '2', cuda: '13', failed: {}, us: { 'gemm 4096': 180 } }));
+    `${JSON.stringify({ name, positions: 2000, text: 1024, tiles: 7, token_bytes: 15e9, encode_ms: 10, prefill_ms: prefill, token_ms: 5, cpu_error: null })}\n`;
+  fs.writeFileSync(path.join(place, 'models.json'), `${model('D, 7b, 300m', 180)}${model('X, 7b, 300m', 90)}{"name": "H, 7b`);
+  write('rival-7b.json', { rival: 'transformers 5', positions: 1024, prefill_ms: 70, token_ms: 12, decode: 'graph', error: 0.01 });
+  write('logits-7b.json', { error: 0.011, pytorch_error: 0.01, limit: 0.02, right: true });
+  write('rivals.json', { torch: '2', cuda: '13', failed: {}, us: { 'gemm 4096': 180 } });
   const { status, stdout } = report();
-  expect(stdout).toMatch(/^gemm 4096 +400\.0 +343\.0 +250 +6 % +180\.0 +0\.45 +MISSED: rival >= 0\.5$/m);
-  expect(stdout).toMatch(/^gemv 72B o +40\.0 +3\.0 +3300 +8[23] % +MISSED: copy >= 0\.85$/m);
-  expect(stdout).toMatch(/^D, 7b, 300m +10\.00 +190\.00 +10526 +5\.000 +3000 +transformers: 12\.000 ms a token/m);
-  expect(stdout).toMatch(/^X, 7b, 300m .* 2\.00 x D's$/m);
+  expect(stdout).toMatch(/^gemm 4096 +400\.0 +343\.0 +250 +6 % +180\.0 +0\.45$/m);
+  expect(stdout).toMatch(
+    /^D, 7b, 300m +10\.00 +180\.00 +11111 +5\.000 +3000 +1\.1e-02 +transformers 5: 70\.0 \(1024 positions\), 12\.000 \(graph\)/m,
+  );
+  const rows: [string, string][] = [
+    ['gemm 4096: of cuBLAS', '343.0 +762.2 +TFLOP/s +0.45 +0.50 +MISSED'],
+    ['gemm 8192: of cuBLAS', '- +- +TFLOP/s +- +0.50 +not measured'],
+    ['gemv 72B o: of copy', '3300.0 +4000.0 +GB/s +0.8[23] +0.85 +MISSED'],
+    ['attention tiles 7x1025, 16 heads of 64', '300.0 +250.0 +TFLOP/s +1.20 +1.00 +met'],
+    ['decode step of D, 7b: of copy', '3000.0 +4000.0 +GB/s +0.75 +0.85 +MISSED'],
+    ['tokens/s of D, 7b: x transformers 5', '200.0 +83.3 +tokens/s +2.40 +2.00 +met'],
+    ["prefill of X, 7b: x D's", '11.1 +5.6 +prompts/s +2.00 +1.76 +met'],
+    ["prefill of H, 7b: x D's", '- +5.6 +prompts/s +- +1.26 +not measured'],
+  ];
+  for (const [name, values] of rows) expect(stdout).toMatch(new RegExp(`^${name} +${values}$`, 'm'));
   expect(status).toBe(0);
   times.wrong.push('gemm 8192: [0, 0]: expected 1 but got 2');
   expect(report()).toMatchObject({ status: 1, stdout: expect.stringContaining('WRONG: gemm 8192') });
+  times.wrong.pop();
+  write('logits-7b.json', { error: null, pytorch_error: 0.01, limit: 0.02, right: false });
+  expect(report()).toMatchObject({ status: 1, stdout: expect.stringContaining('WRONG: logits of D, 7b, 300m') });
 });

@@ -26,7 +26,8 @@ namespace {
 using namespace nvlm;
 
 // Root mean square of the error, as a share of that of the logits. One side rounds to bf16 after every op, the other sums float32: check_logits.py measured
-// 1e-2 to 2e-2 between such two in PyTorch, at 24 and 28 layers. Wiring that is wrong anywhere gives several times as much. Ops are held to their own limits.
+// 1.8e-2 between such two in PyTorch at the 0.5B shape, and an encoder of as many layers may add as much. Logits of another token are 1.4 off. Ops are held to
+// their own limits.
 constexpr double kLimit = 5e-2;
 
 // As in check_logits.py: tokens of the prompt, and steps behind it.
@@ -176,7 +177,8 @@ int run(const Options& o) {
   std::unique_ptr<Model> model;
   const double loading = seconds_of([&] { model = load_model(o, o.device); });
   const double error = o.check ? against_cpu(o, *model) : 0;
-  if (!(error <= kLimit)) throw std::runtime_error("logits differ from the CPU's by " + std::to_string(error));
+  const bool right = error <= kLimit;
+  if (!right) std::printf("%s: WRONG: logits differ from the CPU's by %g\n", o.name.c_str(), error);  // it is timed all the same
   if (o.logits) {
     const std::vector<float> logits = check_logits(*model, 0);
     std::ofstream out(o.logits, std::ios::binary);
@@ -232,16 +234,16 @@ int run(const Options& o) {
   std::printf("%-22s load %6.1f s  encode %d tiles %8.2f ms  prompt of %d %8.2f ms (%8.0f tokens/s)  a token %7.3f ms (%6.1f/s, %5.0f GB/s)", o.name.c_str(), loading, o.tiles, encode * 1e3,
               positions, prefill * 1e3, positions / prefill, decode * 1e3, 1 / decode, bytes / decode / 1e9);
   if (o.check) std::printf("  %.1e off the CPU", error);
-  std::printf("\n1 timed, 0 wrong\n");
+  std::printf("\n1 timed, %d wrong\n", right ? 0 : 1);
   if (o.json) {
     std::ofstream out(o.json, std::ios::app);
     out << "{\"name\": \"" << o.name << "\", \"device\": \"" << o.device << "\", \"positions\": " << positions << ", \"text\": " << o.text << ", \"tiles\": " << o.tiles
         << ", \"weight_bytes\": " << model->measured().weights << ", \"load_s\": " << loading << ", \"encode_ms\": " << encode * 1e3 << ", \"prefill_ms\": " << prefill * 1e3
         << ", \"token_ms\": " << decode * 1e3 << ", \"token_bytes\": " << bytes << ", \"cpu_error\": ";
-    (o.check ? out << error : out << "null") << "}\n";
+    (o.check && std::isfinite(error) ? out << error : out << "null") << "}\n";
     if (!out.flush()) throw std::runtime_error(std::string("cannot write ") + o.json);
   }
-  return 0;
+  return right ? 0 : 1;
 }
 
 }  // namespace
