@@ -54,9 +54,13 @@ std::string shape_of(int32_t heads, int32_t kv_heads, int32_t d) { return std::t
 
 using Launcher = gpu::Status (*)(const gpu::Op&);
 
-void tile(gpu::Stream stream, std::mt19937_64& random, Launcher launcher, int32_t tiles, int32_t rows_each, int32_t heads, int32_t d) {
+// With `growth` the later keys are longer by so much each, so that larger scores keep coming, for some rows; 0: all alike.
+void tile(gpu::Stream stream, std::mt19937_64& random, Launcher launcher, int32_t tiles, int32_t rows_each, int32_t heads, int32_t d, float growth = 0) {
   const int64_t width = int64_t{heads} * d, cols = 3 * width, rows = int64_t{tiles} * rows_each;
-  const std::vector<bf16> in = random_bf16(random, rows * cols);
+  std::vector<bf16> in = random_bf16(random, rows * cols);
+  for (int64_t i = 0; growth > 0 && i < rows * cols; ++i) {
+    if (i % cols / width == 1) in[i] = gpu::to_bf16(to_float(in[i]) * (1 + growth * static_cast<float>(i / cols % rows_each)));
+  }
   const DeviceArray<bf16> d_in(in, stream), d_out(rows * width, stream);
   Fixture f(stream, heads, heads, d);
   f.record.c.source = NVLM_KEYS_TILE, f.record.c.rows_each = rows_each;
@@ -247,6 +251,8 @@ int main() {
       tile(stream, random, gpu::enqueue_attention, 1, 129, 1, 128);  // a block and a query
       tile(stream, random, gpu::enqueue_attention, 1, 1, 1, 128);
       tile(stream, random, gpu::enqueue_attention, 1, 17, 2, 64);
+      tile(stream, random, gpu::enqueue_attention, 1, 100, 1, 64, 0.5f);   // scores that grow: weights are made again
+      tile(stream, random, gpu::enqueue_attention, 1, 70, 1, 128, 0.5f);
       if (all) {
         tile(stream, random, gpu::enqueue_attention, 1, 63, 1, 80);
         tile(stream, random, gpu::enqueue_attention, 1, 64, 2, 96);

@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
 
     const bf16* stage = mine + (i - from) % kStages * 2 * kTile;
     float s[1][2][4];
-    multiply_keys<false, d>(s, query, stage, kWarpKeys);
+    multiply_keys<d>(s, query, stage);
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kThreads, 3) attention_decode_kernel(const __g
       }
     }
     soften<d>(state, s[0], out[0], a.scale);
-    multiply_values<false, d>(out, s, stage + kTile, kWarpKeys);
+    multiply_values<d>(out, s, stage + kTile);
     __syncwarp();  // all lanes have read this stage; the next copy goes there
     page = next;
     next = after;

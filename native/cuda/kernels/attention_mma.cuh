@@ -28,27 +28,34 @@ __device__ __forceinline__ void load_left(uint32_t (&a)[4], const bf16* tile) {
   ptx::load_matrices(a, tile + lane % 16 * kPitch<d> + lane / 16 * 8);
 }
 
-// The queries of one 16-row tile: kept in registers where there is room for them, else read anew at each step.
-template <int d>
+// The queries of `m_tiles` 16-row tiles: kept in registers where there is room for them, else read anew at each step.
+template <int d, int m_tiles = 1>
 class Query {
  public:
   __device__ __forceinline__ explicit Query(const bf16* tile) : tile_(tile) {
 #pragma unroll
-    for (int step = 0; step < kHeld; ++step) load_left<d>(held_[step], tile + 16 * step);
+    for (int step = 0; step < kHeld; ++step) load(step, held_[step]);
   }
-  __device__ __forceinline__ void operator()(int step, uint32_t (&a)[1][4]) const {
+  __device__ __forceinline__ void operator()(int step, uint32_t (&a)[m_tiles][4]) const {
     if constexpr (kHeld > 0) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) a[0][i] = held_[step][i];
+      for (int m = 0; m < m_tiles; ++m) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[m][i] = held_[step][m][i];
+      }
     } else {
-      load_left<d>(a[0], tile_ + 16 * step);
+      load(step, a);
     }
   }
 
  private:
   static constexpr int kHeld = d <= 80 ? d / 16 : 0;
+  __device__ __forceinline__ void load(int step, uint32_t (&a)[m_tiles][4]) const {
+#pragma unroll
+    for (int m = 0; m < m_tiles; ++m) load_left<d>(a[m], tile_ + 16 * m * kPitch<d> + 16 * step);
+  }
   const bf16* tile_;
-  uint32_t held_[kHeld > 0 ? kHeld : 1][4];
+  uint32_t held_[kHeld > 0 ? kHeld : 1][m_tiles][4];
 };
 
 // Copies `count` rows of head_dim elements into a tile by `threads` threads, of which this is number `thread`: row i from `rows` + i * pitch if seen(i),
@@ -66,9 +73,10 @@ __device__ __forceinline__ void copy_rows(bf16* tile, uint32_t thread, const bf1
   }
 }
 
-// s [16 m_tiles, 8 key_tiles] = queries · keysᵀ. `query(step, a)` gives columns 16 * step of the queries. With `tail` only the first `count` keys matter.
-template <bool tail, int d, int m_tiles, int key_tiles, typename Query>
-__device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4], const Query& query, const bf16* keys, int32_t count) {
+// s [16 m_tiles, 8 key_tiles] = queries · keysᵀ. `query(step, a)` gives columns 16 * step of the queries; `meanwhile(step)` is work that does not depend on
+// these products, for the clocks that a warp has left between them.
+template <int d, int m_tiles, int key_tiles, typename Query, typename Meanwhile>
+__device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4], const Query& query, const bf16* keys, const Meanwhile& meanwhile) {
   const uint32_t lane = threadIdx.x % 32;
   const bf16* row = keys + (lane / 16 * 8 + lane % 8) * kPitch<d> + lane / 8 % 2 * 8;
 #pragma unroll
@@ -85,7 +93,6 @@ __device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4],
     query(step, a);
 #pragma unroll
     for (int pair = 0; pair < key_tiles / 2; ++pair) {
-      if (tail && 16 * pair >= count) continue;
       uint32_t b[4];
       ptx::load_matrices(b, row + 16 * pair * kPitch<d> + 16 * step);
       const uint32_t left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
@@ -95,7 +102,12 @@ __device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4],
         ptx::mma(s[m][2 * pair + 1], a[m], right);
       }
     }
+    meanwhile(step);
   }
+}
+template <int d, int m_tiles, int key_tiles, typename Query>
+__device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4], const Query& query, const bf16* keys) {
+  multiply_keys<d>(s, query, keys, [](int) {});
 }
 
 // Online softmax of the two rows that a lane shares with its three neighbours: largest score so far, this lane's share of the sum.
@@ -132,14 +144,29 @@ __device__ __forceinline__ void soften(Softmax& state, float (&s)[key_tiles][4],
   }
 }
 
-// out [16 m_tiles, d] += weights [16 m_tiles, 8 key_tiles] · values, the weights rounded to bf16.
-template <bool tail, int d, int m_tiles, int key_tiles>
-__device__ __forceinline__ void multiply_values(float (&out)[m_tiles][d / 8][4], const float (&p)[m_tiles][key_tiles][4], const bf16* values, int32_t count) {
+// out [16 m_tiles, d] += weights [16 m_tiles, 16] · values [16, d].
+template <int d, int m_tiles>
+__device__ __forceinline__ void multiply_slice(float (&out)[m_tiles][d / 8][4], const uint32_t (&weights)[m_tiles][4], const bf16* values) {
   const uint32_t lane = threadIdx.x % 32;
   const bf16* row = values + lane % 16 * kPitch<d> + lane / 16 * 8;
 #pragma unroll
+  for (int pair = 0; pair < d / 16; ++pair) {
+    uint32_t b[4];
+    ptx::load_matrices_transposed(b, row + 16 * pair);
+    const uint32_t left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
+#pragma unroll
+    for (int m = 0; m < m_tiles; ++m) {
+      ptx::mma(out[m][2 * pair], weights[m], left);
+      ptx::mma(out[m][2 * pair + 1], weights[m], right);
+    }
+  }
+}
+
+// out [16 m_tiles, d] += weights [16 m_tiles, 8 key_tiles] · values, the weights rounded to bf16.
+template <int d, int m_tiles, int key_tiles>
+__device__ __forceinline__ void multiply_values(float (&out)[m_tiles][d / 8][4], const float (&p)[m_tiles][key_tiles][4], const bf16* values) {
+#pragma unroll
   for (int slice = 0; slice < key_tiles / 2; ++slice) {
-    if (tail && 16 * slice >= count) continue;
     uint32_t a[m_tiles][4];
 #pragma unroll
     for (int m = 0; m < m_tiles; ++m) {
@@ -149,17 +176,7 @@ __device__ __forceinline__ void multiply_values(float (&out)[m_tiles][d / 8][4],
       a[m][2] = ptx::round_pair(odd[0], odd[1]);
       a[m][3] = ptx::round_pair(odd[2], odd[3]);
     }
-#pragma unroll
-    for (int pair = 0; pair < d / 16; ++pair) {
-      uint32_t b[4];
-      ptx::load_matrices_transposed(b, row + 16 * slice * kPitch<d> + 16 * pair);
-      const uint32_t left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
-#pragma unroll
-      for (int m = 0; m < m_tiles; ++m) {
-        ptx::mma(out[m][2 * pair], a[m], left);
-        ptx::mma(out[m][2 * pair + 1], a[m], right);
-      }
-    }
+    multiply_slice<d>(out, a, values + 16 * slice * kPitch<d>);
   }
 }
 
@@ -174,11 +191,11 @@ __device__ __forceinline__ float share_of(float sum) { return sum == 0 ? 0.0f : 
 
 // out / sum as bf16 into 16 rows of a tile in shared memory.
 template <int d>
-__device__ __forceinline__ void put_rows(bf16* tile, const float (&out)[d / 8][4], const Softmax& state) {
+__device__ __forceinline__ void put_rows(bf16* tile, const float (&out)[d / 8][4], const float (&sum)[2]) {
   const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
   for (uint32_t r = 0; r < 2; ++r) {
-    const float share = share_of(row_sum(state.sum[r]));
+    const float share = share_of(row_sum(sum[r]));
 #pragma unroll
     for (int n = 0; n < d / 8; ++n) {
       *reinterpret_cast<uint32_t*>(tile + (g + 8 * r) * kPitch<d> + 8 * n + 2 * t) = ptx::round_pair(out[n][2 * r] * share, out[n][2 * r + 1] * share);

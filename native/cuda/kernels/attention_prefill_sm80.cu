@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
     const bool active = warp_seen.begin < last && warp_seen.end > page.first_key;  // some row of the warp sees some key: the same for all lanes
     float s[1][kKeyTiles][4];
     if (active) {
-      multiply_keys<false, d>(s, query, keys, kKeys);
+      multiply_keys<d>(s, query, keys);
       if (page.fill < kKeys || all_begin > page.first_key || all_end < last) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
     ptx::commit_copies();
     if (active) {
       soften<d>(state, s[0], out[0], a.scale);
-      multiply_values<false, d>(out, s, values, kKeys);
+      multiply_values<d>(out, s, values);
     }
     page = next;
   }
@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
 
   // Through shared memory, so that rows are stored 16 bytes a lane. A warp reads and writes its own pairs' place alone.
   __syncwarp();  // all lanes have read the queries
-  put_rows<d>(queries + 16 * warp * kPitch<d>, out[0], state);
+  put_rows<d>(queries + 16 * warp * kPitch<d>, out[0], state.sum);
   __syncwarp();  // the rows are there
   for (int32_t item = lane; item < 16 * kPieces; item += 32) {
     const int32_t pair = 16 * warp + item / kPieces, piece = item % kPieces;
