@@ -40,6 +40,7 @@ struct Arrays {
 struct Copy {
   const float* from;
   float* to;
+  uint32_t* counter = nullptr;
 };
 struct Sum {
   const float* from;
@@ -69,10 +70,13 @@ __global__ void overwrite(const __grid_constant__ Copy c) {
   if (planted) ptx::wait_for_earlier_launches();
 }
 
-// One thread waits for its block; the barrier tells the others.
+// One thread waits for its block; the barrier tells the others, beside what another thread has learnt from other blocks.
 template <bool planted>
 __global__ void copy_by_one_wait(const __grid_constant__ Copy c) {
-  if (threadIdx.x == 0) ptx::wait_for_earlier_launches();
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < 2; ++i) ptx::add_acquire_release(c.counter, 1);
+  }
+  if (threadIdx.x == 1) ptx::wait_for_earlier_launches();
   if (!planted) __syncthreads();
   c.to[place()] = c.from[kCount - 1 - place()];
 }
@@ -92,7 +96,7 @@ __global__ void sum_up(const __grid_constant__ Sum s) {
 }
 
 void enqueue(void (*kernel)(Copy), const Arrays& arrays, const float* from, float* to, bool dependent) {
-  launch(kernel, {dim3(kBlocks), dim3(kThreads), 0, arrays.stream, dependent}, Copy{from, to});
+  launch(kernel, {dim3(kBlocks), dim3(kThreads), 0, arrays.stream, dependent}, Copy{from, to, arrays.counter});
 }
 
 // What `record` enqueues runs as a graph, so that all launches are there when the first one begins.
