@@ -23,9 +23,10 @@ GemmKernel sm80(const char* name, const Tile& tile, int registers, GemmFunction 
 }
 
 // ---- What a multiprocessor does in a clock; only the ratios matter. ----
-// Dense bf16 multiply-adds of A100. 8.6 and 8.9 have half; mma.sync on Hopper reaches a quarter more. Bytes: shared memory 128; L2 and DRAM as A100
-// and H100 give each multiprocessor when all ask.
-constexpr double kProductsPerClock = 1024, kSharedBytes = 128, kL2Bytes = 40, kDramBytes = 16;
+// Bytes: shared memory 128; L2 and DRAM as A100 and H100 give each multiprocessor when all ask.
+constexpr double kSharedBytes = 128, kL2Bytes = 40, kDramBytes = 16;
+// Multiply-adds of mma.sync m16n8k16 (2048) by 4 tensor cores: one each 8 clocks on 8.0, 6 on 9.0 and 10.0 as ptxas spaces them (wgmma: 4), 16 on the others.
+double products_per_clock(int capability) { return 4.0 * 2048 / (capability == 80 ? 8 : capability >= 90 && capability < 120 ? 6 : 16); }
 constexpr double kLatency = 2000;   // of a copy when DRAM gives all it has: 32 KB on their way keep it busy
 constexpr double kStart = 1500;     // of a block: launch, first stage
 constexpr double kHandOver = 2500;  // of a split tile: partials out, the counter, partials in
@@ -45,7 +46,7 @@ double clocks(const GemmKernel& kernel, const GemmProblem& p, const GemmDevice& 
   const double steps = static_cast<double>(ceil_div(ceil_div(p.depth, t.k), splits)), all_steps = static_cast<double>(each) * steps;
 
   // Four things that go on at once: the slowest counts, and a quarter of the others, since none overlaps wholly.
-  const double tensor = all_steps * t.m * t.n * t.k / kProductsPerClock;
+  const double tensor = all_steps * t.m * t.n * t.k / products_per_clock(device.capability);
   const double fragments = t.threads() / 32.0 * (t.m / t.warps_m + t.n / t.warps_n) * t.k * 2;
   const double shared = all_steps * (fragments + t.stage_bytes()) / kSharedBytes;
   const double l2 = all_steps * t.stage_bytes() / kL2Bytes;

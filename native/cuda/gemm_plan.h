@@ -18,9 +18,10 @@ struct Tile {
   constexpr uint32_t shared_bytes() const { return ring_bytes() + 16; }  // and a word for the split's last block
 };
 
-// Warps of 64 x 64 load each shared byte for most products; smaller tiles are for products that would leave multiprocessors idle.
+// Warps of 64 x 64 load each shared byte for most products; smaller tiles are for products that would leave multiprocessors idle. Steps of 32 instead of 64
+// for 128x128, two blocks on any GPU: twice the barriers and addresses, tensor cores at 0.72 instead of 0.90 in a simulation of Hopper's machine code.
 inline constexpr Tile kSm80_128x256{.m = 128, .n = 256, .k = 64, .warps_m = 2, .warps_n = 4, .stages = 3};
-inline constexpr Tile kSm80_128x128{.m = 128, .n = 128, .k = 32, .warps_m = 2, .warps_n = 2, .stages = 4};
+inline constexpr Tile kSm80_128x128{.m = 128, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
 inline constexpr Tile kSm80_64x128{.m = 64, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
 inline constexpr Tile kSm80_64x64{.m = 64, .n = 64, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 4};
 inline constexpr Tile kSm80_32x64{.m = 32, .n = 64, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 4};

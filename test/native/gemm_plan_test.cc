@@ -33,6 +33,8 @@ const GemmProblem kProblems[] = {
     problem(NVLM_LINEAR, 1, 8, 8),           problem(NVLM_LINEAR, 5, 1152, 896),           problem(NVLM_LINEAR_SWIGLU, 16, 9728, 896),  problem(NVLM_LINEAR_RESIDUAL, 16, 896, 4864),
     problem(NVLM_LINEAR, 8, 10240, 8192),    problem(NVLM_LINEAR_RESIDUAL, 8, 8192, 29568), problem(NVLM_LINEAR, 1850, 10240, 8192),    problem(NVLM_LINEAR_SWIGLU, 1850, 59136, 8192),
     problem(NVLM_LINEAR, 7175, 3072, 1024),  problem(NVLM_LINEAR_GELU, 7175, 4096, 1024),   problem(NVLM_LINEAR_GELU, 7175, 12800, 3200), problem(NVLM_LINEAR, 4096, 4096, 4096),
+    problem(NVLM_LINEAR_RESIDUAL, 7175, 1024, 1024), problem(NVLM_LINEAR_RESIDUAL, 7175, 1024, 4096), problem(NVLM_LINEAR, 7175, 9600, 3200), problem(NVLM_LINEAR_RESIDUAL, 7175, 3200, 3200),
+    problem(NVLM_LINEAR_RESIDUAL, 7175, 3200, 12800), problem(NVLM_LINEAR, 1024, 4608, 3584), problem(NVLM_LINEAR_SWIGLU, 1024, 37888, 3584), problem(NVLM_LINEAR_RESIDUAL, 1024, 3584, 18944),
     problem(NVLM_LOGITS, 5, 152064, 8192),   problem(NVLM_PATCH_EMBED, 7168, 1024, 592),    problem(NVLM_LINEAR, 70, 4608, 3584),        problem(NVLM_LINEAR, 300, 896, 896),
 };
 
@@ -84,6 +86,7 @@ void table() {
   test::equal(gemm_tiles(kSm80_64x64, 65, 128), int64_t{4}, "tiles");
   test::equal(gemm_resident_blocks(gemm_kernels()[0], kHopper), 1, "resident 128x256 blocks");
   test::equal(gemm_resident_blocks(gemm_kernels()[1], kHopper), 2, "resident 128x128 blocks");
+  test::equal(gemm_resident_blocks(gemm_kernels()[1], kA100), 1, "resident 128x128 blocks with 163 KB");
   test::equal(gemm_resident_blocks(gemm_kernels()[1], kAda), 1, "resident 128x128 blocks with 99 KB");
 }
 
@@ -109,6 +112,24 @@ void sizes() {
       std::printf("%-28s %-18s splits %2d, %9.0f clocks\n", words(p, device).c_str(), c.kernel->name, c.splits, c.clocks);
     }
   }
+}
+
+// Tiles that just fill the multiprocessors, and a few more of them: a second wave of large tiles costs more than a third round of half as large ones.
+void waves() {
+  test::equal(name(problem(NVLM_LINEAR, 12 * 128, 11 * 256, 4096), kHopper), std::string("gemm_sm80_128x256"), "132 tiles on 132 multiprocessors");
+  test::equal(name(problem(NVLM_LINEAR, 13 * 128, 11 * 256, 4096), kHopper), std::string("gemm_sm80_128x128"), "143 tiles on 132 multiprocessors");
+  for (const GemmDevice& device : kDevices) {
+    for (const GemmProblem& p : kProblems) {
+      const GemmChoice choice = plan_gemm(p, device);
+      for (const GemmCandidate& c : gemm_candidates(p, device)) {
+        test::check(c.rejection || choice.clocks <= c.choice.clocks, words(p, device) + ": " + c.choice.kernel->name + " would be faster");
+      }
+    }
+  }
+  // Tensor cores bound a large product: Hopper's are faster than those of 8.0, and these than those of 8.9.
+  const GemmProblem large = problem(NVLM_LINEAR, 8192, 8192, 8192);
+  const auto rate = [&](const GemmDevice& d) { return 1 / (plan_gemm(large, d).clocks * d.multiprocessors); };
+  test::check(rate(kHopper) > rate(kA100) && rate(kA100) > rate(kAda), "rates of the tensor cores");
 }
 
 void splits() {
@@ -145,6 +166,7 @@ int main() {
   test::run("each rejection has its reason", rejections);
   test::run("the table is sound", table);
   test::run("few rows take the skinny tile, many the large one", sizes);
+  test::run("waves count, and the fastest estimate is taken", waves);
   test::run("splits fit the workspace", splits);
   return test::summary();
 }

@@ -5,7 +5,7 @@
 // at d 128, where registers are short, one after the other. Blocks with few queries (1025 = 8 * 128 + 1) are launched last.
 // grid: tiles x heads x query blocks | block: 4 warps | shared: 37 KB (d 64) to 70 KB (d 128), two blocks an SM | registers: 226 to 255 | bound by mma.sync
 // Rejected: 16 queries a warp: ldmatrix would need 167 bytes a clock of the 128 that shared memory has, at the full rate of mma.sync on Hopper.
-// Rejected: looking at the largest score and multiplying all sums in each chunk (see LazySoftmax): 158 of 679 instructions at d 64, 172 of 606 at d 128.
+// Rejected: looking at the largest score and multiplying all sums in each chunk (see LazySoftmax): a quarter of all instructions.
 // Rejected: chunks of 64, keys and values one after the other, weights of 16 keys among the products of the 16 before: spills.
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"

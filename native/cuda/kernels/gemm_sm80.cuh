@@ -7,7 +7,7 @@
 //
 //   tile      k  stages  threads  shared   registers 8.0 / 9.0   bound by
 //   128x256  64  3       256      144 KB   254 / 246             tensor cores
-//   128x128  32  4       128       64 KB   254 / 248             tensor cores; two blocks overlap start, products and epilogue
+//   128x128  64  3       128       96 KB   246 / 248             tensor cores; on Hopper two blocks overlap start, products and epilogue
 //   64x128   64  3       128       72 KB   164 / 168             shared memory (ldmatrix)
 //   64x64    64  4       128       64 KB   107 / 108             shared memory
 //   32x64    64  4       128       48 KB    80 / 78              DRAM (the weight)
