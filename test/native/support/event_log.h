@@ -30,9 +30,9 @@ class EventLog {
   }
 
   // The outcome once the request (0: the load) has ended; an empty one with the code "timeout" otherwise.
-  Outcome wait(uint64_t id) {
+  Outcome wait(uint64_t id, std::chrono::seconds limit = std::chrono::seconds(60)) {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, std::chrono::seconds(60), [&] { return outcomes_[id].ends > 0; })) {
+    if (!changed_.wait_for(lock, limit, [&] { return outcomes_[id].ends > 0; })) {
       Outcome late;
       late.code = "timeout";
       return late;
