@@ -145,7 +145,8 @@ describe('a model whose logits are wrong', () => {
     expect(status).toBe(1);
   });
 
-  (torch ? it : it.skip)('does not pass PyTorch', () => {
+  it('does not pass PyTorch, where that is installed', () => {
+    if (torch === undefined) return;
     const place = path.join(folder, 'checkpoint');
     const benchmarks = path.join(root, 'benchmarks', 'gpu');
     const run = (program: string, args: string[]): { status: number | null; stdout: string } =>
@@ -158,7 +159,7 @@ describe('a model whose logits are wrong', () => {
     const options = ['--device', 'emulator', '--text', '8', '--tiles', '0', '--decode', '1', '--logits', logits];
     expect(run(path.join(tree, 'test', 'native', 'gpu', 'model_times'), [place, 'D', ...options])).toMatchObject({ status: 0 });
     const check = (): { status: number | null; stdout: string } =>
-      run(torch ?? '', [path.join(benchmarks, 'check_logits.py'), place, logits, path.join(folder, 'logits.json'), '--device', 'cpu']);
+      run(torch, [path.join(benchmarks, 'check_logits.py'), place, logits, path.join(folder, 'logits.json'), '--device', 'cpu']);
     expect(check()).toMatchObject({ status: 0 });
     // The last step's logits, as if it had seen one key too few: those of the step before.
     const bytes = fs.readFileSync(logits);
