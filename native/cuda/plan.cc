@@ -216,28 +216,36 @@ nvlm_status step_status(nvlm_device* device, const nvlm_plan& plan, Status statu
   return device->check(status, ("running record " + std::to_string(step.failed) + " of '" + plan.name + "'").c_str());
 }
 
-// Runs the step as a graph; the first time it comes, it is recorded.
-nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const Batch& batch) {
-  const StepShape shape{batch.tiles, batch.rows, batch.outs, batch.sampled != nullptr};
-  auto found = plan->graphs.find(shape);
-  if (found == plan->graphs.end()) {
-    if (plan->graphs.size() == kMostGraphs) {
-      destroy_graph(plan->graphs.begin()->second);
-      plan->graphs.erase(plan->graphs.begin());
-    }
+// Runs the step as a graph, which is recorded when a step of this shape comes the second time: the first time its kernels are loaded, which the driver may
+// not do while it records, and a shape that never comes again costs no graph.
+nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const StepShape& shape, const Batch& batch) {
+  Graph& graph = plan->graphs.at(shape);
+  if (!graph) {
     if (const Status status = begin_capture(device->stream); status != Status::ok) return device->check(status, "recording a graph");
     Step step(*plan, batch, nullptr);
     const Status enqueued = step.enqueue();
-    Graph graph = nullptr;
-    const Status ended = end_capture(device->stream, &graph);
+    Graph recorded = nullptr;
+    const Status ended = end_capture(device->stream, &recorded);
     if (enqueued != Status::ok) {
-      if (ended == Status::ok) destroy_graph(graph);
+      if (ended == Status::ok) destroy_graph(recorded);
       return step_status(device, *plan, enqueued, step);
     }
     if (ended != Status::ok) return device->check(ended, "making a graph");
-    found = plan->graphs.emplace(shape, graph).first;
+    graph = recorded;
   }
-  return device->check(gpu::run_graph(found->second, device->stream), "running a graph");
+  return device->check(gpu::run_graph(graph, device->stream), "running a graph");
+}
+
+// Whether a step of this shape was here before; from now on it was.
+bool comes_again(nvlm_plan* plan, const StepShape& shape) {
+  if (plan->graphs.contains(shape)) return true;
+  if (plan->graphs.size() == kMostGraphs) {
+    const auto first = plan->graphs.begin();
+    if (first->second) destroy_graph(first->second);
+    plan->graphs.erase(first);
+  }
+  plan->graphs.emplace(shape, nullptr);
+  return false;
 }
 
 }  // namespace
@@ -270,8 +278,9 @@ nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, c
   if (nvlm::cancelled(cancel)) return NVLM_CANCELLED;
   Batch step_batch;
   if (const Status status = plan->block.upload(*batch, &step_batch); status != Status::ok) return device->check(status, "sending a batch");
-  if (step_batch.one_row_each && step_batch.rows <= kGraphRows) {
-    if (const nvlm_status status = run_recorded(device, plan, step_batch); status != NVLM_OK) return status;
+  const StepShape shape{step_batch.tiles, step_batch.rows, step_batch.outs, step_batch.sampled != nullptr};
+  if (step_batch.one_row_each && step_batch.rows <= kGraphRows && comes_again(plan, shape)) {
+    if (const nvlm_status status = run_recorded(device, plan, shape, step_batch); status != NVLM_OK) return status;
   } else {
     Step step(*plan, step_batch, cancel);
     if (const nvlm_status status = step_status(device, *plan, step.enqueue(), step); status != NVLM_OK) return status;
@@ -291,7 +300,9 @@ void finish(nvlm_plan* plan) {
 
 nvlm_plan::~nvlm_plan() {
   nvlm::gpu::wait(device->stream);
-  for (const auto& [shape, graph] : graphs) nvlm::gpu::destroy_graph(graph);
+  for (const auto& [shape, graph] : graphs) {
+    if (graph) nvlm::gpu::destroy_graph(graph);
+  }
   device->give(workspace_memory);
   device->give(block_memory);
 }

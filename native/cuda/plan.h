@@ -32,7 +32,7 @@ struct nvlm_plan : nvlm::host::ProgramCopy {
   void* workspace_memory = nullptr;
   nvlm::gpu::BatchBlock block;
   nvlm::gpu::Workspace workspace{};
-  std::map<nvlm::gpu::StepShape, nvlm::gpu::Graph> graphs;
+  std::map<nvlm::gpu::StepShape, nvlm::gpu::Graph> graphs;  // null: a step of this shape came once
   nvlm_sampled* wanted = nullptr;  // where the last run's batch wants what was sampled, `wanted_count` of them
   int64_t wanted_count = 0;
 
