@@ -143,6 +143,7 @@ class SamplingModel final : public Model {
   void free_image(void* tokens, int tiles) override { model_.free_image(tokens, tiles); }
   void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override { model_.encode(tiles, count, out, cancel); }
   uint64_t image_token_bytes() const override { return model_.image_token_bytes(); }
+  bool cut(const nvlm_picture& picture, uint8_t* tiles) override { return model_.cut(picture, tiles); }
   int self_page_count() const override { return model_.self_page_count(); }
   int cross_page_count() const override { return model_.cross_page_count(); }
   void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override { model_.project_cross(batch, cancel); }
