@@ -91,7 +91,7 @@ GemmChoice best_splits(const GemmKernel& kernel, const GemmProblem& problem, con
 const std::vector<GemmKernel>& gemm_kernels() {
   static const std::vector<GemmKernel> kernels = {
       sm80("gemm_sm80_128x256", kSm80_128x256, 256, GemmFunction::sm80_128x256),
-      sm80("gemm_sm80_128x128", kSm80_128x128, 256, GemmFunction::sm80_128x128),
+      sm80("gemm_sm80_128x128", kSm80_128x128, 248, GemmFunction::sm80_128x128),
       sm80("gemm_sm80_64x128", kSm80_64x128, 168, GemmFunction::sm80_64x128),
       sm80("gemm_sm80_64x64", kSm80_64x64, 112, GemmFunction::sm80_64x64),
       sm80("gemm_sm80_32x64", kSm80_32x64, 80, GemmFunction::sm80_32x64),
