@@ -127,7 +127,7 @@ void note_piece(uint64_t key, uint64_t address, uint64_t bytes, bool shared) {
   if (warp.serial != thread.block->serial) {
     settle_all(warp);
     warp.serial = thread.block->serial;
-    warp.kernel = machine().launch->kernel;
+    warp.kernel = thread.block->grid->launch->kernel;
   }
   Open& open = warp.open[key];
   open.bytes = bytes;
