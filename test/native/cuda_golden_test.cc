@@ -145,10 +145,8 @@ int main(int argc, char** argv) {
   }
   if (argc > 1) return test::summary();
   test::run("a step takes as many rows as fill the device, or as can come", check_step_rows);
-  for (const std::string name : {"d-internvit300m-style", "x-forged-text"}) {
-    if (std::getenv("NVLM_SANITIZE")) continue;
-    test::run(name + ", in chunks", [&] { check_case(name, kShortStep); });
-    test::run(name + ", in chunks through the engine", [&] { check_engine(name); });
-  }
+  if (std::getenv("NVLM_SANITIZE")) return test::summary();
+  for (const std::string name : {"d-internvit300m-style", "x-forged-text"}) test::run(name + ", in chunks", [&] { check_case(name, kShortStep); });
+  test::run("in chunks through the engine", [] { check_engine("d-internvit300m-style"); });
   return test::summary();
 }
