@@ -25,21 +25,22 @@ struct dim3 {
   uint32_t x = 1, y = 1, z = 1;
   constexpr dim3(uint32_t x_ = 1, uint32_t y_ = 1, uint32_t z_ = 1) : x(x_), y(y_), z(z_) {}
 };
+
 // Loaded and stored by one instruction each on a GPU. They are copied whole, or the compiler would take them apart and the memory hooks see accesses of 4 bytes.
 namespace nvlm::emulator {
-template <int bytes>
-inline __attribute__((always_inline)) void copy_whole(void* to, const void* from) {
-  typedef int Whole __attribute__((vector_size(bytes), may_alias));
-  *static_cast<Whole*>(to) = *static_cast<const Whole*>(from);
-}
+// Not a template: g++ forgets may_alias where the size hangs on a parameter, and then that these are the floats or bf16 which other code writes.
+typedef int Whole8 __attribute__((vector_size(8), may_alias));
+typedef int Whole16 __attribute__((vector_size(16), may_alias));
+inline __attribute__((always_inline)) void copy_8(void* to, const void* from) { *static_cast<Whole8*>(to) = *static_cast<const Whole8*>(from); }
+inline __attribute__((always_inline)) void copy_16(void* to, const void* from) { *static_cast<Whole16*>(to) = *static_cast<const Whole16*>(from); }
 }  // namespace nvlm::emulator
 struct alignas(8) uint2 {
   uint32_t x, y;
   uint2() = default;
   constexpr uint2(uint32_t x_, uint32_t y_) : x(x_), y(y_) {}
-  uint2(const uint2& from) { nvlm::emulator::copy_whole<8>(this, &from); }
+  uint2(const uint2& from) { nvlm::emulator::copy_8(this, &from); }
   uint2& operator=(const uint2& from) {
-    nvlm::emulator::copy_whole<8>(this, &from);
+    nvlm::emulator::copy_8(this, &from);
     return *this;
   }
 };
@@ -47,9 +48,9 @@ struct alignas(16) uint4 {
   uint32_t x, y, z, w;
   uint4() = default;
   constexpr uint4(uint32_t x_, uint32_t y_, uint32_t z_, uint32_t w_) : x(x_), y(y_), z(z_), w(w_) {}
-  uint4(const uint4& from) { nvlm::emulator::copy_whole<16>(this, &from); }
+  uint4(const uint4& from) { nvlm::emulator::copy_16(this, &from); }
   uint4& operator=(const uint4& from) {
-    nvlm::emulator::copy_whole<16>(this, &from);
+    nvlm::emulator::copy_16(this, &from);
     return *this;
   }
 };
@@ -57,9 +58,9 @@ struct alignas(8) float2 {
   float x, y;
   float2() = default;
   constexpr float2(float x_, float y_) : x(x_), y(y_) {}
-  float2(const float2& from) { nvlm::emulator::copy_whole<8>(this, &from); }
+  float2(const float2& from) { nvlm::emulator::copy_8(this, &from); }
   float2& operator=(const float2& from) {
-    nvlm::emulator::copy_whole<8>(this, &from);
+    nvlm::emulator::copy_8(this, &from);
     return *this;
   }
 };
@@ -67,9 +68,9 @@ struct alignas(16) float4 {
   float x, y, z, w;
   float4() = default;
   constexpr float4(float x_, float y_, float z_, float w_) : x(x_), y(y_), z(z_), w(w_) {}
-  float4(const float4& from) { nvlm::emulator::copy_whole<16>(this, &from); }
+  float4(const float4& from) { nvlm::emulator::copy_16(this, &from); }
   float4& operator=(const float4& from) {
-    nvlm::emulator::copy_whole<16>(this, &from);
+    nvlm::emulator::copy_16(this, &from);
     return *this;
   }
 };
