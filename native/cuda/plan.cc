@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "cuda/weights.h"
 #include "ops/cancel.h"
 #include "ops/check_program.h"
 #include "ops/packed_weight.h"
@@ -257,7 +258,7 @@ nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan*
   if (wrong.empty()) wrong = check_layout(*program);
   if (!wrong.empty()) return device->refuse(NVLM_INVALID, std::move(wrong));
   auto plan = std::make_unique<nvlm_plan>(device, *program);
-  for (const nvlm_weight* w : plan->packed) plan->weights.push_back({w->use, w->interleaved, w->rows, w->cols, (w->cols + 7) / 8 * 8, w->data});
+  for (const nvlm_weight* w : plan->packed) plan->weights.push_back({w->use, w->interleaved, w->rows, w->cols, pitch_of(w->cols), w->data});
   plan->limits = limits_of(*program);
   const WorkspaceNeed need = workspace_of(device->info, *program);
   if (const nvlm_status status = device->take(BatchBlock::bytes(plan->limits), &plan->block_memory); status != NVLM_OK) return status;

@@ -9,8 +9,6 @@
 namespace nvlm::gpu {
 namespace {
 
-int64_t pitch_of(int64_t cols) { return (cols + 7) / 8 * 8; }
-
 // Row `row` of a part as bf16, the padding behind it zero.
 void put_row(const nvlm_weight_source& source, host::SourceRow from, int64_t pitch, bf16* to) {
   const auto& part = source.part[from.part];
@@ -60,25 +58,32 @@ uint64_t weight_bytes(const nvlm_weight_source& source) {
   return static_cast<uint64_t>(host::source_rows(source)) * static_cast<uint64_t>(pitch_of(source.part[0].cols)) * sizeof(bf16);
 }
 
-nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** out) {
+nvlm_status make_weight(nvlm_device* device, const nvlm_weight_source& source, const std::function<nvlm_status(const nvlm_weight&)>& fill, nvlm_weight** out) {
   const char* wrong = nullptr;
-  if (const nvlm_status status = host::check_source(*source, &wrong); status != NVLM_OK) return device->refuse(status, wrong);
+  if (const nvlm_status status = host::check_source(source, &wrong); status != NVLM_OK) return device->refuse(status, wrong);
   auto weight = std::make_unique<nvlm_weight>();
-  const bool vector = source->use == NVLM_VECTOR;
-  weight->use = source->use;
-  weight->interleaved = source->interleave != 0;
-  weight->rows = vector ? 1 : host::source_rows(*source);
-  weight->cols = vector ? vector_length(*source) : source->part[0].cols;
+  const bool vector = source.use == NVLM_VECTOR;
+  weight->use = source.use;
+  weight->interleaved = source.interleave != 0;
+  weight->rows = vector ? 1 : host::source_rows(source);
+  weight->cols = vector ? vector_length(source) : source.part[0].cols;
   weight->dtype = vector ? NVLM_F32 : NVLM_BF16;
-  weight->bytes = weight_bytes(*source);
+  weight->bytes = weight_bytes(source);
   if (const nvlm_status status = device->take(weight->bytes, &weight->data); status != NVLM_OK) return status;
-  const Status status = vector ? send_vector(device, *source, weight->data) : send_matrix(device, *source, weight->rows, pitch_of(weight->cols), weight->data);
-  if (status != Status::ok) {
+  if (const nvlm_status status = fill(*weight); status != NVLM_OK) {
     device->give(weight->data);
-    return device->check(status, "sending a weight");
+    return status;
   }
   *out = weight.release();
   return NVLM_OK;
+}
+
+nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** out) {
+  const auto send = [&](const nvlm_weight& weight) {
+    const Status status = source->use == NVLM_VECTOR ? send_vector(device, *source, weight.data) : send_matrix(device, *source, weight.rows, pitch_of(weight.cols), weight.data);
+    return device->check(status, "sending a weight");
+  };
+  return make_weight(device, *source, send, out);
 }
 
 }  // namespace nvlm::gpu
