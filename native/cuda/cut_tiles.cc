@@ -1,10 +1,7 @@
 #include "cuda/cut_tiles.h"
 
 #include <string>
-#include <vector>
 
-#include "cuda/launchers.h"
-#include "image/resample.h"
 #include "image/sizes.h"
 
 namespace nvlm::gpu {
@@ -41,14 +38,10 @@ class Axis {
     *taps = {in_, out_, nullptr, nullptr, nullptr};
     if (out_ == 0) return NVLM_OK;
     const AxisTaps host = bicubic_taps(in_, out_);
-    // About 4 weights for each pixel of the longer side, which has 2^20 at most: offsets fit.
-    std::vector<int32_t> words(host.first);
-    words.insert(words.end(), host.offset.begin(), host.offset.end());
-    words.insert(words.end(), host.weight.begin(), host.weight.end());
+    const std::vector<int32_t> words = flat_taps(host);
     const uint64_t bytes = words.size() * sizeof(int32_t);
     if (const nvlm_status status = memory_.take(bytes); status != NVLM_OK) return status;
-    const int32_t* at = memory_.ints();
-    *taps = {in_, out_, at, at + host.first.size(), at + host.first.size() + host.offset.size()};
+    *taps = taps_at(memory_.ints(), host);
     return device_->check(device_->staging.send(memory_.ints(), words.data(), bytes), "sending a picture's weights");
   }
 
@@ -71,6 +64,19 @@ nvlm_status resize(nvlm_device* device, const nvlm_picture& p, int32_t columns, 
 }
 
 }  // namespace
+
+std::vector<int32_t> flat_taps(const AxisTaps& taps) {
+  // About 4 weights for each pixel of the longer side, which has 2^20 at most: offsets fit.
+  std::vector<int32_t> words(taps.first);
+  words.insert(words.end(), taps.offset.begin(), taps.offset.end());
+  words.insert(words.end(), taps.weight.begin(), taps.weight.end());
+  return words;
+}
+
+DeviceTaps taps_at(const int32_t* flat, const AxisTaps& taps) {
+  const int32_t* offset = flat + taps.first.size();
+  return {taps.in, taps.out, flat, offset, offset + taps.offset.size()};
+}
 
 nvlm_status cut_tiles(nvlm_device* device, const nvlm_picture& p, uint8_t* tiles) {
   std::string wrong = wrong_sizes(p.width, p.height, p.columns, p.rows, p.side);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "cuda/cut_tiles.h"
 #include "cuda/launchers.h"
 #include "image/resample.h"
 #include "image/tiles.h"
@@ -146,17 +147,6 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
 
 // ---- Tiles ----
 
-gpu::DeviceTaps taps_of(const DeviceArray<int32_t>& array, const AxisTaps& taps) {
-  if (taps.out == 0) return {};
-  return {taps.in, taps.out, array.get(), array.get() + taps.out, array.get() + 2 * taps.out + 1};
-}
-std::vector<int32_t> flat(const AxisTaps& taps) {
-  std::vector<int32_t> all(taps.first.begin(), taps.first.end());
-  for (const int64_t offset : taps.offset) all.push_back(static_cast<int32_t>(offset));
-  all.insert(all.end(), taps.weight.begin(), taps.weight.end());
-  return all;
-}
-
 void tiles(gpu::Stream stream, std::mt19937_64& random, int32_t width, int32_t height, int32_t columns, int32_t rows, int32_t side) {
   const std::string name = std::to_string(width) + " x " + std::to_string(height) + " to " + std::to_string(columns) + " x " + std::to_string(rows) + " tiles of " + std::to_string(side);
   // Black and white next to each other, so that sums leave 0 .. 255.
@@ -171,8 +161,8 @@ void tiles(gpu::Stream stream, std::mt19937_64& random, int32_t width, int32_t h
   if (columns * side != width) across = bicubic_taps(width, columns * side);
   if (rows * side != height) down = bicubic_taps(height, rows * side);
   const DeviceArray<uint8_t> d_rgb(rgb, stream), out(expected.size(), stream);
-  const DeviceArray<int32_t> d_across(flat(across), stream), d_down(flat(down), stream);
-  gpu::Resize r{d_rgb.get(), width, height, columns, rows, side, taps_of(d_across, across), taps_of(d_down, down), nullptr, out.get(), stream};
+  const DeviceArray<int32_t> d_across(gpu::flat_taps(across), stream), d_down(gpu::flat_taps(down), stream);
+  gpu::Resize r{d_rgb.get(), width, height, columns, rows, side, gpu::taps_at(d_across.get(), across), gpu::taps_at(d_down.get(), down), nullptr, out.get(), stream};
   const DeviceArray<uint8_t> scratch(gpu::resize_scratch(r), stream);
   r.scratch = scratch.get();
   expect_ok(gpu::enqueue_resize(r), name);

@@ -7,11 +7,11 @@
 #include <iterator>
 
 #include "cases/cases.h"
+#include "cuda/cut_tiles.h"
 #include "cuda/gemm_plan.h"
 #include "cuda/kernels/gemm.h"
 #include "cuda/launchers.h"
 #include "emulator/planted_traffic.h"
-#include "image/resample.h"
 #include "support/launcher_fixture.h"
 
 namespace nvlm::test {
@@ -70,12 +70,8 @@ emulator::Settings counting() {
 
 std::map<std::string, emulator::Traffic> all;  // by kernel with its template's arguments, over all runs
 
-// What `body` launches on an emulator with these settings.
-template <typename Body>
-void count(const emulator::Settings& settings, const std::string& name, const Body& body) {
-  emulator::configure(settings);
-  body();
-  test::equal(emulator::fault(), std::string(), name);
+// What was launched since the emulator was configured.
+void collect() {
   for (const auto& [kernel, t] : emulator::traffic()) {
     emulator::Traffic& sum = all[kernel];
     sum.sectors += t.sectors, sum.least_sectors += t.least_sectors, sum.passes += t.passes, sum.least_passes += t.least_passes;
@@ -83,13 +79,24 @@ void count(const emulator::Settings& settings, const std::string& name, const Bo
   }
 }
 
-void count_case(const OpCase& c) {
-  const OpCase of_bf16 = rounded(c);
-  count(counting(), c.name, [&] {
-    const Device device(*nvlm_cuda_backend());
-    const Outcome o = run_case(device, of_bf16);
-    check(o.status == NVLM_OK, c.name + ": " + o.error);
+// What `body` launches; its operands, when they go, wait for that.
+template <typename Body>
+void count(const std::string& name, const Body& body) {
+  on_device(counting(), name, [&](gpu::Stream stream) {
+    body(stream);
+    collect();
   });
+}
+
+void count_case(const OpCase& c) {
+  emulator::configure(counting());
+  {
+    const Device device(*nvlm_cuda_backend());
+    const Outcome o = run_case(device, rounded(c));
+    check(o.status == NVLM_OK, c.name + ": " + o.error);
+  }
+  test::equal(emulator::fault(), std::string(), c.name);
+  collect();
 }
 
 void ops() {
@@ -124,26 +131,21 @@ void products() {
   for (const gpu::GemmKernel& kernel : gpu::gemm_kernels()) {
     const int64_t rows = kernel.tile.m, columns = kernel.tile.n, depth = int64_t{kernel.tile.k} * 4;
     for (const nvlm_op op : {NVLM_LINEAR, NVLM_LINEAR_SWIGLU, NVLM_LINEAR_RESIDUAL, NVLM_LOGITS}) {
-      count(counting(), kernel.name, [&] {
-        gpu::Stream stream = nullptr;
-        expect_ok(gpu::create_stream(&stream), "create_stream");
-        {
-          const bool pairs = op == NVLM_LINEAR_SWIGLU;
-          const int splits = op == NVLM_LINEAR ? 2 : 1;
-          const DeviceArray<gpu::bf16> in(random_bf16(random, static_cast<size_t>(rows * depth)), stream), w(random_bf16(random, static_cast<size_t>(columns * depth)), stream),
-              out(random_bf16(random, static_cast<size_t>(2 * rows * columns)), stream);
-          const DeviceArray<float> bias(random_floats(random, static_cast<size_t>(columns)), stream), parts(static_cast<size_t>(splits * rows * columns), stream);
-          const DeviceArray<uint32_t> counters(std::vector<uint32_t>(1, 0), stream);
-          const gpu::Weight matrix{NVLM_MATRIX, pairs, columns, depth, depth, w.get()}, shift = vector_of(bias);
-          LauncherFixture f(stream);
-          f.record.op = op;
-          f.workspace = {parts.get(), static_cast<int64_t>(parts.count()), counters.get(), 1};
-          f.op.in = in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = depth, f.op.out = out.get(), f.op.out_cols = pairs ? columns / 2 : columns;
-          f.op.w = &matrix;
-          if (op == NVLM_LINEAR) f.op.bias = &shift;
-          expect_ok(gpu::enqueue_gemm_as(f.op, {&kernel, splits, 0}), kernel.name);
-        }
-        gpu::destroy_stream(stream);
+      count(kernel.name, [&](gpu::Stream stream) {
+        const bool pairs = op == NVLM_LINEAR_SWIGLU;
+        const int splits = op == NVLM_LINEAR ? 2 : 1;
+        const DeviceArray<gpu::bf16> in(random_bf16(random, static_cast<size_t>(rows * depth)), stream), w(random_bf16(random, static_cast<size_t>(columns * depth)), stream),
+            out(random_bf16(random, static_cast<size_t>(2 * rows * columns)), stream);
+        const DeviceArray<float> bias(random_floats(random, static_cast<size_t>(columns)), stream), parts(static_cast<size_t>(splits * rows * columns), stream);
+        const DeviceArray<uint32_t> counters(std::vector<uint32_t>(1, 0), stream);
+        const gpu::Weight matrix{NVLM_MATRIX, pairs, columns, depth, depth, w.get()}, shift = vector_of(bias);
+        LauncherFixture f(stream);
+        f.record.op = op;
+        f.workspace = {parts.get(), static_cast<int64_t>(parts.count()), counters.get(), 1};
+        f.op.in = in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = depth, f.op.out = out.get(), f.op.out_cols = pairs ? columns / 2 : columns;
+        f.op.w = &matrix;
+        if (op == NVLM_LINEAR) f.op.bias = &shift;
+        expect_ok(gpu::enqueue_gemm_as(f.op, {&kernel, splits, 0}), kernel.name);
       });
     }
   }
@@ -151,32 +153,17 @@ void products() {
 
 void resizing() {
   std::mt19937_64 random(2);
-  count(counting(), "resize", [&] {
-    gpu::Stream stream = nullptr;
-    expect_ok(gpu::create_stream(&stream), "create_stream");
-    {
-      constexpr int32_t kWidth = 300, kHeight = 100, kSide = 64;
-      std::vector<uint8_t> rgb(size_t{3} * kWidth * kHeight);
-      for (uint8_t& b : rgb) b = static_cast<uint8_t>(random());
-      const auto flat = [](const AxisTaps& taps) {
-        std::vector<int32_t> values(taps.first.begin(), taps.first.end());
-        for (const int64_t offset : taps.offset) values.push_back(static_cast<int32_t>(offset));
-        values.insert(values.end(), taps.weight.begin(), taps.weight.end());
-        return values;
-      };
-      const AxisTaps across = bicubic_taps(kWidth, 2 * kSide), down = bicubic_taps(kHeight, kSide);
-      const DeviceArray<int32_t> d_across(flat(across), stream), d_down(flat(down), stream);
-      const auto taps_at = [](const DeviceArray<int32_t>& array, const AxisTaps& taps) {
-        return gpu::DeviceTaps{taps.in, taps.out, array.get(), array.get() + taps.out, array.get() + 2 * taps.out + 1};
-      };
-      const DeviceArray<uint8_t> d_rgb(rgb, stream), out(size_t{3} * kSide * kSide * 2, stream);
-      gpu::Resize r{d_rgb.get(), kWidth, kHeight, 2, 1, kSide, taps_at(d_across, across), taps_at(d_down, down), nullptr, out.get(), stream};
-      const DeviceArray<uint8_t> scratch(static_cast<size_t>(gpu::resize_scratch(r)), stream);
-      r.scratch = scratch.get();
-      expect_ok(gpu::enqueue_resize(r), "resize");
-      gpu::wait(stream);
-    }
-    gpu::destroy_stream(stream);
+  count("resize", [&](gpu::Stream stream) {
+    constexpr int32_t kWidth = 300, kHeight = 100, kSide = 64;
+    std::vector<uint8_t> rgb(size_t{3} * kWidth * kHeight);
+    for (uint8_t& b : rgb) b = static_cast<uint8_t>(random());
+    const AxisTaps across = bicubic_taps(kWidth, 2 * kSide), down = bicubic_taps(kHeight, kSide);
+    const DeviceArray<int32_t> d_across(gpu::flat_taps(across), stream), d_down(gpu::flat_taps(down), stream);
+    const DeviceArray<uint8_t> d_rgb(rgb, stream), out(size_t{3} * kSide * kSide * 2, stream);
+    gpu::Resize r{d_rgb.get(), kWidth, kHeight, 2, 1, kSide, gpu::taps_at(d_across.get(), across), gpu::taps_at(d_down.get(), down), nullptr, out.get(), stream};
+    const DeviceArray<uint8_t> scratch(static_cast<size_t>(gpu::resize_scratch(r)), stream);
+    r.scratch = scratch.get();
+    expect_ok(gpu::enqueue_resize(r), "resize");
   });
 }
 
