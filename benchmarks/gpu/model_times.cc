@@ -19,6 +19,7 @@
 #include <stdexcept>
 
 #include "platform/error.h"
+#include "support/forwarding_model.h"
 #include "support/golden_sequence.h"
 
 namespace {
@@ -132,21 +133,12 @@ double against_cpu(const Options& o, Model& model) {
 }
 
 // A model whose steps choose their token on the device, as they do in the engine, and are timed; of logits only the token comes to the host.
-class SamplingModel final : public Model {
+class SamplingModel final : public test::ForwardingModel {
  public:
-  explicit SamplingModel(Model& model) : model_(model) {}
+  using ForwardingModel::ForwardingModel;
   double seconds = 0;  // of the last step
   nvlm_sampled sampled{};
 
-  const Description& description() const override { return model_.description(); }
-  void* alloc_image(int tiles) override { return model_.alloc_image(tiles); }
-  void free_image(void* tokens, int tiles) override { model_.free_image(tokens, tiles); }
-  void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override { model_.encode(tiles, count, out, cancel); }
-  uint64_t image_token_bytes() const override { return model_.image_token_bytes(); }
-  bool cut(const nvlm_picture& picture, uint8_t* tiles) override { return model_.cut(picture, tiles); }
-  int self_page_count() const override { return model_.self_page_count(); }
-  int cross_page_count() const override { return model_.cross_page_count(); }
-  void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override { model_.project_cross(batch, cancel); }
   void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) override {
     nvlm_batch with = batch;
     const nvlm_sampling greedy{0, 0, 1, 0, 1, 0, 0, 0, 0, nullptr, 0, 0, -1};
@@ -155,10 +147,6 @@ class SamplingModel final : public Model {
     seconds = seconds_of([&] { model_.step(with, cross, cancel); });
   }
   void read_logits(float*, int64_t) override {}
-  MemoryPlan measured() const override { return model_.measured(); }
-
- private:
-  Model& model_;
 };
 
 // Bytes that a step of one row reads at least: the decoder's matrices, and keys and values. Of the embedding table a row.

@@ -8,8 +8,8 @@
 #include <thread>
 #include <utility>
 
-#include "model/model.h"
 #include "ops/cancel.h"
+#include "support/forwarding_model.h"
 
 namespace nvlm::test {
 
@@ -24,29 +24,20 @@ struct Observations {
   std::atomic<int> most_sequences{0};  // in one step
 };
 
-class ObservedModel final : public Model {
+class ObservedModel final : public ForwardingModel {
  public:
-  ObservedModel(std::unique_ptr<Model> model, std::shared_ptr<Observations> seen) : model_(std::move(model)), seen_(std::move(seen)) {}
+  ObservedModel(std::unique_ptr<Model> model, std::shared_ptr<Observations> seen) : ForwardingModel(*model), owned_(std::move(model)), seen_(std::move(seen)) {}
 
-  const Description& description() const override { return model_->description(); }
-  bool cut(const nvlm_picture& picture, uint8_t* tiles) override { return model_->cut(picture, tiles); }
-  void* alloc_image(int tiles) override { return model_->alloc_image(tiles); }
-  void free_image(void* tokens, int tiles) override { model_->free_image(tokens, tiles); }
   void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override {
-    watch(seen_->encode, cancel, [&] { model_->encode(tiles, count, out, cancel); });
+    watch(seen_->encode, cancel, [&] { model_.encode(tiles, count, out, cancel); });
   }
-  uint64_t image_token_bytes() const override { return model_->image_token_bytes(); }
-  int self_page_count() const override { return model_->self_page_count(); }
-  int cross_page_count() const override { return model_->cross_page_count(); }
   void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override {
-    watch(seen_->project, cancel, [&] { model_->project_cross(batch, cancel); });
+    watch(seen_->project, cancel, [&] { model_.project_cross(batch, cancel); });
   }
   void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) override {
     if (batch.sequences > seen_->most_sequences) seen_->most_sequences = batch.sequences;
-    watch(seen_->step, cancel, [&] { model_->step(batch, cross, cancel); });
+    watch(seen_->step, cancel, [&] { model_.step(batch, cross, cancel); });
   }
-  void read_logits(float* out, int64_t outs) override { model_->read_logits(out, outs); }
-  MemoryPlan measured() const override { return model_->measured(); }
 
  private:
   template <typename Call>
@@ -63,7 +54,7 @@ class ObservedModel final : public Model {
     ++phase.completed;
   }
 
-  std::unique_ptr<Model> model_;
+  std::unique_ptr<Model> owned_;
   std::shared_ptr<Observations> seen_;
 };
 
