@@ -5,15 +5,26 @@
 
 namespace nvlm::times {
 
-// ---- Products ----
-
 namespace {
+
+// What a launcher asked for, as a step would find it.
+struct Scratch {
+  Scratch(const Machine& machine, const WorkspaceNeed& need)
+      : floats(machine, static_cast<uint64_t>(need.floats) * 4), counters(machine, static_cast<uint64_t>(need.counters) * 4),
+        workspace{floats.as<float>(), need.floats, counters.as<uint32_t>(), need.counters} {
+    counters.fill_with(0);
+  }
+  Memory floats, counters;
+  Workspace workspace;
+};
 
 struct Dot {
   double sum, size;
 };
 
 }  // namespace
+
+// ---- Products ----
 
 Line product(const Machine& machine, const ProductShape& s) {
   const bool swiglu = s.op == NVLM_LINEAR_SWIGLU, logits = s.op == NVLM_LOGITS, residual = s.op == NVLM_LINEAR_RESIDUAL;
@@ -29,10 +40,7 @@ Line product(const Machine& machine, const ProductShape& s) {
     out.push_back(residual ? before.on_device(machine, s.rows * s.n) : std::make_unique<Memory>(machine, out_bytes));
     if (!residual) out.back()->fill_with(0xff);
   }
-  const WorkspaceNeed need = gemm_workspace(machine.info, s.rows, weight_rows, s.k);
-  const Memory floats(machine, static_cast<uint64_t>(need.floats) * 4), counters(machine, static_cast<uint64_t>(need.counters) * 4);
-  counters.fill_with(0);
-  const Workspace workspace{floats.as<float>(), need.floats, counters.as<uint32_t>(), need.counters};
+  const Scratch scratch(machine, gemm_workspace(machine.info, s.rows, weight_rows, s.k));
   nvlm_record record{};
   record.op = s.op;
   std::vector<Weight> weights;
@@ -47,7 +55,7 @@ Line product(const Machine& machine, const ProductShape& s) {
     op.in_cols = s.k;
     op.out_cols = s.n;
     op.w = &weights[at];
-    op.workspace = &workspace;
+    op.workspace = &scratch.workspace;
     op.device = &machine.info;
     op.stream = machine.stream;
     expect(s.rows <= 4 ? enqueue_gemv(op) : enqueue_gemm(op), s.name);
@@ -79,7 +87,7 @@ Line product(const Machine& machine, const ProductShape& s) {
       difference.add(got, value, (logits ? 0 : kHalfUlp) * std::abs(value) + kSums * 1.2 * d.size, row, column);
     }
   }
-  if (!difference.words().empty()) throw std::runtime_error(difference.words());
+  difference.expect_none();
   const Times times = timed(machine, buffers, enqueue);
   return {s.name, s.rows <= 16 ? "memory" : "product", times, 2.0 * static_cast<double>(s.rows * weight_rows * s.k), bytes};
 }
@@ -133,10 +141,7 @@ Line attention(const Machine& machine, const AttentionShape& s) {
   Batch step;
   expect(block.upload(batch, &step), "a batch");
 
-  const WorkspaceNeed need = attention_workspace(machine.info, rows, s.heads, s.kv_heads, s.head_dim);
-  const Memory floats(machine, static_cast<uint64_t>(need.floats) * 4), counters(machine, static_cast<uint64_t>(need.counters) * 4);
-  counters.fill_with(0);
-  const Workspace workspace{floats.as<float>(), need.floats, counters.as<uint32_t>(), need.counters};
+  const Scratch scratch(machine, attention_workspace(machine.info, rows, s.heads, s.kv_heads, s.head_dim));
   nvlm_record record{};
   record.op = NVLM_ATTENTION;
   record.c.source = s.source;
@@ -155,7 +160,7 @@ Line attention(const Machine& machine, const AttentionShape& s) {
     op.out_cols = out_cols;
     op.self_kv = {cache[at]->as<bf16>(), 1, pages, s.kv_heads, s.head_dim};
     op.batch = &step;
-    op.workspace = &workspace;
+    op.workspace = &scratch.workspace;
     op.device = &machine.info;
     op.stream = machine.stream;
     expect(enqueue_attention(op), s.name);
@@ -191,7 +196,7 @@ Line attention(const Machine& machine, const AttentionShape& s) {
       difference.add(to_float(got[static_cast<size_t>(c)]), value, kHalfUlp * (std::abs(value) + size) + kSums * size, row, head * d + c);
     }
   }
-  if (!difference.words().empty()) throw std::runtime_error(difference.words());
+  difference.expect_none();
   const Times times = timed(machine, buffers, enqueue);
   // Two products of 2 flops; of a causal square, the part below the diagonal.
   const double keys_seen = tile ? s.keys : s.keys - (s.rows - 1) / 2.0;
@@ -240,7 +245,7 @@ Line rms_norm(const Machine& machine, const std::string& name, int64_t rows, int
     const double value = a.at(row * cols + column) / std::sqrt(squares / static_cast<double>(cols) + 1e-6) * weight.value;
     difference.add(to_float(out[0]->read<bf16>(static_cast<uint64_t>(row * cols + column), 1)[0]), value, (kHalfUlp + 1e-5) * std::abs(value), row, column);
   }
-  if (!difference.words().empty()) throw std::runtime_error(difference.words());
+  difference.expect_none();
   return {name, "memory", timed(machine, buffers, enqueue), 0, bytes};
 }
 

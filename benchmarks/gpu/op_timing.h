@@ -169,7 +169,11 @@ class Difference {
     std::snprintf(text, sizeof text, "[%lld, %lld]: expected %g within %g but got %g", static_cast<long long>(row), static_cast<long long>(column), expected, limit, got);
     words_ = text;
   }
-  std::string words() const { return count_ == 0 ? "nothing was compared" : words_; }
+  // Throws what is wrong, behind `against`.
+  void expect_none(const std::string& against = "") const {
+    const std::string words = count_ == 0 ? "nothing was compared" : words_;
+    if (!words.empty()) throw std::runtime_error(against + words);
+  }
 
  private:
   int count_ = 0;
