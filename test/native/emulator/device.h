@@ -28,52 +28,41 @@ struct dim3 {
 
 // Loaded and stored by one instruction each on a GPU. They are copied whole, or the compiler would take them apart and the memory hooks see accesses of 4 bytes.
 namespace nvlm::emulator {
-// Not a template: g++ forgets may_alias where the size hangs on a parameter, and then that these are the floats or bf16 which other code writes.
+// By two names, not a template: g++ forgets may_alias where the size hangs on a parameter, and then that these are the floats or bf16 which other code writes.
 typedef int Whole8 __attribute__((vector_size(8), may_alias));
 typedef int Whole16 __attribute__((vector_size(16), may_alias));
 inline __attribute__((always_inline)) void copy_8(void* to, const void* from) { *static_cast<Whole8*>(to) = *static_cast<const Whole8*>(from); }
 inline __attribute__((always_inline)) void copy_16(void* to, const void* from) { *static_cast<Whole16*>(to) = *static_cast<const Whole16*>(from); }
+
+template <typename T>
+struct alignas(8) Two {
+  T x, y;
+  Two() = default;
+  constexpr Two(T x_, T y_) : x(x_), y(y_) {}
+  Two(const Two& from) { copy_8(this, &from); }
+  Two& operator=(const Two& from) {
+    copy_8(this, &from);
+    return *this;
+  }
+};
+template <typename T>
+struct alignas(16) Four {
+  T x, y, z, w;
+  Four() = default;
+  constexpr Four(T x_, T y_, T z_, T w_) : x(x_), y(y_), z(z_), w(w_) {}
+  Four(const Four& from) { copy_16(this, &from); }
+  Four& operator=(const Four& from) {
+    copy_16(this, &from);
+    return *this;
+  }
+};
+
 }  // namespace nvlm::emulator
-struct alignas(8) uint2 {
-  uint32_t x, y;
-  uint2() = default;
-  constexpr uint2(uint32_t x_, uint32_t y_) : x(x_), y(y_) {}
-  uint2(const uint2& from) { nvlm::emulator::copy_8(this, &from); }
-  uint2& operator=(const uint2& from) {
-    nvlm::emulator::copy_8(this, &from);
-    return *this;
-  }
-};
-struct alignas(16) uint4 {
-  uint32_t x, y, z, w;
-  uint4() = default;
-  constexpr uint4(uint32_t x_, uint32_t y_, uint32_t z_, uint32_t w_) : x(x_), y(y_), z(z_), w(w_) {}
-  uint4(const uint4& from) { nvlm::emulator::copy_16(this, &from); }
-  uint4& operator=(const uint4& from) {
-    nvlm::emulator::copy_16(this, &from);
-    return *this;
-  }
-};
-struct alignas(8) float2 {
-  float x, y;
-  float2() = default;
-  constexpr float2(float x_, float y_) : x(x_), y(y_) {}
-  float2(const float2& from) { nvlm::emulator::copy_8(this, &from); }
-  float2& operator=(const float2& from) {
-    nvlm::emulator::copy_8(this, &from);
-    return *this;
-  }
-};
-struct alignas(16) float4 {
-  float x, y, z, w;
-  float4() = default;
-  constexpr float4(float x_, float y_, float z_, float w_) : x(x_), y(y_), z(z_), w(w_) {}
-  float4(const float4& from) { nvlm::emulator::copy_16(this, &from); }
-  float4& operator=(const float4& from) {
-    nvlm::emulator::copy_16(this, &from);
-    return *this;
-  }
-};
+
+using uint2 = nvlm::emulator::Two<uint32_t>;
+using uint4 = nvlm::emulator::Four<uint32_t>;
+using float2 = nvlm::emulator::Two<float>;
+using float4 = nvlm::emulator::Four<float>;
 constexpr uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
 constexpr uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
 constexpr float2 make_float2(float x, float y) { return {x, y}; }

@@ -113,14 +113,19 @@ void run_as_graph(const Arrays& arrays, const Record& record) {
 
 constexpr auto kFirst = copy<Waits::first, false>;
 
+// The first launch writes b from a; the second one follows.
+void run_behind_first(const Arrays& at, void (*second)(Copy), const float* from, float* to) {
+  run_as_graph(at, [&] {
+    enqueue(kFirst, at, at.a, at.b, false);
+    enqueue(second, at, from, to, kDependent);
+  });
+}
+
 // ---- Programs ----
 
 void launch_without_wait(bool planted) {
   const Arrays at;
-  run_as_graph(at, [&] {
-    enqueue(kFirst, at, at.a, at.b, false);
-    enqueue(planted ? copy<Waits::never> : copy<Waits::first>, at, at.b, at.c, kDependent);
-  });
+  run_behind_first(at, planted ? copy<Waits::never> : copy<Waits::first>, at.b, at.c);
 }
 
 // Not in a graph: the earlier launch may be long over when the dependent one is asked for.
@@ -133,45 +138,28 @@ void launch_without_wait_on_a_stream(bool planted) {
 
 void wait_after_the_first_read(bool planted) {
   const Arrays at;
-  run_as_graph(at, [&] {
-    enqueue(kFirst, at, at.a, at.b, false);
-    enqueue(planted ? copy<Waits::late> : copy<Waits::first>, at, at.b, at.c, kDependent);
-  });
+  run_behind_first(at, planted ? copy<Waits::late> : copy<Waits::first>, at.b, at.c);
 }
 
 void write_before_the_wait(bool planted) {
   const Arrays at;
-  run_as_graph(at, [&] {
-    enqueue(kFirst, at, at.a, at.b, false);
-    enqueue(planted ? overwrite<true> : overwrite<false>, at, nullptr, at.a, kDependent);
-  });
+  run_behind_first(at, planted ? overwrite<true> : overwrite<false>, nullptr, at.a);
 }
 
-// The third launch waits for the second, which tells of the first only if it has waited itself. It touches nothing of what the others do.
+void wait_that_others_are_not_told_of(bool planted) {
+  const Arrays at;
+  run_behind_first(at, planted ? copy_by_one_wait<true> : copy_by_one_wait<false>, at.b, at.c);
+}
+
+// The third launch waits for the second, which tells of the first only if it has waited itself. It touches nothing of what the others do. So does a third
+// one that is not dependent at all.
+template <bool dependent>
 void middle_launch_without_wait(bool planted) {
   const Arrays at, other;
   run_as_graph(at, [&] {
     enqueue(kFirst, at, at.a, at.b, false);
     launch(planted ? copy<Waits::never> : copy<Waits::first>, {dim3(1), dim3(kThreads), 0, at.stream, kDependent}, Copy{other.a, other.b});
-    enqueue(copy<Waits::first>, at, at.b, at.c, kDependent);
-  });
-}
-
-// So does a launch that is not dependent at all.
-void plain_launch_behind_one_without_wait(bool planted) {
-  const Arrays at, other;
-  run_as_graph(at, [&] {
-    enqueue(kFirst, at, at.a, at.b, false);
-    launch(planted ? copy<Waits::never> : copy<Waits::first>, {dim3(1), dim3(kThreads), 0, at.stream, kDependent}, Copy{other.a, other.b});
-    enqueue(kFirst, at, at.b, at.c, false);
-  });
-}
-
-void wait_that_others_are_not_told_of(bool planted) {
-  const Arrays at;
-  run_as_graph(at, [&] {
-    enqueue(kFirst, at, at.a, at.b, false);
-    enqueue(planted ? copy_by_one_wait<true> : copy_by_one_wait<false>, at, at.b, at.c, kDependent);
+    enqueue(dependent ? copy<Waits::first> : kFirst, at, at.b, at.c, dependent);
   });
 }
 
@@ -190,8 +178,8 @@ std::vector<Planted> planted_launches() {
       {"launch_without_wait_on_a_stream", "race", launch_without_wait_on_a_stream},
       {"wait_after_the_first_read", "race", wait_after_the_first_read},
       {"write_before_the_wait", "race", write_before_the_wait},
-      {"middle_launch_without_wait", "race", middle_launch_without_wait},
-      {"plain_launch_behind_one_without_wait", "race", plain_launch_behind_one_without_wait},
+      {"middle_launch_without_wait", "race", middle_launch_without_wait<true>},
+      {"plain_launch_behind_one_without_wait", "race", middle_launch_without_wait<false>},
       {"wait_that_others_are_not_told_of", "race", wait_that_others_are_not_told_of},
       {"counter_used_before_the_wait", "race", counter_used_before_the_wait},
   };
