@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "cuda/activation.cuh"
 #include "cuda/bf16.h"
 #include "cuda/ptx/sm80.h"
 
@@ -12,7 +13,7 @@ namespace nvlm::gpu {
 
 enum class Finish : int32_t {
   store,     // bf16
-  gelu,      // exact
+  gelu,
   swiglu,    // columns 2i and 2i + 1 are a gate and its up value; half as many columns
   residual,  // out += scale * value
   floats,    // float32
@@ -68,9 +69,6 @@ __device__ __forceinline__ void store_bf16(bf16* to, const Columns& c, const flo
     if (i < c.count) to[i] = to_bf16(x[i]);
   }
 }
-
-__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1 + erff(x * 0.70710678118654752f)); }
-__device__ __forceinline__ float silu(float x) { return x / (1 + expf(-x)); }
 
 // The rows of a tile that one thread walks, and its columns of them.
 template <int tile_columns, int threads>

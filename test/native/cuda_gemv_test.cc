@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "cuda/launchers.h"
+#include "support/activations.h"
 #include "support/launcher_fixture.h"
 
 using namespace nvlm;
@@ -92,7 +93,7 @@ void product(gpu::Stream stream, std::mt19937_64& random, const Case& t) {
       if (swiglu) {
         double gate_size = 0, up_size = 0;
         const double gate = dot(&in[r * t.k], &w[2 * n * t.k], t.k, &gate_size), up = dot(&in[r * t.k], &w[(2 * n + 1) * t.k], t.k, &up_size);
-        e = gate / (1 + std::exp(-gate)) * up;
+        e = silu(gate) * up;
         // |silu'| is below 1.1, and silu below its argument.
         l = std::abs(e) * (kRound + 8 * kFloat) + (1.1 * gate_size * std::abs(up) + up_size * std::abs(gate)) * t.k * kFloat + 1e-30;
         continue;
@@ -101,8 +102,8 @@ void product(gpu::Stream stream, std::mt19937_64& random, const Case& t) {
       double float_error = size * t.k * kFloat;
       if (t.bias) e += bias[n], float_error += std::abs(e) * kFloat;
       if (t.op == NVLM_LINEAR_GELU) {
-        float_error = 1.13 * float_error + std::abs(e) * 8 * kFloat;  // |gelu'| is below 1.13
-        e = 0.5 * e * (1 + std::erf(e * std::sqrt(0.5)));
+        float_error = 1.13 * float_error + std::abs(e) * 8 * kFloat + gelu_error(e);  // |gelu'| is below 1.13
+        e = gelu(e);
       }
       if (t.op == NVLM_LINEAR_RESIDUAL) {
         const double s = t.scale == Case::tanh ? std::tanh(static_cast<double>(scale[0])) : t.scale == Case::columns ? scale[n] : 1.0;

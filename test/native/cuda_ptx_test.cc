@@ -26,8 +26,8 @@ float widened(uint32_t half) { return as_float(half << 16); }
 
 // A GPU aligns the 17 terms of a sum of products to the largest and cuts what lies below 2^-23 of it, at most twice on its way through 16 products.
 constexpr double kSumLimit = 2 * 17 * 0x1p-23;
-// exp2_fast promises two units; another machine may be off by two the other way.
-constexpr int64_t kPowerUnits = 2;
+// exp2_fast promises two units, reciprocal_fast one; another machine may be off by as many the other way.
+constexpr int64_t kUnits = 2;
 
 int64_t units_between(float a, float b) {
   const auto place = [](float x) {
@@ -51,7 +51,7 @@ bool same(PtxValues::Kind kind, uint32_t got, uint32_t expected, double size, in
       }
       return true;
     case PtxValues::sums: return std::isfinite(g) && std::abs(static_cast<double>(g) - e) <= kSumLimit * size;
-    case PtxValues::powers:
+    case PtxValues::close:
       if (e < std::numeric_limits<float>::min()) return g == 0 || (g > 0 && g <= std::numeric_limits<float>::min());  // denormals may be flushed
       return std::isinf(e) || std::isinf(g) ? got == expected : units_between(g, e) <= units;
   }
@@ -189,9 +189,10 @@ Words pairs(const Words& in) {
   return out;
 }
 
-Words powers(const Words& in) {
+// `f` in double, rounded.
+Words values_of(double (*f)(double), const Words& in) {
   Words out;
-  for (const uint32_t x : in) out.push_back(std::bit_cast<uint32_t>(static_cast<float>(std::exp2(static_cast<double>(as_float(x))))));
+  for (const uint32_t x : in) out.push_back(std::bit_cast<uint32_t>(static_cast<float>(f(as_float(x)))));
   return out;
 }
 
@@ -207,8 +208,9 @@ void check_values(std::vector<PtxValues>& all) {
     if (v.name == "load_matrices_transposed") truth = matrices(v.in, true);
     if (v.name == "mma") truth = products(v.in, &v.size);
     if (v.name == "round_pair") truth = pairs(v.in);
-    if (v.name == "exp2_fast") truth = powers(v.in);
-    compare(v, truth, kPowerUnits, "what the PTX ISA says");
+    if (v.name == "exp2_fast") truth = values_of([](double x) { return std::exp2(x); }, v.in);
+    if (v.name == "reciprocal_fast") truth = values_of([](double x) { return 1 / x; }, v.in);
+    compare(v, truth, kUnits, "what the PTX ISA says");
   }
 }
 
@@ -237,7 +239,7 @@ void compare_with(const std::vector<PtxValues>& all, const char* path) {
     Words expected(count);
     for (uint32_t& word : expected) in >> word;
     if (!nvlm::test::check(static_cast<bool>(in), std::string(path) + " is whole")) return;
-    compare(v, expected, 2 * kPowerUnits, path);
+    compare(v, expected, 2 * kUnits, path);
     std::printf("%-26s %zu values as %s has them\n", v.name.c_str(), count, path);
   }
 }

@@ -7,7 +7,7 @@
 #include "cuda/bf16.h"
 #include "cuda/gpu.h"
 #include "cuda/ptx/common.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 #include "cuda/ptx/sm80.h"
 #include "support/ptx_values.h"
 #include "support/split_mix.h"
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads) counter_kernel(const __grid_constant
   a.out[threadIdx.x] = sum;
 }
 
-// ---- ptx/dependent.h ----
+// ---- ptx/sm90.h ----
 
 // A walk through the input keeps every thread from its store for a while; the next launch begins meanwhile, and reads what others stored.
 __global__ void __launch_bounds__(kThreads) walk_kernel(const __grid_constant__ Args a) {
@@ -148,6 +148,11 @@ __global__ void __launch_bounds__(kThreads) exp2_kernel(const __grid_constant__ 
   a.out[i] = __float_as_uint(ptx::exp2_fast(__uint_as_float(a.in[i])));
 }
 
+__global__ void __launch_bounds__(kThreads) reciprocal_kernel(const __grid_constant__ Args a) {
+  const uint32_t i = blockIdx.x * kThreads + threadIdx.x;
+  a.out[i] = __float_as_uint(ptx::reciprocal_fast(__uint_as_float(a.in[i])));
+}
+
 // ---- Data ----
 
 class Words : SplitMix64 {
@@ -191,6 +196,13 @@ std::vector<uint32_t> exponents(Words& random, size_t count) {
   std::vector<uint32_t> in;
   for (const float x : {0.0f, -0.0f, 1.0f, -1.0f, 127.0f, 127.99999f, 128.0f, -126.0f, -126.5f, -149.0f, -200.0f, 1e-30f, -1e-30f, infinity, -infinity}) in.push_back(bits_of(x));
   while (in.size() < count) in.push_back(bits_of(in.size() % 2 ? random.uniform(-20, 0) : random.uniform(-126, 128)));
+  return in;
+}
+
+std::vector<uint32_t> divisors(Words& random, size_t count) {
+  std::vector<uint32_t> in;
+  for (const float x : {1.0f, 2.0f, 3.0f, 0x1p-126f, 0x1p126f, 0x1p127f, std::numeric_limits<float>::max(), std::numeric_limits<float>::infinity()}) in.push_back(bits_of(x));
+  while (in.size() < count) in.push_back(bits_of(in.size() % 2 ? random.uniform(1, 2) : std::exp2(random.uniform(-126, 128))));
   return in;
 }
 
@@ -246,7 +258,8 @@ std::vector<PtxValues> ptx_values(uint64_t seed) {
   all.push_back(run_values("load_matrices_transposed", PtxValues::bits, matrices_kernel<true>, 1, 32, 32 * kRow * 2, random.words(4 * 32), 4 * 32));
   all.push_back(run_values("mma", PtxValues::sums, mma_kernel, kWarps, 32, 0, mma_operands(random, kWarps), 4 * 32 * kWarps));
   all.push_back(run_values("round_pair", PtxValues::pairs, round_kernel, kRoundBlocks, kThreads, 0, floats_to_round(random, 2 * kRoundBlocks * kThreads), kRoundBlocks * kThreads));
-  all.push_back(run_values("exp2_fast", PtxValues::powers, exp2_kernel, kRoundBlocks, kThreads, 0, exponents(random, kRoundBlocks * kThreads), kRoundBlocks * kThreads));
+  all.push_back(run_values("exp2_fast", PtxValues::close, exp2_kernel, kRoundBlocks, kThreads, 0, exponents(random, kRoundBlocks * kThreads), kRoundBlocks * kThreads));
+  all.push_back(run_values("reciprocal_fast", PtxValues::close, reciprocal_kernel, kRoundBlocks, kThreads, 0, divisors(random, kRoundBlocks * kThreads), kRoundBlocks * kThreads));
   return all;
 }
 

@@ -1,6 +1,7 @@
 // How the sums of a product of 1 to 4 rows become the op's output: bias, activation, residual. For gemv.cu and gemv_norm.cu.
 #pragma once
 
+#include "cuda/activation.cuh"
 #include "cuda/kernels/gemv.cuh"
 
 namespace nvlm::gpu::gemv {
@@ -30,7 +31,7 @@ struct Write {
     // Even columns are gates, the odd ones behind them their ups.
     if (op == NVLM_LINEAR_SWIGLU) {
       const float up = __shfl_xor_sync(kFullWarp, value, 1);
-      if (mine && column % 2 == 0) to[column / 2] = to_bf16(value / (1.0f + expf(-value)) * up);
+      if (mine && column % 2 == 0) to[column / 2] = to_bf16(silu(value) * up);
       return;
     }
     if (!mine) return;
@@ -39,7 +40,7 @@ struct Write {
       return;
     }
     if (bias) value += bias[column];
-    if (op == NVLM_LINEAR_GELU) value = 0.5f * value * (1.0f + erff(value * 0.70710678118654752f));
+    if (op == NVLM_LINEAR_GELU) value = gelu(value);
     if (op == NVLM_LINEAR_RESIDUAL) {
       const float factor = tanh_gate ? tanhf(scale[0]) : scale ? scale[column] : 1.0f;
       value = fmaf(factor, value, to_float(to[column]));

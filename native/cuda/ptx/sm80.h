@@ -18,6 +18,7 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const
 __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emulator::mma_bf16(d, a, b); }
 __device__ __forceinline__ uint32_t round_pair(float low, float high) { return pack(low, high); }
 __device__ __forceinline__ float exp2_fast(float x) { return std::exp2(x); }
+__device__ __forceinline__ float reciprocal_fast(float x) { return 1 / x; }
 
 #else
 
@@ -69,6 +70,13 @@ __device__ __forceinline__ uint32_t round_pair(float low, float high) {
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// 1 / x within a unit of the last place; infinity gives 0, and so does what would be denormal.
+__device__ __forceinline__ float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 

@@ -13,7 +13,7 @@ struct PtxValues {
     bits,   // the same everywhere
     pairs,  // two bf16 a word: the same, but that a NaN may be any NaN
     sums,   // float32 sums, in what order a machine likes: see `size`
-    powers  // float32 of an approximation: units of the last place, see exp2_fast
+    close  // float32 of an approximation: units of the last place; what is denormal may be 0
   };
   std::string name;
   Kind kind;
