@@ -26,7 +26,7 @@ const cache = ours ? inRoot('out', 'kernels') : path.join(options.native, '.kern
 const resultForm = 1;
 const libraryLimit = 12 * 2 ** 20;
 const registersOfABlock = 65536;
-const dependentHeader = 'ptx/dependent.h';
+const sm90Header = 'ptx/sm90.h';
 
 const findings = checkSources();
 const version = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
@@ -47,8 +47,8 @@ function filesOf(folder) {
 }
 
 /** The rule of native/cuda/CMakeLists.txt: which files are compiled to compute_90 PTX as well. */
-function includesDependent(text) {
-  return text.split('\n').includes(`#include "cuda/${dependentHeader}"`);
+function includesSm90(text) {
+  return text.split('\n').includes(`#include "cuda/${sm90Header}"`);
 }
 
 /** The text with comments (and, unless wanted, strings) blanked, so that line numbers stay. */
@@ -85,10 +85,10 @@ function checkSources() {
       );
     }
     if (onDevice) refuse(/(?<!\basm\s+)\bvolatile\b/g, 'volatile memory; order comes from ptx/ wrappers');
-    if (file.endsWith('.cu') && !includesDependent(text) && inputsOf(path.join(cuda, file)).has(path.join(cuda, dependentHeader)))
+    if (file.endsWith('.cu') && !includesSm90(text) && inputsOf(path.join(cuda, file)).has(path.join(cuda, sm90Header)))
       say(
         0,
-        `${dependentHeader} is reached through another file only; a file with dependent launches includes it itself, or it is not compiled for them`,
+        `${sm90Header} is reached through another file only; a file with dependent launches includes it itself, or it is not compiled for them`,
       );
     if (file.startsWith('ptx/')) checkWrappers(code(text, true), say);
     else refuse(/\b(?:asm|__asm__|__asm)\b/g, 'PTX outside native/cuda/ptx/');
@@ -212,7 +212,7 @@ function compilerFlags(file) {
   const newer = architectures.filter(number => Number(number) >= 90);
   const targets = () => {
     if (file.endsWith('_sm90.cu')) return ['-gencode=arch=compute_90a,code=sm_90a'];
-    if (newer.length === 0 || !includesDependent(fs.readFileSync(path.join(cuda, file), 'utf8'))) return [from(80, architectures)];
+    if (newer.length === 0 || !includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8'))) return [from(80, architectures)];
     return [
       from(
         80,

@@ -70,13 +70,13 @@ it.each([
 });
 
 it('refuses dependent launches in a file that would not be compiled for them', () => {
-  write('ptx/dependent.h', '#pragma once\n');
-  write('kernels/x.cuh', '#include "cuda/ptx/dependent.h"\n');
+  write('ptx/sm90.h', '#pragma once\n');
+  write('kernels/x.cuh', '#include "cuda/ptx/sm90.h"\n');
   write('kernels/x.cu', '#include "cuda/kernels/x.cuh"\n');
   const { status, output } = check();
-  expect(output).toContain('native/cuda/kernels/x.cu:1: ptx/dependent.h is reached');
+  expect(output).toContain('native/cuda/kernels/x.cu:1: ptx/sm90.h is reached');
   expect(status).toBe(1);
-  write('kernels/x.cu', '#include "cuda/kernels/x.cuh"\n#include "cuda/ptx/dependent.h"\n');
+  write('kernels/x.cu', '#include "cuda/kernels/x.cuh"\n#include "cuda/ptx/sm90.h"\n');
   expect(check().output).toContain('kernels: ok');
 });
 

@@ -81,7 +81,7 @@ struct Launch {
   uint32_t shared = 0;  // bytes of dynamic shared memory
   Stream stream = nullptr;
   // The launch may begin while the one before it on the stream still runs (programmatic dependent launch), where the GPU can do that. Its kernel has to call
-  // ptx::wait_for_earlier_launches before it touches what earlier launches write, or writes what they touch (ptx/dependent.h).
+  // ptx::wait_for_earlier_launches before it touches what earlier launches write, or writes what they touch (ptx/sm90.h).
   bool dependent = false;
 };
 constexpr bool kDependent = true;  // Launch::dependent, by name

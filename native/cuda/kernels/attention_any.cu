@@ -3,7 +3,7 @@
 // A warp takes one (row, head): groups of lanes take different keys, each lane some pieces of 8 columns, with an online softmax a group, merged in the end.
 // grid: rows x heads / 4 | block: 4 warps | shared: none | registers: 40 (d up to 256), 72 (1024), 255 | bound by latency and shuffles
 #include "cuda/kernels/attention_choice.cuh"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {

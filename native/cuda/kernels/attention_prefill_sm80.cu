@@ -10,6 +10,7 @@
 // shared: 27 KB (d 64) to 51 KB (d 128), three blocks an SM | registers: 156 to 168 | bound by mma.sync and L2
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -61,6 +62,8 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   bf16* values = shared.take<bf16>(kKeys * kPitch<d>);
   uint32_t* place = shared.take<uint32_t>(1);
 
+  // The tile, its pages and intervals are found while earlier launches may still run: they were copied before the first launch of the step.
+  ptx::let_next_launch_begin();
   const RowTile tile = a.tiles[a.tile_count - 1 - static_cast<int32_t>(blockIdx.y)];
   const int32_t kv_head = static_cast<int32_t>(blockIdx.x), group = a.heads / a.kv_heads, pairs = tile.rows * group;
   const int32_t warp = static_cast<int32_t>(threadIdx.x / 32), lane = static_cast<int32_t>(threadIdx.x % 32);
@@ -72,17 +75,6 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   const int32_t shares = wanted < most_shares ? wanted : most_shares;
   if (share >= shares) return;
   const int32_t from = tile.first_page + static_cast<int32_t>(int64_t{pages} * share / shares), to = tile.first_page + static_cast<int32_t>(int64_t{pages} * (share + 1) / shares);
-
-  // Queries: pair p is row p / group, head p % group of the kv head's.
-  constexpr int kPieces = d / 8;
-#pragma unroll
-  for (int i = 0; i < kTilePairs * kPieces / kThreads; ++i) {
-    const int32_t item = static_cast<int32_t>(threadIdx.x) + i * kThreads, pair = item / kPieces, piece = item % kPieces;
-    const bool valid = pair < pairs;
-    const int64_t row = first_row + (valid ? pair / group : 0), head = int64_t{kv_head} * group + (valid ? pair % group : 0);
-    ptx::copy_async(queries + pair * kPitch<d> + 8 * piece, a.in + row * a.in_cols + head * d + 8 * piece, valid);
-  }
-  ptx::commit_copies();
 
   // Intervals: of this lane's two rows, and the hulls of the tile's and of the warp's rows.
   const auto interval_of = [&](int32_t row) { return row < tile.rows ? Interval{a.paged.begin[first_row + row], a.paged.end[first_row + row]} : Interval{0, 0}; };
@@ -100,16 +92,26 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   const int32_t end_0 = none[0] ? 0x7fffffff : mine[0].end, end_1 = none[1] ? 0x7fffffff : mine[1].end;
   const int32_t all_begin = warp_most(begin_0 > begin_1 ? begin_0 : begin_1), all_end = warp_least(end_0 < end_1 ? end_0 : end_1);
 
-  const auto copy_page = [&](bf16* to, const bf16* pages, const Page& page) {
-    const bf16* from = pages + (int64_t{page.page} * a.kv_heads + kv_head) * (kKeys * d);
-    const int32_t begin = seen.begin - page.first_key, end = seen.end - page.first_key < page.fill ? seen.end - page.first_key : page.fill;
-    copy_rows<d, kKeys, kThreads>(to, threadIdx.x, from, d, [&](int32_t row) { return row >= begin && row < end; });
-  };
-  Page page{0, 0, 0};
-  if (from < to) {
-    page = page_at(a.paged.pages, from);
-    copy_page(keys, a.paged.keys, page);
+  Page page = from < to ? page_at(a.paged.pages, from) : Page{0, 0, 0};
+  ptx::wait_for_earlier_launches();
+
+  // Queries: pair p is row p / group, head p % group of the kv head's.
+  constexpr int kPieces = d / 8;
+#pragma unroll
+  for (int i = 0; i < kTilePairs * kPieces / kThreads; ++i) {
+    const int32_t item = static_cast<int32_t>(threadIdx.x) + i * kThreads, pair = item / kPieces, piece = item % kPieces;
+    const bool valid = pair < pairs;
+    const int64_t row = first_row + (valid ? pair / group : 0), head = int64_t{kv_head} * group + (valid ? pair % group : 0);
+    ptx::copy_async(queries + pair * kPitch<d> + 8 * piece, a.in + row * a.in_cols + head * d + 8 * piece, valid);
   }
+  ptx::commit_copies();
+
+  const auto copy_page = [&](bf16* chunk, const bf16* cache, const Page& p) {
+    const bf16* rows = cache + (int64_t{p.page} * a.kv_heads + kv_head) * (kKeys * d);
+    const int32_t begin = seen.begin - p.first_key, end = seen.end - p.first_key < p.fill ? seen.end - p.first_key : p.fill;
+    copy_rows<d, kKeys, kThreads>(chunk, threadIdx.x, rows, d, [&](int32_t row) { return row >= begin && row < end; });
+  };
+  if (from < to) copy_page(keys, a.paged.keys, page);
   ptx::commit_copies();
 
   ptx::wait_copies<1>();
@@ -191,8 +193,8 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   for (int32_t item = lane; item < 16 * kPieces; item += 32) {
     const int32_t pair = 16 * warp + item / kPieces, piece = item % kPieces;
     if (pair >= pairs) continue;
-    bf16* to = a.out + ((first_row + pair / group) * a.heads + kv_head * group + pair % group) * d + 8 * piece;
-    store_eight(to, load_eight(queries + pair * kPitch<d> + 8 * piece));
+    bf16* result = a.out + ((first_row + pair / group) * a.heads + kv_head * group + pair % group) * d + 8 * piece;
+    store_eight(result, load_eight(queries + pair * kPitch<d> + 8 * piece));
   }
 }
 
@@ -201,7 +203,7 @@ Status launch_prefill(const PrefillArgs& args, int32_t shares, Stream stream) {
   const uint32_t bytes = (kTilePairs + 2 * kKeys) * kPitch<d> * sizeof(bf16) + sizeof(uint32_t);
   if (const Status status = allow_shared(attention_prefill_kernel<d>, bytes); status != Status::ok) return status;
   const dim3 grid(static_cast<uint32_t>(args.kv_heads), static_cast<uint32_t>(args.tile_count), static_cast<uint32_t>(shares));
-  return launch(attention_prefill_kernel<d>, {grid, dim3(kThreads), bytes, stream}, args);
+  return launch(attention_prefill_kernel<d>, {grid, dim3(kThreads), bytes, stream, kDependent}, args);
 }
 
 }  // namespace

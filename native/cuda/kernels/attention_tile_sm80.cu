@@ -9,6 +9,7 @@
 // Rejected: chunks of 64, keys and values one after the other, weights of 16 keys among the products of the 16 before: spills.
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/kernels/attention_mma.cuh"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -164,6 +165,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_tile_kernel(const __gri
   const int32_t chunks = (a.rows_each + kKeys - 1) / kKeys, odd = a.rows_each - (chunks - 1) * kKeys;
   const ChunkCopy<d> copy;
   uint32_t from = static_cast<uint32_t>(copy.row) * pitch + width + copy.piece;  // this thread's first key of a chunk; its value is `width` behind
+  ptx::let_next_launch_begin();
+  ptx::wait_for_earlier_launches();
   copy_rows<d, kQueries, kThreads>(queries, threadIdx.x, q + static_cast<uint32_t>(first) * pitch, pitch, [&](int32_t row) { return row < count; });
   const auto in_first = [&](int32_t row) { return row < odd; };
   const auto hide_missing = [&](Scores& s) {
@@ -283,7 +286,7 @@ Status launch_tile(const TileArgs& args, Stream stream) {
   const uint32_t bytes = (kQueries + 4 * kKeys) * kPitch<d> * sizeof(bf16) + sizeof(Place);
   if (const Status status = allow_shared(attention_tile_kernel<d>, bytes); status != Status::ok) return status;
   const int64_t blocks = (int64_t{args.rows_each} + kQueries - 1) / kQueries * args.heads * args.tiles;
-  return launch(attention_tile_kernel<d>, {dim3(static_cast<uint32_t>(blocks)), dim3(kThreads), bytes, stream}, args);
+  return launch(attention_tile_kernel<d>, {dim3(static_cast<uint32_t>(blocks)), dim3(kThreads), bytes, stream, kDependent}, args);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 //
 // grid: outs | block: 128 threads, 16 bytes each at a time | shared: none | bound by memory
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {

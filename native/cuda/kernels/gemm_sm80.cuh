@@ -6,11 +6,11 @@
 //   shared  the ring, stages * (m + n) * k * 2 bytes, later the tile as float32; and one word
 //
 //   tile      k  stages  threads  shared   registers 8.0 / 9.0   bound by
-//   128x256  64  3       256      144 KB   254 / 246             tensor cores
-//   128x128  64  3       128       96 KB   246 / 248             tensor cores; on Hopper two blocks overlap start, products and epilogue
-//   64x128   64  3       128       72 KB   164 / 168             shared memory (ldmatrix)
-//   64x64    64  4       128       64 KB   107 / 108             shared memory
-//   32x64    64  4       128       48 KB    80 / 78              DRAM (the weight)
+//   128x256  64  3       256      144 KB   254 / 244             tensor cores
+//   128x128  64  3       128       96 KB   254 / 244             tensor cores; on Hopper two blocks overlap start, products and epilogue
+//   64x128   64  3       128       72 KB   162 / 166             shared memory (ldmatrix)
+//   64x64    64  4       128       64 KB   105 / 107             shared memory
+//   32x64    64  4       128       48 KB    80 / 80              DRAM (the weight)
 //   16x64    64  4       128       40 KB    62 / 62              DRAM (the weight)
 //
 // No spills on 8.0 to 12.0. Not yet measured on a GPU.
@@ -22,6 +22,7 @@
 #include "cuda/kernels/gemm.h"
 #include "cuda/ptx/common.h"
 #include "cuda/ptx/sm80.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace sm80 {
@@ -147,22 +148,21 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
   const sm80::TileCopy<t.m, t.k, kThreads> copy_a(p.a, p.a_pitch, place.first_row, p.rows);
   const sm80::TileCopy<t.n, t.k, kThreads> copy_b(p.b, p.b_pitch, place.first_column, p.columns);
   const int depth_end = p.depth < (first_step + steps) * t.k ? p.depth : (first_step + steps) * t.k;
-  // Part `part` of `parts` of a stage's copies; the last closes the group, so that the count of pending groups says what has arrived. Stages beyond the
-  // end become zeros that nobody uses: cheaper than branches, which would cut the loop into pieces that cannot be scheduled together.
+  // Copies [from, to) of a stage: those of a, then those of b. Whoever starts the last ones closes the group, so that the count of pending groups says what has
+  // arrived. Stages beyond the end become zeros that nobody uses: cheaper than branches, which would cut the loop into pieces that cannot be scheduled together.
   constexpr int kCopies = copy_a.kCount + copy_b.kCount;
-  const auto start_copies = [&](int step, int slot, int part, int parts) {
+  const auto start_copies = [&](int step, int slot, int from, int to) {
     bf16* stage = ring + slot * kStage;
     const int first = (first_step + step) * t.k;
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
-      if (i < kCopies * part / parts || i >= kCopies * (part + 1) / parts) continue;
+      if (i < from || i >= to) continue;
       if (i < copy_a.kCount) {
         copy_a.start(i, stage, first, depth_end);
       } else {
         copy_b.start(i - copy_a.kCount, stage + t.m * t.k, first, depth_end);
       }
     }
-    if (part + 1 == parts) ptx::commit_copies();
   };
 
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -181,9 +181,18 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
     for (int j = 0; j < kNPieces; ++j) sum[i][j][0] = sum[i][j][1] = sum[i][j][2] = sum[i][j][3] = 0;
   }
 
-  // ---- Fill the ring ----
+  // ---- Fill the ring: weights first, which no launch writes, while the one that makes `a` may still run ----
+  // They belong to the first group. Where the weights are what takes time all stages of them begin early; else those of the stage that is needed first.
+  constexpr int kEarly = t.m <= 32 ? t.stages - 1 : 1;
+  ptx::let_next_launch_begin();
 #pragma unroll
-  for (int s = 0; s < t.stages - 1; ++s) start_copies(s, s, 0, 1);
+  for (int s = 0; s < kEarly; ++s) start_copies(s, s, copy_a.kCount, kCopies);
+  ptx::wait_for_earlier_launches();
+#pragma unroll
+  for (int s = 0; s < t.stages - 1; ++s) {
+    start_copies(s, s, 0, s < kEarly ? copy_a.kCount : kCopies);
+    ptx::commit_copies();
+  }
   ptx::wait_copies<t.stages - 2>();
   __syncthreads();  // everybody's copies of stage 0 are there
   load(0, 0);
@@ -203,7 +212,8 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
         load(next_slot, 0);
       }
       // Into the slot of the stage before this one; spread out, so that ldmatrix does not queue behind them. All before this step's wait.
-      if (piece + 1 < kPieces) start_copies(step + t.stages - 1, free_slot, piece, kPieces - 1);
+      if (piece + 1 < kPieces) start_copies(step + t.stages - 1, free_slot, kCopies * piece / (kPieces - 1), kCopies * (piece + 1) / (kPieces - 1));
+      if (piece + 2 == kPieces) ptx::commit_copies();
 #pragma unroll
       for (int i = 0; i < kMPieces; ++i) {
 #pragma unroll
@@ -267,7 +277,7 @@ Status launch_sm80(const Product& product, Stream stream) {
   const Status status = allow_shared(gemm_sm80<Instance>, t.shared_bytes());
   if (status != Status::ok) return status;
   const dim3 grid(static_cast<uint32_t>(gemm_tiles(t, product.rows, product.columns)), static_cast<uint32_t>(product.splits));
-  return launch(gemm_sm80<Instance>, {.grid = grid, .block = dim3(t.threads()), .shared = t.shared_bytes(), .stream = stream}, product);
+  return launch(gemm_sm80<Instance>, {.grid = grid, .block = dim3(t.threads()), .shared = t.shared_bytes(), .stream = stream, .dependent = kDependent}, product);
 }
 
 }  // namespace nvlm::gpu

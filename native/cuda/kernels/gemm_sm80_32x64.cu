@@ -1,4 +1,5 @@
 #include "cuda/kernels/gemm_sm80.cuh"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 

@@ -5,7 +5,7 @@
 // bound by memory: the weight is read once
 #include "cuda/kernels/gemv_write.cuh"
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {

@@ -14,7 +14,7 @@
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/op.h"
 #include "cuda/ptx/common.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu::gemv {
 

@@ -5,7 +5,7 @@
 // grid, block, bound: as gemv.cu | shared: up to 67 KB (rows * k * 2 bytes and scratch)
 #include "cuda/kernels/gemv_write.cuh"
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {

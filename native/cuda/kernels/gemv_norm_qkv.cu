@@ -8,7 +8,7 @@
 #include "cuda/kernels/gemv.cuh"
 #include "cuda/kernels/rotation.cuh"
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {

@@ -3,7 +3,7 @@
 // grid: rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | registers: 30 to 62 | bound by memory: each row is read once and written once
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {

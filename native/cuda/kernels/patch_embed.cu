@@ -12,6 +12,7 @@
 // are exact as the host's, and are hidden behind the loads).
 #include "cuda/kernels/gemm.h"
 #include "cuda/launchers.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -68,6 +69,7 @@ __device__ __forceinline__ void class_piece(const PatchArgs& a, int64_t piece) {
 }
 
 __global__ void __launch_bounds__(kThreads) patch_rows(const __grid_constant__ PatchArgs a) {
+  ptx::let_next_launch_begin();  // this one begins when all before it has ended; the product behind it may ask for its weights meanwhile
   const int64_t piece = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (piece < a.row_pieces) {
     patch_piece(a, piece);

@@ -4,7 +4,7 @@
 // grid: out rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | bound by memory
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 
 namespace nvlm::gpu {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "cuda/kernels/rotation.cuh"
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {

@@ -13,7 +13,7 @@
 #include <cmath>
 
 #include "cuda/launchers.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 #include "cuda/reduce.cuh"
 
 namespace nvlm::gpu {

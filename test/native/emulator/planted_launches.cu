@@ -1,7 +1,7 @@
 // Bugs of launches that overlap: dependent launches that don't wait for what they need, or too late, or not for all of it.
 #include "cuda/gpu.h"
 #include "cuda/ptx/common.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/sm90.h"
 #include "emulator/control.h"
 #include "emulator/planted.h"
 
