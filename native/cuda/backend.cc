@@ -8,6 +8,7 @@
 #include "cuda/availability.h"
 #include "cuda/cut_tiles.h"
 #include "cuda/device.h"
+#include "cuda/nvml.h"
 #include "cuda/plan.h"
 #include "cuda/weights.h"
 
@@ -56,8 +57,7 @@ void describe(int32_t index, nvlm_device_description* out) {
   out->compute_major = info.major;
   out->compute_minor = info.minor;
   out->memory_total = info.memory;
-  uint64_t total = 0;
-  if (out->available && use_device(index) == Status::ok) memory_info(&out->memory_free, &total);
+  if (out->available) free_memory(index, info, &out->memory_free);
 }
 
 nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {

@@ -59,6 +59,9 @@ Status device_info(int device, DeviceInfo* info) {
   info->shared_per_block = static_cast<int>(p.sharedMemPerBlockOptin);
   info->l2_bytes = p.l2CacheSize;
   info->memory = p.totalGlobalMem;
+  info->pci_domain = p.pciDomainID;
+  info->pci_bus = p.pciBusID;
+  info->pci_device = p.pciDeviceID;
   return Status::ok;
 }
 

@@ -36,11 +36,14 @@ struct DeviceInfo {
   int shared_per_block;  // bytes, with opt-in: 163 KB (8.0), 99 KB (8.6, 8.9, 12.0), 227 KB (9.0, 10.0)
   int l2_bytes;
   uint64_t memory;  // bytes in all
+  int pci_domain, pci_bus, pci_device;  // a MIG part has those of its GPU
 };
 
+// These make no context on a GPU; whatever comes below may, and keeps it.
 Status device_count(int* count);
 Status device_info(int device, DeviceInfo* info);
 Status driver_version(int* version);  // 13000: CUDA 13.0; 0: no driver
+
 Status use_device(int device);        // for the calling thread
 Status memory_info(uint64_t* free, uint64_t* total);
 

@@ -32,12 +32,13 @@ void trap(const char* detector, const std::string& words);
 // Device allocations that are alive.
 uint64_t live_allocations();
 
-// Counted over all launches since `configure`; the memory hooks must be compiled in (see instrumented) for all but the launches.
+// Counted over all launches since `configure`; the memory hooks must be compiled in (see instrumented) for all but launches and contexts.
 struct Counters {
   uint64_t launches = 0;
   uint64_t overlaps = 0;          // dependent launches that began before the one before them had ended
   uint64_t matrix_conflicts = 0;  // extra cycles of load_matrices over conflict-free ones
   uint64_t accesses = 0;
+  uint64_t contexts = 0;          // calls of use_device and memory_info: on a GPU the first makes a context
 };
 Counters counters();
 

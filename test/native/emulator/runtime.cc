@@ -54,6 +54,9 @@ Status device_info(int device, DeviceInfo* info) {
   info->shared_per_block = s.shared_per_block;
   info->l2_bytes = 4 << 20;
   info->memory = s.memory;
+  info->pci_domain = 0xffff;  // the last address that could be: no GPU of the machine that emulates
+  info->pci_bus = 0xff;
+  info->pci_device = 0x1f;
   return Status::ok;
 }
 
@@ -62,10 +65,15 @@ Status driver_version(int* version) {
   return Status::ok;
 }
 
-Status use_device(int device) { return device == 0 ? Status::ok : answer(Status::invalid, "there is one emulated device"); }
+Status use_device(int device) {
+  const std::lock_guard lock(device_mutex);
+  ++machine().counters.contexts;
+  return device == 0 ? Status::ok : answer(Status::invalid, "there is one emulated device");
+}
 
 Status memory_info(uint64_t* free, uint64_t* total) {
   const std::lock_guard lock(device_mutex);
+  ++machine().counters.contexts;
   *total = machine().settings.memory;
   *free = *total - std::min(*total, machine().heap.used());
   return state();
