@@ -22,11 +22,12 @@ constexpr int32_t kStepRows = 1024;
 
 thread_local std::string open_error;
 
-// An allocation that the host refuses must not cross the table.
+// On this device, whichever the calling thread used before: the host's threads take turns. An allocation that the host refuses must not cross the table.
 template <typename Action>
-nvlm_status guarded(nvlm_device* device, Action action) {
+nvlm_status on(nvlm_device* device, Action action) {
   try {
-    return action();
+    const nvlm_status status = device->check(use_device(device->index), "turning to the device");
+    return status == NVLM_OK ? action() : status;
   } catch (const std::bad_alloc&) {
     device->error = "the system refused memory";
     return NVLM_OUT_OF_MEMORY;
@@ -70,6 +71,7 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {
     auto device = std::make_unique<nvlm_device>();
     device->index = options->device;
     Status status = use_device(device->index);
+    if (status == Status::ok) status = keep_freed_memory();
     if (status == Status::ok) status = device_info(device->index, &device->info);
     if (status == Status::ok) status = create_stream(&device->stream);
     if (status == Status::ok) status = device->staging.open(device->stream);
@@ -92,42 +94,47 @@ void close(nvlm_device* device) {
 
 void capabilities(nvlm_device* device, nvlm_capabilities* out) {
   *out = {"cuda", device->info.name, 0, NVLM_BF16, kStepRows, 0, 0};
+  use_device(device->index);
   memory_info(&out->memory_free, &out->memory_total);
 }
 
 // ---- Memory ----
 
 nvlm_status alloc(nvlm_device* device, uint64_t bytes, void** memory) {
-  return guarded(device, [&] { return device->take(bytes, memory); });
+  return on(device, [&] { return device->take(bytes, memory); });
 }
 
 void release(nvlm_device* device, void* memory, uint64_t) {
+  use_device(device->index);
   if (memory) device->give(memory);
 }
 
 nvlm_status copy(nvlm_device* device, void* to, const void* from, uint64_t bytes) {
   if (bytes == 0) return NVLM_OK;
-  const bool to_device = device->owns(to), from_device = device->owns(from);
-  Status status = Status::ok;
-  if (to_device && from_device) {
-    status = copy_on_device(to, from, bytes, device->stream);
-  } else if (to_device) {
-    status = device->staging.send(to, from, bytes);
-  } else if (from_device) {
-    status = device->staging.fetch(to, from, bytes);
-  } else {
-    std::memcpy(to, from, bytes);
-  }
-  return device->check(status, "copying");
+  return on(device, [&] {
+    const bool to_device = device->owns(to), from_device = device->owns(from);
+    Status status = Status::ok;
+    if (to_device && from_device) {
+      status = copy_on_device(to, from, bytes, device->stream);
+    } else if (to_device) {
+      status = device->staging.send(to, from, bytes);
+    } else if (from_device) {
+      status = device->staging.fetch(to, from, bytes);
+    } else {
+      std::memcpy(to, from, bytes);
+    }
+    return device->check(status, "copying");
+  });
 }
 
 uint64_t table_weight_bytes(nvlm_device*, const nvlm_weight_source* source) { return weight_bytes(*source); }
 
 nvlm_status table_upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** weight) {
-  return guarded(device, [&] { return upload_weight(device, source, weight); });
+  return on(device, [&] { return upload_weight(device, source, weight); });
 }
 
 void free_weight(nvlm_device* device, nvlm_weight* weight) {
+  use_device(device->index);
   device->give(weight->data);
   delete weight;
 }
@@ -137,16 +144,17 @@ void free_weight(nvlm_device* device, nvlm_weight* weight) {
 uint64_t table_plan_bytes(nvlm_device* device, const nvlm_program* program) { return plan_bytes(*device, *program); }
 
 nvlm_status table_compile(nvlm_device* device, const nvlm_program* program, nvlm_plan** plan) {
-  return guarded(device, [&] { return compile(device, program, plan); });
+  return on(device, [&] { return compile(device, program, plan); });
 }
 
 void free_plan(nvlm_device* device, nvlm_plan* plan) {
+  use_device(device->index);
   if (device->running == plan) device->running = nullptr;
   delete plan;
 }
 
 nvlm_status table_run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel) {
-  return guarded(device, [&] {
+  return on(device, [&] {
     device->running = plan;
     return run(device, plan, batch, cancel);
   });
@@ -154,13 +162,15 @@ nvlm_status table_run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* ba
 
 nvlm_status table_wait(nvlm_device* device) {
   nvlm_plan* plan = std::exchange(device->running, nullptr);
-  if (const nvlm_status status = device->check(wait(device->stream), "waiting for the device"); status != NVLM_OK) return status;
-  if (plan) finish(plan);
-  return NVLM_OK;
+  return on(device, [&] {
+    const nvlm_status status = device->check(wait(device->stream), "waiting for the device");
+    if (status == NVLM_OK && plan) finish(plan);
+    return status;
+  });
 }
 
 nvlm_status table_cut_tiles(nvlm_device* device, const nvlm_picture* picture, uint8_t* tiles) {
-  return guarded(device, [&] { return cut_tiles(device, *picture, tiles); });
+  return on(device, [&] { return cut_tiles(device, *picture, tiles); });
 }
 
 uint64_t used_bytes(nvlm_device* device) { return device->used; }

@@ -67,13 +67,7 @@ Status device_info(int device, DeviceInfo* info) {
 
 Status driver_version(int* version) { return status_of(cudaDriverGetVersion(version)); }
 
-Status use_device(int device) {
-  if (const Status status = status_of(cudaSetDevice(device)); status != Status::ok) return status;
-  cudaMemPool_t memory_pool;
-  if (const Status status = pool(&memory_pool); status != Status::ok) return status;
-  uint64_t keep = UINT64_MAX;  // freed memory stays in the pool until trim()
-  return status_of(cudaMemPoolSetAttribute(memory_pool, cudaMemPoolAttrReleaseThreshold, &keep));
-}
+Status use_device(int device) { return status_of(cudaSetDevice(device)); }
 
 Status memory_info(uint64_t* free, uint64_t* total) {
   size_t free_bytes = 0, total_bytes = 0;
@@ -84,6 +78,13 @@ Status memory_info(uint64_t* free, uint64_t* total) {
 }
 
 // ---- Memory ----
+
+Status keep_freed_memory() {
+  cudaMemPool_t memory_pool;
+  if (const Status status = pool(&memory_pool); status != Status::ok) return status;
+  uint64_t most = UINT64_MAX;
+  return status_of(cudaMemPoolSetAttribute(memory_pool, cudaMemPoolAttrReleaseThreshold, &most));
+}
 
 Status alloc(void** memory, uint64_t bytes, Stream stream) { return status_of(cudaMallocAsync(memory, bytes ? bytes : 1, stream)); }
 Status free(void* memory, Stream stream) { return status_of(cudaFreeAsync(memory, stream)); }

@@ -44,10 +44,12 @@ Status device_count(int* count);
 Status device_info(int device, DeviceInfo* info);
 Status driver_version(int* version);  // 13000: CUDA 13.0; 0: no driver
 
-Status use_device(int device);        // for the calling thread
+// For the calling thread, whose device is 0 before. A stream, and what is done on it, belongs to the device that was the thread's when it was made.
+Status use_device(int device);
 Status memory_info(uint64_t* free, uint64_t* total);
 
-// Stream-ordered pool of the current device; what is freed stays in the pool until `trim`.
+// Stream-ordered pool of the current device; from `keep_freed_memory` on what is freed stays in it until `trim`.
+Status keep_freed_memory();
 Status alloc(void** memory, uint64_t bytes, Stream stream);
 Status free(void* memory, Stream stream);
 Status trim();

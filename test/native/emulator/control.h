@@ -1,4 +1,4 @@
-// How tests steer the emulator and ask what it saw. The emulated device is one per process; its calls may come from any thread.
+// How tests steer the emulator and ask what it saw. Emulated devices share one memory; their calls may come from any thread.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@ struct Settings {
   uint64_t seed = 1;
   Completion completion = Completion::random;
   int major = 8, minor = 0;
+  int devices = 1;  // alike, but that each has as much memory as the first one more than the one before
   int multiprocessors = 4;
   int shared_per_block = 163 * 1024;
   int resident_blocks = 3;               // blocks interleaved at a time

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <unordered_map>
+#include <utility>
 
 #include "emulator/streams.h"
 
@@ -15,9 +15,11 @@ using emulator::machine;
 using emulator::trap;
 
 std::map<unsigned char*, uint64_t> pinned;
-std::unordered_map<const void*, uint32_t> allowed_shared;
+std::map<std::pair<const void*, int>, uint32_t> allowed_shared;  // of a kernel on a device
 
 bool device_range(const void* p, uint64_t bytes) { return machine().heap.live(p, bytes); }
+bool exists(int device) { return device >= 0 && device < machine().settings.devices; }
+uint64_t memory_of(int device) { return machine().settings.memory * static_cast<uint64_t>(device + 1); }
 
 }  // namespace
 }  // namespace nvlm::gpu
@@ -39,12 +41,12 @@ namespace nvlm::gpu {
 // ---- Devices ----
 
 Status device_count(int* count) {
-  *count = 1;
+  *count = machine().settings.devices;
   return Status::ok;
 }
 
 Status device_info(int device, DeviceInfo* info) {
-  if (device != 0) return answer(Status::invalid, "there is one emulated device");
+  if (!exists(device)) return answer(Status::invalid, "there is no such emulated device");
   const emulator::Settings& s = machine().settings;
   *info = {};
   std::strcpy(info->name, "Emulator");
@@ -53,7 +55,7 @@ Status device_info(int device, DeviceInfo* info) {
   info->multiprocessors = s.multiprocessors;
   info->shared_per_block = s.shared_per_block;
   info->l2_bytes = 4 << 20;
-  info->memory = s.memory;
+  info->memory = memory_of(device);
   info->pci_domain = 0xffff;  // the last address that could be: no GPU of the machine that emulates
   info->pci_bus = 0xff;
   info->pci_device = 0x1f;
@@ -68,18 +70,22 @@ Status driver_version(int* version) {
 Status use_device(int device) {
   const std::lock_guard lock(device_mutex);
   ++machine().counters.contexts;
-  return device == 0 ? Status::ok : answer(Status::invalid, "there is one emulated device");
+  if (!exists(device)) return answer(Status::invalid, "there is no such emulated device");
+  current_device = device;
+  return Status::ok;
 }
 
 Status memory_info(uint64_t* free, uint64_t* total) {
   const std::lock_guard lock(device_mutex);
   ++machine().counters.contexts;
-  *total = machine().settings.memory;
+  *total = memory_of(current_device);
   *free = *total - std::min(*total, machine().heap.used());
   return state();
 }
 
 // ---- Memory ----
+
+Status keep_freed_memory() { return state(); }
 
 Status alloc(void** memory, uint64_t bytes, Stream stream) {
   const std::lock_guard lock(device_mutex);
@@ -182,7 +188,7 @@ Status fill(void* device, int byte, uint64_t bytes, Stream stream) {
 Status detail::allow_shared(const void* kernel, uint32_t bytes) {
   const std::lock_guard lock(device_mutex);
   if (bytes > static_cast<uint32_t>(machine().settings.shared_per_block)) return answer(Status::invalid, "more shared memory than the device has for a block");
-  allowed_shared[kernel] = bytes;
+  allowed_shared[{kernel, current_device}] = bytes;
   return state();
 }
 
@@ -193,7 +199,7 @@ Status detail::launch(const void* kernel, void (*call)(const void*, const void*)
   if (threads == 0 || threads > 1024 || blocks == 0 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) {
     return answer(Status::invalid, "a launch of no threads, or of more than a GPU takes");
   }
-  const auto allowed = allowed_shared.find(kernel);
+  const auto allowed = allowed_shared.find({kernel, current_device});
   if (shape.shared > std::max(kPlainShared, allowed == allowed_shared.end() ? 0 : allowed->second)) {
     return answer(Status::invalid, "more than 48 KB of shared memory were not allowed before the launch");
   }

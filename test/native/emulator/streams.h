@@ -21,12 +21,14 @@ struct StreamWork {
 };
 
 struct CUstream_st {
+  int device = 0;
   std::list<StreamWork> work;
   std::vector<StreamWork>* capture = nullptr;  // where work goes instead
   uint32_t last_launch = 0;                    // its number, when it is what happened last on the stream
 };
 
 struct CUevent_st {
+  int device = 0;
   uint64_t recorded = 0, happened = 0;  // numbers of records
   bool timing = false;
 };
@@ -39,6 +41,7 @@ namespace nvlm::gpu {
 
 extern std::recursive_mutex device_mutex;  // the device is one
 extern std::set<Stream> streams;
+extern thread_local int current_device;
 
 Status answer(Status status, const std::string& words);
 Status state();  // what every call answers in the end: a fault sticks
