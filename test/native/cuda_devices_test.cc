@@ -61,8 +61,8 @@ void configured() {
 }
 
 void nothing_left() {
-  equal(emulator::fault(), std::string(), "no fault");
-  equal(emulator::live_allocations(), uint64_t{0}, "memory that was not given back");
+  test::equal(emulator::fault(), std::string(), "no fault");
+  test::equal(emulator::live_allocations(), uint64_t{0}, "memory that was not given back");
 }
 
 // A product of tiles (whose shared memory has to be allowed for each device), and attention over pages.

@@ -93,7 +93,7 @@ Status run(const float* in, float* out, Stream stream) {
 
 std::vector<PlantedTraffic> planted_traffic() {
   const auto sectors = [](uint64_t touched, uint64_t least) { return Traffic{touched, least, 0, 0, {}}; };
-  const auto passes = [](uint64_t sectors, uint64_t taken, uint64_t least) { return Traffic{sectors, sectors, taken, least, {}}; };
+  const auto passes = [](uint64_t touched, uint64_t taken, uint64_t least) { return Traffic{touched, touched, taken, least, {}}; };
   return {
       {"strided_load", run<strided_load>, sectors(32 + 4, 4 + 4)},
       {"dense_load", run<dense_load>, sectors(4 + 4, 4 + 4)},
