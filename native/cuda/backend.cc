@@ -72,6 +72,7 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {
     device->index = options->device;
     Status status = use_device(device->index);
     if (status == Status::ok) status = keep_freed_memory();
+    if (status == Status::ok) status = trim();  // what other models of this process have freed is free for this one
     if (status == Status::ok) status = device_info(device->index, &device->info);
     if (status == Status::ok) status = create_stream(&device->stream);
     if (status == Status::ok) status = device->staging.open(device->stream);

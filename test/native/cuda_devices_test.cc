@@ -107,6 +107,36 @@ void tells_of_itself() {
   check(c.memory_free > info.memory / 2, "nor the first one's free memory");
 }
 
+uint64_t free_now() {
+  uint64_t free = 0, total = 0;
+  gpu::use_device(kDevice);
+  gpu::memory_info(&free, &total);
+  gpu::use_device(0);
+  return free;
+}
+
+// What a device frees stays in its pool; a new one counts it as free, and none is left in the end.
+void gives_memory_back() {
+  configured();
+  const nvlm_backend table = apart();
+  const uint64_t before = free_now(), bytes = before / 8;
+  {
+    const Device device(table);
+    void* memory = nullptr;
+    equal(table.alloc(device.handle(), bytes, &memory), NVLM_OK, "alloc");
+    table.free(device.handle(), memory, bytes);
+    equal(table.wait(device.handle()), NVLM_OK, "wait");
+    check(free_now() <= before - bytes, "freed memory stays in the pool");
+    const Device other(table);
+    nvlm_capabilities c{};
+    table.capabilities(other.handle(), &c);
+    equal(c.memory_free, before, "another model can have it");
+    equal(table.alloc(device.handle(), bytes, &memory), NVLM_OK, "again");
+    table.free(device.handle(), memory, bytes);
+  }
+  equal(free_now(), before, "after closing");
+}
+
 }  // namespace
 }  // namespace nvlm::test
 
@@ -115,5 +145,6 @@ int main() {
   run("computes", computes);
   run("cuts tiles", cuts_tiles);
   run("tells of itself", tells_of_itself);
+  run("gives memory back", gives_memory_back);
   return summary();
 }

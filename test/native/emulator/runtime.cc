@@ -16,6 +16,11 @@ using emulator::trap;
 
 std::map<unsigned char*, uint64_t> pinned;
 std::map<std::pair<const void*, int>, uint32_t> allowed_shared;  // of a kernel on a device
+struct Pool {
+  bool keeps = false;
+  uint64_t kept = 0;  // bytes that were freed and not taken again
+};
+std::map<int, Pool> pools;  // by device
 
 bool device_range(const void* p, uint64_t bytes) { return machine().heap.live(p, bytes); }
 bool exists(int device) { return device >= 0 && device < machine().settings.devices; }
@@ -79,13 +84,17 @@ Status memory_info(uint64_t* free, uint64_t* total) {
   const std::lock_guard lock(device_mutex);
   ++machine().counters.contexts;
   *total = memory_of(current_device);
-  *free = *total - std::min(*total, machine().heap.used());
+  *free = *total - std::min(*total, machine().heap.used() + pools[current_device].kept);
   return state();
 }
 
 // ---- Memory ----
 
-Status keep_freed_memory() { return state(); }
+Status keep_freed_memory() {
+  const std::lock_guard lock(device_mutex);
+  pools[current_device].keeps = true;
+  return state();
+}
 
 Status alloc(void** memory, uint64_t bytes, Stream stream) {
   const std::lock_guard lock(device_mutex);
@@ -99,6 +108,8 @@ Status alloc(void** memory, uint64_t bytes, Stream stream) {
   }
   if (!address) return answer(Status::out_of_memory, "the emulated device has no " + std::to_string(bytes) + " bytes left");
   *memory = address;
+  uint64_t& kept = pools[current_device].kept;
+  kept -= std::min(kept, bytes);
   return enqueue(stream, {nullptr, [address] { machine().heap.make_live(address); }});
 }
 
@@ -113,10 +124,18 @@ Status free(void* memory, Stream stream) {
     machine().heap.give_back(address);
     return state();
   }
-  return enqueue(stream, {nullptr, [address] { machine().heap.give_back(address); }});
+  return enqueue(stream, {nullptr, [address, &pool = pools[current_device]] {
+                            const uint64_t before = machine().heap.used();
+                            machine().heap.give_back(address);
+                            if (pool.keeps) pool.kept += before - machine().heap.used();
+                          }});
 }
 
-Status trim() { return state(); }
+Status trim() {
+  const std::lock_guard lock(device_mutex);
+  pools[current_device].kept = 0;
+  return state();
+}
 
 Status alloc_pinned(void** memory, uint64_t bytes) {
   const std::lock_guard lock(device_mutex);
