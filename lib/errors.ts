@@ -92,6 +92,10 @@ export const errorTable = {
     description: 'The asked device does not exist here or cannot be used; the message says why.',
     mend: "Do what the message says, or use device 'cpu' or 'auto'; `nvlm devices` lists what there is.",
   },
+  'device-failed': {
+    description: 'A GPU or its driver failed while it worked; the process can no longer use it.',
+    mend: "End the process and start it anew. If it fails again, check the GPU with nvidia-smi, or use device 'cpu'.",
+  },
   'wrong-model': {
     description: 'An encoded image was given to another model than the one that encoded it.',
     mend: 'Encode the image again with the model that is to read it.',

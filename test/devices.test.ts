@@ -1,6 +1,7 @@
 import { type Device, devices, inspect, load, type LogEntry } from 'nvlm';
 import { failureOf } from './support/failure';
 import { emulator } from './support/models';
+import { runProgram } from './support/run';
 
 const libraryBefore = process.env['NVLM_CUDA_LIBRARY'];
 afterEach(() => {
@@ -86,6 +87,25 @@ describe('the option device', () => {
     expect(model.info.threads).toBeGreaterThan(0);
     expect((await inspect('nvlm-tiny-d')).device).toBe('cuda:0');
     expect((await inspect('nvlm-tiny-d', { device: 'cpu' })).device).toBe('cpu');
+  });
+
+  test('a GPU that refuses the first kernel is none: auto takes the CPU, others are told', async () => {
+    const { code, stdout, stderr } = await runProgram(
+      `const model = await nvlm.load('nvlm-tiny-d', { onLog: entry => console.log(entry.level, entry.message) });
+      console.log(model.info.device);
+      await model.close();
+      await nvlm.load('nvlm-tiny-d', { device: 'cuda' }).catch(({ code, message }) => console.log(code, message));`,
+      [],
+      { NVLM_CUDA_LIBRARY: emulator, NVLM_EMULATOR_KERNELS: '0' },
+    );
+    expect([code, stderr]).toEqual([0, '']);
+    const reason = "Emulator can't run the kernels of this package (no kernel image is available for execution on the device). ";
+    const mend = "Install a newer driver, build the package from source with NVLM_CUDA_ARCHS=80, or use device: 'cpu'.";
+    expect(stdout.trim().split('\n')).toEqual([
+      `info The model runs on the CPU. ${reason}${mend}`,
+      'cpu',
+      `device-unavailable ${reason}${mend}`,
+    ]);
   });
 
   test.each([

@@ -17,6 +17,7 @@ test('the codes are these, and stay', () => {
     'bad-option',
     'closed',
     'corrupt-checkpoint',
+    'device-failed',
     'device-unavailable',
     'file-not-found',
     'image-too-large',

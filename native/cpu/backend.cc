@@ -37,7 +37,7 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** device) {
     if (status == NVLM_OK) share.release();  // the device owns it now
     return status;
   } catch (const std::exception& error) {
-    host::set_open_error(error.what());
+    host::set_open_error(("The CPU could not be set up (" + std::string(error.what()) + "). Raise the limits on threads and memory, or close other programs.").c_str());
     return NVLM_DEVICE_FAILED;
   }
 }

@@ -42,7 +42,7 @@ const host::Kernels* choose_kernels(const std::string& name, std::string& reason
     if (name.empty() || name == set.name) return &set.kernels();
     names += (names.empty() ? "" : ", ") + std::string(set.name);
   }
-  reason = (known ? "this CPU or system lacks the instruction set '" : "there is no instruction set '") + name + "'; this machine has " + names;
+  reason = (known ? "This CPU or system lacks the instruction set '" : "There is no instruction set '") + name + "'; this machine has " + names + ". Choose one of them, or none for the best.";
   return nullptr;
 }
 

@@ -1,7 +1,5 @@
 #include "cuda/availability.h"
 
-#include "cuda/gpu.h"
-
 namespace nvlm::gpu {
 namespace {
 
@@ -23,6 +21,16 @@ int count_devices(std::string* reason) {
     count = 0;
   }
   return count;
+}
+
+std::string refusal(const DeviceInfo& info, Status status) {
+  const std::string name = info.name[0] ? info.name : "The GPU", words = *message() ? std::string(" (") + message() + ")" : std::string();
+  if (status == Status::no_kernel) {
+    return name + " can't run the kernels of this package" + words + ". Install a newer driver, build the package from source with NVLM_CUDA_ARCHS=" + std::to_string(info.major) +
+           std::to_string(info.minor) + ", or use device: 'cpu'.";
+  }
+  if (status == Status::out_of_memory) return name + " has no memory left for this process" + words + ". Close other programs that use it, or use device: 'cpu'.";
+  return name + " could not be set up" + words + ". Check it with nvidia-smi, start this process anew, or use device: 'cpu'.";
 }
 
 std::string unavailable(int index) {

@@ -8,6 +8,7 @@
 #include "cuda/availability.h"
 #include "cuda/cut_tiles.h"
 #include "cuda/device.h"
+#include "cuda/launchers.h"
 #include "cuda/nvml.h"
 #include "cuda/plan.h"
 #include "cuda/weights.h"
@@ -20,7 +21,7 @@ namespace {
 // splitting the depth where a product has 2176 columns or more. More rows gain little, and running answers wait for them: a step of a 7B takes 30 ms.
 constexpr int32_t kStepRows = 1024;
 
-thread_local std::string open_error;
+thread_local char open_error[sizeof nvlm_device_description::reason];  // as in gpu.cu, no std::string
 
 // On this device, whichever the calling thread used before: the host's threads take turns. An allocation that the host refuses must not cross the table.
 template <typename Action>
@@ -61,29 +62,39 @@ void describe(int32_t index, nvlm_device_description* out) {
   if (out->available) free_memory(index, info, &out->memory_free);
 }
 
+// Runs a kernel, so that a GPU that can't is refused here and not in the first answer.
+Status probe(nvlm_device* device) {
+  void* word = nullptr;
+  uint32_t found = 0;
+  if (const Status status = alloc(&word, sizeof found, device->stream); status != Status::ok) return status;
+  Status status = enqueue_probe(static_cast<uint32_t*>(word), device->stream);
+  if (status == Status::ok) status = device->staging.fetch(&found, word, sizeof found);
+  gpu::free(word, device->stream);
+  return status == Status::ok && found != kProbed ? Status::fault : status;
+}
+
 nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {
   try {
     const std::string reason = unavailable(options->device);
-    if (!reason.empty()) {
-      open_error = reason;
-      return NVLM_UNSUPPORTED;
-    }
+    put(open_error, sizeof open_error, reason);
+    if (!reason.empty()) return NVLM_UNSUPPORTED;
     auto device = std::make_unique<nvlm_device>();
     device->index = options->device;
-    Status status = use_device(device->index);
+    Status status = device_info(device->index, &device->info);
+    if (status == Status::ok) status = use_device(device->index);
     if (status == Status::ok) status = keep_freed_memory();
     if (status == Status::ok) status = trim();  // what other models of this process have freed is free for this one
-    if (status == Status::ok) status = device_info(device->index, &device->info);
     if (status == Status::ok) status = create_stream(&device->stream);
     if (status == Status::ok) status = device->staging.open(device->stream);
+    if (status == Status::ok) status = probe(device.get());
     if (status != Status::ok) {
-      open_error = message();
-      return status == Status::out_of_memory ? NVLM_OUT_OF_MEMORY : NVLM_DEVICE_FAILED;
+      put(open_error, sizeof open_error, refusal(device->info, status));
+      return status == Status::out_of_memory ? NVLM_OUT_OF_MEMORY : status == Status::no_kernel ? NVLM_UNSUPPORTED : NVLM_DEVICE_FAILED;
     }
     *out = device.release();
     return NVLM_OK;
   } catch (const std::bad_alloc&) {
-    open_error = "the system refused memory";
+    put(open_error, sizeof open_error, "The system refused memory. Close other programs.");
     return NVLM_OUT_OF_MEMORY;
   }
 }
@@ -175,7 +186,7 @@ nvlm_status table_cut_tiles(nvlm_device* device, const nvlm_picture* picture, ui
 }
 
 uint64_t used_bytes(nvlm_device* device) { return device->used; }
-const char* last_error(nvlm_device* device) { return device ? device->error.c_str() : open_error.c_str(); }
+const char* last_error(nvlm_device* device) { return device ? device->error.c_str() : open_error; }
 
 constexpr nvlm_backend kBackend = {
     NVLM_BACKEND_VERSION, "cuda",           table_device_count,  describe,    open,             close,         capabilities, alloc,     release,    copy,

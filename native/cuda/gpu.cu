@@ -1,19 +1,20 @@
 // The runtime calls of gpu.h over CUDA's runtime (linked statically: the library needs only the driver).
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <string>
+#include <utility>
 
 #include "cuda/gpu.h"
 
 namespace nvlm::gpu {
 namespace {
 
-thread_local std::string last_message;
+thread_local char last_message[256];  // no std::string: its destructor at the thread's end would keep the library open until then
 
 Status status_of(cudaError_t error) {
   if (error == cudaSuccess) return Status::ok;
-  last_message = std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
+  std::snprintf(last_message, sizeof last_message, "%s: %s", cudaGetErrorName(error), cudaGetErrorString(error));
   cudaGetLastError();  // forgets it, unless it sticks
   switch (error) {
     case cudaErrorMemoryAllocation: return Status::out_of_memory;
@@ -42,7 +43,7 @@ Status pool(cudaMemPool_t* memory_pool) {
 
 }  // namespace
 
-const char* message() { return last_message.c_str(); }
+const char* message() { return last_message; }
 
 // ---- Devices ----
 

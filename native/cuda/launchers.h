@@ -51,6 +51,10 @@ struct Resize {
 int64_t resize_scratch(const Resize& resize);
 Status enqueue_resize(const Resize& resize);
 
+// kernels/probe.cu: *word = kProbed.
+constexpr uint32_t kProbed = 0x6e766c6d;
+Status enqueue_probe(uint32_t* word, Stream stream);
+
 // Floats of workspace and counters that any of these may ask for, for programs up to `rows` rows on this device.
 struct WorkspaceNeed {
   int64_t floats;

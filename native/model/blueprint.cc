@@ -52,14 +52,24 @@ ModelConfig reconciled(const std::string& folder, const Checkpoint& checkpoint) 
 
 }  // namespace
 
-Device::Device(const LoadOptions& options) : choice(choose_backend(options.device, options.cuda_library)), backend(*choice.backend) {
-  nvlm_open_options open{};
-  open.threads = options.threads;
-  open.device = choice.device;
-  open.instruction_set = options.instruction_set.empty() ? nullptr : options.instruction_set.c_str();
-  if (backend.open(&open, &handle) != NVLM_OK) {
-    throw Error("device-unavailable", std::string("The ") + backend.name + " backend could not be opened: " + backend.last_error(nullptr) + ". Leave options.device out for what this machine has.");
+OpenedDevice open_device(const LoadOptions& options) {
+  OpenedDevice opened{choose_backend(options.device, options.cuda_library)};
+  const auto open = [&] {
+    nvlm_open_options o{};
+    o.threads = options.threads;
+    o.device = opened.choice.device;
+    o.instruction_set = options.instruction_set.empty() ? nullptr : options.instruction_set.c_str();
+    return opened.choice.backend->open(&o, &opened.handle) == NVLM_OK ? std::string() : std::string(opened.choice.backend->last_error(nullptr));
+  };
+  std::string reason = open();
+  // A GPU that looks usable may still have no memory left, or refuse the first kernel.
+  if (!reason.empty() && opened.choice.automatic && opened.choice.backend != nvlm_cpu_backend()) {
+    opened.choice = choose_backend("cpu", "");
+    opened.choice.fallback = reason;
+    reason = open();
   }
+  if (!reason.empty()) throw Error("device-unavailable", reason);
+  return opened;
 }
 
 Device::~Device() { backend.close(handle); }
@@ -73,14 +83,6 @@ nvlm_capabilities Device::capabilities() const {
 uint64_t Device::memory_free() const {
   const nvlm_capabilities c = capabilities();
   return c.memory_total ? c.memory_free : nvlm::free_memory();
-}
-
-void Device::check(nvlm_status status, const char* doing) const {
-  if (status == NVLM_OK) return;
-  if (status == NVLM_CANCELLED) throw Error("aborted", std::string("Aborted while ") + doing + ". Ask again if the answer is still wanted.");
-  throw Error(status == NVLM_OUT_OF_MEMORY ? "out-of-memory" : "internal",
-              std::string("The ") + backend.name + " backend failed while " + doing + ": " + backend.last_error(handle) +
-                  (status == NVLM_OUT_OF_MEMORY ? ". Close other models or programs, or send less at once." : ". Please report this."));
 }
 
 Blueprint::Blueprint(const LoadOptions& wanted, Device& device)

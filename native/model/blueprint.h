@@ -8,27 +8,37 @@
 #include "model/model.h"
 #include "model/program.h"
 #include "model/projector.h"
+#include "model/status.h"
 
 namespace nvlm {
+
+struct OpenedDevice {
+  BackendChoice choice;
+  nvlm_device* handle = nullptr;
+};
+// The device that the options mean; where "auto" finds a GPU that turns out not to work, the CPU. Throws Error("device-unavailable").
+OpenedDevice open_device(const LoadOptions& options);
 
 // One opened device of a backend.
 class Device {
  public:
-  // Throws Error("device-unavailable").
-  explicit Device(const LoadOptions& options);
+  explicit Device(const LoadOptions& options) : Device(open_device(options)) {}
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   const BackendChoice choice;
   const nvlm_backend& backend;
-  nvlm_device* handle = nullptr;
+  nvlm_device* const handle;
 
   nvlm_capabilities capabilities() const;
   uint64_t memory_free() const;  // its own, or the host's where it uses that
 
   // Throws the Error that a status stands for; `doing` completes "… failed while ".
-  void check(nvlm_status status, const char* doing) const;
+  void check(nvlm_status status, const char* doing) const { check_status(backend, handle, status, doing); }
+
+ private:
+  explicit Device(OpenedDevice opened) : choice(std::move(opened.choice)), backend(*choice.backend), handle(opened.handle) {}
 };
 
 struct Blueprint {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "model/status.h"
 #include "ops/cancel.h"
 #include "platform/error.h"
 
@@ -155,8 +156,7 @@ void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device, const
     if (cancelled(cancel)) throw Error("aborted", "Loading was aborted. Load the model again if it is still wanted.");
     for (; dummies != dummy_rows_.end() && dummies->weight == static_cast<Weight>(uploaded_.size()); ++dummies) check_zero(*dummies);
     nvlm_weight* weight = nullptr;
-    const nvlm_status status = backend.upload_weight(device, &source, &weight);
-    if (status != NVLM_OK) throw Error(status == NVLM_OUT_OF_MEMORY ? "out-of-memory" : "internal", backend.last_error(device));
+    check_status(backend, device, backend.upload_weight(device, &source, &weight), "loading a weight");
     uploaded_.push_back(weight);
     done += stored_bytes(source);
     if (progress) progress(done, total);

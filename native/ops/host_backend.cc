@@ -233,7 +233,7 @@ nvlm_status open_device(const Kernels& kernels, const char* backend_name, int th
                         nvlm_device** device) {
   *device = new (std::nothrow) nvlm_device{&kernels, backend_name, threads, parallel_for, pool, release_pool, 0, {}};
   if (*device) return NVLM_OK;
-  set_open_error("no memory for a device");
+  set_open_error("The system refused memory. Close other programs.");
   return NVLM_OUT_OF_MEMORY;
 }
 

@@ -280,7 +280,7 @@ typedef struct nvlm_backend {
    * leave it to the host. NULL: the host always does it. */
   nvlm_status (*cut_tiles)(nvlm_device* device, const nvlm_picture* picture, uint8_t* tiles);
   uint64_t (*used_bytes)(nvlm_device* device); /* measured: everything allocated through this device and not yet freed */
-  const char* (*last_error)(nvlm_device* device); /* NULL: of this thread's last failed open */
+  const char* (*last_error)(nvlm_device* device); /* NULL: of this thread's last failed open, a sentence with its mend */
 } nvlm_backend;
 
 const nvlm_backend* nvlm_cpu_backend(void);       /* native/cpu */

@@ -31,7 +31,7 @@ constexpr host::Kernels kKernels = {"naive",
 
 nvlm_status open(const nvlm_open_options* options, nvlm_device** device) {
   if (options->instruction_set) {
-    host::set_open_error("the reference has no instruction sets to choose from");
+    host::set_open_error("The reference has no instruction sets to choose from. Name none.");
     return NVLM_UNSUPPORTED;
   }
   return host::open_device(kKernels, "reference", 1, serial_for, nullptr, nullptr, device);

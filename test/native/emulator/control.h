@@ -19,11 +19,15 @@ struct Settings {
   int shared_per_block = 163 * 1024;
   int resident_blocks = 3;               // blocks interleaved at a time
   uint64_t memory = uint64_t{768} << 20;  // of the device
+  uint64_t fail_allocation = 0;           // this one (memory of the device or page-locked, graphs) finds no memory; 0: none fails
+  uint64_t fault_at = 0;                  // this launch is a fault; 0: none
+  bool has_kernels = true;                // false: launches answer that there is none for this GPU
   bool traffic = false;                   // count what `traffic` tells
 };
 
 // Starts anew: forgets a fault, frees nothing that is still allocated (that is a trap). Environment variables NVLM_EMULATOR_SEED,
-// NVLM_EMULATOR_COMPLETION (early, late, random) and NVLM_EMULATOR_MEMORY (bytes) override, also where nobody calls this.
+// NVLM_EMULATOR_COMPLETION (early, late, random), NVLM_EMULATOR_MEMORY (bytes),
+// NVLM_EMULATOR_FAIL_ALLOCATION, NVLM_EMULATOR_FAULT_AT and NVLM_EMULATOR_KERNELS (0: none) override, also where nobody calls this.
 void configure(const Settings& settings);
 
 // What went wrong first since `configure`: detector, kernel, block, thread, and the words. Empty: nothing.

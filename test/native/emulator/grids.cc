@@ -78,7 +78,7 @@ void Machine::begin(const std::shared_ptr<const KernelLaunch>& launch, bool foll
   newest = grid;
   flight.push_back(grid);
   ++launches;
-  ++counters.launches;
+  if (++counters.launches == settings.fault_at) trap("planted", "a fault that the settings ask for");
 }
 
 // Each launch has as many resident blocks as if it were alone, as long as there are slots: those of a launch that begins early run beside the last ones of

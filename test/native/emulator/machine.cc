@@ -19,8 +19,14 @@ uint3 at(uint32_t i, dim3 d) { return {i % d.x, i / d.x % d.y, i / (d.x * d.y)};
 
 // By environment variables.
 Settings overridden(Settings settings) {
-  if (const char* seed = std::getenv("NVLM_EMULATOR_SEED")) settings.seed = std::strtoull(seed, nullptr, 10);
-  if (const char* memory = std::getenv("NVLM_EMULATOR_MEMORY")) settings.memory = std::strtoull(memory, nullptr, 10);
+  const auto number = [](const char* name, uint64_t& to) {
+    if (const char* digits = std::getenv(name)) to = std::strtoull(digits, nullptr, 10);
+  };
+  number("NVLM_EMULATOR_SEED", settings.seed);
+  number("NVLM_EMULATOR_MEMORY", settings.memory);
+  number("NVLM_EMULATOR_FAIL_ALLOCATION", settings.fail_allocation);
+  number("NVLM_EMULATOR_FAULT_AT", settings.fault_at);
+  if (const char* kernels = std::getenv("NVLM_EMULATOR_KERNELS")) settings.has_kernels = *kernels != '0';
   if (const char* completion = std::getenv("NVLM_EMULATOR_COMPLETION")) {
     settings.completion = *completion == 'e' ? Completion::early : *completion == 'l' ? Completion::late : Completion::random;
   }
@@ -221,6 +227,7 @@ void configure(const Settings& settings) {
   m.settings = overridden(settings);
   m.random = Random(m.settings.seed);
   m.fault.clear();
+  m.allocations = 0;
   m.forget_launches();
   m.counters = {};
   count_traffic(m.settings.traffic);

@@ -136,6 +136,7 @@ struct Machine {
   Random random{1};
   DeviceHeap heap;
   Counters counters;
+  uint64_t allocations = 0;  // asked for since `configure`, given or not
   std::string fault;
   uint32_t launches = 0;  // that ever began: the last one's number
   std::vector<std::unique_ptr<Block>> slots;

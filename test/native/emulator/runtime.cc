@@ -100,6 +100,7 @@ Status alloc(void** memory, uint64_t bytes, Stream stream) {
   const std::lock_guard lock(device_mutex);
   *memory = nullptr;
   if (stream && stream->capture) return answer(Status::invalid, "memory is not taken within a graph");
+  if (no_memory_now()) return answer(Status::out_of_memory, "there is no memory for " + std::to_string(bytes) + " bytes");
   unsigned char* address = machine().heap.take(bytes, machine().settings.memory);
   if (!address) {
     // Frees that are still on their way give memory back.
@@ -139,6 +140,8 @@ Status trim() {
 
 Status alloc_pinned(void** memory, uint64_t bytes) {
   const std::lock_guard lock(device_mutex);
+  *memory = nullptr;
+  if (no_memory_now()) return answer(Status::out_of_memory, "there is no page-locked memory");
   *memory = std::aligned_alloc(256, (std::max<uint64_t>(bytes, 1) + 255) / 256 * 256);
   if (!*memory) return answer(Status::out_of_memory, "the system refused page-locked memory");
   std::memset(*memory, 0xff, bytes);
@@ -214,6 +217,7 @@ Status detail::allow_shared(const void* kernel, uint32_t bytes) {
 Status detail::launch(const void* kernel, void (*call)(const void*, const void*), const Launch& shape, const void* args, size_t args_bytes) {
   constexpr uint32_t kPlainShared = 48 * 1024;
   const std::lock_guard lock(device_mutex);
+  if (!machine().settings.has_kernels) return answer(Status::no_kernel, "no kernel image is available for execution on the device");
   const uint64_t threads = uint64_t{shape.block.x} * shape.block.y * shape.block.z, blocks = uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
   if (threads == 0 || threads > 1024 || blocks == 0 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) {
     return answer(Status::invalid, "a launch of no threads, or of more than a GPU takes");

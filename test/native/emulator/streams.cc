@@ -3,6 +3,7 @@
 #include "emulator/streams.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 namespace nvlm::gpu {
@@ -18,7 +19,7 @@ using emulator::machine;
 using emulator::trap;
 
 std::set<Event> events;
-thread_local std::string last_message;
+thread_local char last_message[512];
 
 // With the launch, those behind it that may begin before it ends; now and then the host is too slow for that.
 void run_launches(Stream stream, const std::shared_ptr<const emulator::KernelLaunch>& first) {
@@ -70,12 +71,14 @@ void time_passes() {
 
 }  // namespace
 
-const char* message() { return last_message.c_str(); }
+const char* message() { return last_message; }
 
 Status answer(Status status, const std::string& words) {
-  last_message = words;
+  std::snprintf(last_message, sizeof last_message, "%s", words.c_str());
   return status;
 }
+
+bool no_memory_now() { return ++machine().allocations == machine().settings.fail_allocation; }
 
 Status state() {
   const std::string fault = machine().fault;
@@ -190,8 +193,9 @@ Status begin_capture(Stream stream) {
 Status end_capture(Stream stream, Graph* graph) {
   const std::lock_guard lock(device_mutex);
   if (!stream->capture) return answer(Status::invalid, "the stream is not captured");
-  *graph = new CUgraphExec_st{std::move(*stream->capture)};
-  delete std::exchange(stream->capture, nullptr);
+  const std::unique_ptr<std::vector<StreamWork>> work(std::exchange(stream->capture, nullptr));
+  if (no_memory_now()) return answer(Status::out_of_memory, "there is no memory for a graph");
+  *graph = new CUgraphExec_st{std::move(*work)};
   return state();
 }
 
