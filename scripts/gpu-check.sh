@@ -3,7 +3,7 @@
 #
 #   scripts/gpu-check.sh [FOLDER]      results go to FOLDER (default out/gpu-check): a log for each stage, times, and one JSON file of everything
 #
-# Needs an NVIDIA GPU with driver 580 or newer, the CUDA 13 toolkit, a C++20 compiler, cmake and ninja; no Node. The check of a 7B model's logits and times of rivals
+# Needs an NVIDIA GPU with driver 580 or newer, the CUDA 13 toolkit, a C++20 compiler, cmake and ninja; no Node. The check of logits against float32 and times of rivals
 # need Python with PyTorch; Hugging Face transformers and compute-sanitizer are used where they are installed. What is missing is said and skipped. Builds for this
 # machine's own GPU alone.
 #
@@ -11,8 +11,8 @@
 #   1. build
 #   2. right: every PTX wrapper on random data against what the emulator computes; every op against the float32 reference; every golden model case
 #   3. fast: each op beside device copy, cuBLAS and PyTorch's attention, all of this same run
-#   4. whole models with random weights made on the device: 7B as D, X and H; 0.5B as D, X and H; one layer of the 72B and of InternViT-6B. Logits against PyTorch in
-#      float32 (text) and against the CPU backend (with an image, where the CPU is quick enough), then times beside Hugging Face transformers
+#   4. whole models with random weights made on the device: 7B as D, X and H; 0.5B as D, X and H; one layer of the 72B and of InternViT-6B. Logits of text and with an
+#      image against PyTorch in float32, and with an image against the CPU backend where the CPU is quick enough; then times beside Hugging Face transformers
 #   5. compute-sanitizer (memcheck, racecheck) on small cases; when something of 2. is wrong, before 3.
 # Exits non-zero when a result is wrong, or a check of 2. could not be made. What is left out of the rest is only said.
 #
@@ -34,7 +34,7 @@ tree=${GPU_CHECK_TREE:-$out/build}
 emulated=${GPU_CHECK_EMULATOR:-}
 deadline=$((SECONDS + ${GPU_CHECK_SECONDS:-530}))
 stages=$out/stages.tsv
-rm -f "$out"/*.log "$out"/{times,rivals,models}.json "$out"/{rival,logits}-*
+rm -rf "$out"/*.log "$out"/{times,rivals,models}.json "$out"/{rival,encoder,logits}-*
 python=${GPU_CHECK_PYTHON:-python3}
 printf 'check\tstage\tstate\tseconds\tdetail\n' >"$stages"
 failed=0
@@ -176,14 +176,14 @@ case $packages in
   *) note rival rivals skipped 0 "PyTorch for $on is not installed" ;;
 esac
 
-# model SECONDS FAMILY DECODER VISION MODEL_TIMES-OPTIONS… — a checkpoint of random_model.py (a header and a hole) through the whole engine. Of D, whose text is plain
-# Qwen2, logits are checked in PyTorch, and the same decoder is timed there.
+# model SECONDS FAMILY DECODER VISION MODEL_TIMES-OPTIONS… — a checkpoint of random_model.py (a header and a hole) through the whole engine. Logits are checked in
+# PyTorch, where the same decoder is timed with D, and each encoder once.
 weights=$out/models
 trap 'rm -rf "$weights"' EXIT
 model() {
   local seconds=$1 family=$2 decoder=$3 vision=$4 benchmarks=$root/benchmarks/gpu logits=() expected=()
   shift 4
-  local name=$family-$decoder made=$out/logits-$decoder
+  local name=$family-$decoder made=$out/logits-$family-$decoder
   if [ $((deadline - SECONDS)) -lt 10 ]; then
     note may "model-$name" skipped 0 'no time is left'
     return
@@ -192,15 +192,16 @@ model() {
     note may "model-$name" late 0 "no checkpoint; $out/checkpoint.log"
     return
   fi
-  [ "$family" = D ] && logits=(--logits "$made.f32")
+  [[ $packages = torch* ]] && logits=(--logits "$made")
   stage may "model-$name" "$seconds" "${nice[@]}" env NVLM_CUDA_LIBRARY="$random_library" "$native/gpu/model_times" "$weights" "$family, $decoder, $vision" \
     --json "$out/models.json" "${logits[@]}" "$@"
-  if [ "$family" = D ] && [[ $packages = torch* ]]; then
-    [ -e "$made.f32" ] && stage may "logits-$decoder" 60 "$python" "$benchmarks/check_logits.py" "$weights" "$made.f32" "$made.json" --device "$on"
+  if [[ $packages = torch* ]]; then
+    [ -e "$made/image.json" ] && stage may "logits-$name" 60 "$python" "$benchmarks/check_logits.py" "$weights" "$made" "$made.json" --device "$on"
     [ -e "$made.expected" ] && expected=(--expected "$made.expected")
-    stage rival "rival-$decoder" 60 "$python" "$benchmarks/decoder_rival.py" "$weights" "$out/rival-$decoder.json" "${small[@]}" "${expected[@]}"
+    [ "$family" = D ] && stage rival "rival-$decoder" 60 "$python" "$benchmarks/decoder_rival.py" "$weights" "$out/rival-$decoder.json" "${small[@]}" "${expected[@]}"
+    [ -e "$out/encoder-$vision.json" ] || stage rival "encoder-$vision" 45 "$python" "$benchmarks/encoder_rival.py" "$weights" "$out/encoder-$vision.json" "${small[@]}"
   fi
-  rm -rf "$weights" "$made".{f32,expected}
+  rm -rf "$weights" "$made" "$made.expected"
 }
 if [ -z "$packages" ]; then
   note may models skipped 0 'Python is not installed'

@@ -66,9 +66,9 @@ it('runs every stage, writes one file of everything and passes', () => {
     times: 'ok',
     rivals: torch ? 'ok' : 'skipped',
     'model-D-tiny': 'ok',
-    ...(torch ? { 'logits-tiny': 'ok', 'rival-tiny': 'ok' } : {}),
     'model-X-tiny': 'ok',
     'model-H-tiny': 'ok',
+    ...(torch ? { 'logits-D-tiny': 'ok', 'logits-X-tiny': 'ok', 'logits-H-tiny': 'ok', 'rival-tiny': 'ok', 'encoder-tiny': 'ok' } : {}),
   });
   expect(output).toContain('every result is right');
   expect(status).toBe(0);
@@ -76,7 +76,7 @@ it('runs every stage, writes one file of everything and passes', () => {
     emulated: boolean;
     wrong: string[];
     ops: { name: string; us: number }[];
-    models: { name: string; cpu_error: number }[];
+    models: { name: string; cpu_error: number; logits: object | null }[];
     targets: { name: string; met: boolean | null }[];
   };
   expect(report).toMatchObject({ gpu: 'emulated', emulated: true, wrong: [] });
@@ -90,7 +90,10 @@ it('runs every stage, writes one file of everything and passes', () => {
     ]),
   );
   expect(report.models.map(model => model.name)).toEqual(['D, tiny, tiny', 'X, tiny, tiny', 'H, tiny, tiny']);
-  for (const model of report.models) expect(model.cpu_error).toBeGreaterThan(0);
+  for (const model of report.models) {
+    expect(model.cpu_error).toBeGreaterThan(0);
+    if (torch) expect(model.logits).toMatchObject({ text: { right: true }, image: { right: true }, right: true });
+  }
   expect(report.targets).toContainEqual(expect.objectContaining({ name: "prefill of X, 7b: x D's", met: null }));
 });
 
@@ -138,37 +141,56 @@ describe('a model whose logits are wrong', () => {
       ops: 'ok',
       golden: 'ok',
       'model-D-tiny': 'ok',
-      'logits-tiny': 'WRONG',
+      'logits-D-tiny': 'WRONG',
       'model-X-tiny': 'ok',
+      'logits-X-tiny': 'WRONG',
     });
     expect(output).toContain('something is WRONG');
     expect(status).toBe(1);
   });
 
-  it('does not pass PyTorch, where that is installed', () => {
+  it.each(['D', 'X', 'H'])('does not pass PyTorch, where that is installed: NVLM-%s', family => {
     if (torch === undefined) return;
-    const place = path.join(folder, 'checkpoint');
+    const place = path.join(folder, `checkpoint-${family}`);
     const benchmarks = path.join(root, 'benchmarks', 'gpu');
     const run = (program: string, args: string[]): { status: number | null; stdout: string } =>
       spawnSync(program, args, {
         encoding: 'utf8',
         env: { ...process.env, NVLM_CUDA_LIBRARY: path.join(tree, 'Release', 'nvlm_emulator_random.so') },
       });
-    const logits = path.join(folder, 'logits.f32');
-    run('python3', [path.join(benchmarks, 'random_model.py'), place, 'D', 'tiny', 'tiny']);
+    const logits = path.join(folder, `logits-${family}`);
+    run('python3', [path.join(benchmarks, 'random_model.py'), place, family, 'tiny', 'tiny']);
     const options = ['--device', 'emulator', '--text', '8', '--tiles', '0', '--decode', '1', '--logits', logits];
-    expect(run(path.join(tree, 'test', 'native', 'gpu', 'model_times'), [place, 'D', ...options])).toMatchObject({ status: 0 });
+    expect(run(path.join(tree, 'test', 'native', 'gpu', 'model_times'), [place, family, ...options])).toMatchObject({ status: 0 });
     const check = (): { status: number | null; stdout: string } =>
       run(torch, [path.join(benchmarks, 'check_logits.py'), place, logits, path.join(folder, 'logits.json'), '--device', 'cpu']);
-    expect(check()).toMatchObject({ status: 0 });
-    // The last step's logits, as if it had seen one key too few: those of the step before.
-    const bytes = fs.readFileSync(logits);
-    bytes.copyWithin(bytes.length * 0.8, bytes.length * 0.6, bytes.length * 0.8);
-    fs.writeFileSync(logits, bytes);
-    expect(check()).toMatchObject({ status: 1, stdout: expect.stringMatching(/^WRONG: logits are 1\.\d/) });
-    bytes.fill(0xff, 0, 4); // a NaN
-    fs.writeFileSync(logits, bytes);
-    expect(check()).toMatchObject({ status: 1, stdout: expect.stringMatching(/^WRONG: logits are nan/) });
+    const planted = (name: string, plant: (bytes: Buffer) => void): { status: number | null; stdout: string } => {
+      const file = path.join(logits, name);
+      const right = fs.readFileSync(file);
+      const wrong = Buffer.from(right);
+      plant(wrong);
+      fs.writeFileSync(file, wrong);
+      const result = check();
+      fs.writeFileSync(file, right);
+      return result;
+    };
+    expect(check()).toMatchObject({ status: 0, stdout: expect.stringMatching(/^2 passed, 0 failed$/m) });
+    for (const name of ['text', 'image']) {
+      const row =
+        fs.statSync(path.join(logits, `${name}.logits`)).size /
+        JSON.parse(fs.readFileSync(path.join(logits, `${name}.json`), 'utf8')).outs.length;
+      // The last step's logits, as if it had seen one key too few: those of the step before.
+      const before = planted(`${name}.logits`, bytes => bytes.copyWithin(bytes.length - row, bytes.length - 2 * row, bytes.length - row));
+      expect(before).toMatchObject({ status: 1, stdout: expect.stringMatching(new RegExp(`^WRONG: logits of ${name} are 1\\.\\d`, 'm')) });
+      const nan = planted(`${name}.logits`, bytes => bytes.fill(0xff, 0, 4));
+      expect(nan).toMatchObject({ status: 1, stdout: expect.stringMatching(new RegExp(`^WRONG: logits of ${name} are nan`, 'm')) });
+    }
+    // The last regular tile and the thumbnail have changed places.
+    const swapped = planted('image.pixels', bytes => {
+      const tile = bytes.length / 3;
+      Buffer.concat([bytes.subarray(0, tile), bytes.subarray(2 * tile), bytes.subarray(tile, 2 * tile)]).copy(bytes);
+    });
+    expect(swapped).toMatchObject({ status: 1, stdout: expect.stringMatching(/^logits of text .*\nWRONG: logits of image/) });
   });
 });
 
@@ -200,12 +222,14 @@ it('holds times against rivals and targets in one table', () => {
     `${JSON.stringify({ name, positions: 2000, text: 1024, tiles: 7, token_bytes: 15e9, encode_ms: 10, prefill_ms: prefill, token_ms: 5, cpu_error: null })}\n`;
   fs.writeFileSync(path.join(place, 'models.json'), `${model('D, 7b, 300m', 180)}${model('X, 7b, 300m', 90)}{"name": "H, 7b`);
   write('rival-7b.json', { rival: 'transformers 5', positions: 1024, prefill_ms: 70, token_ms: 12, decode: 'graph', error: 0.01 });
-  write('logits-7b.json', { error: 0.011, pytorch_error: 0.01, limit: 0.02, right: true });
+  const checked = (error: number | null): object => ({ error, pytorch_error: 0.01, limit: 0.02, right: error !== null });
+  write('logits-D-7b.json', { text: checked(0.011), image: checked(0.012), right: true });
+  write('encoder-300m.json', { rival: 'transformers 5', tiles: 7, encode_ms: 5, error: 0.01 });
   write('rivals.json', { torch: '2', cuda: '13', failed: {}, us: { 'gemm 4096': 180 } });
   const { status, stdout } = report();
   expect(stdout).toMatch(/^gemm 4096 +400\.0 +343\.0 +250 +6 % +180\.0 +0\.45$/m);
   expect(stdout).toMatch(
-    /^D, 7b, 300m +10\.00 +180\.00 +11111 +5\.000 +3000 +1\.1e-02 +transformers 5: 70\.0 \(1024 positions\), 12\.000 \(graph\)/m,
+    /^D, 7b, 300m +10\.00 +180\.00 +11111 +5\.000 +3000 +1\.1e-02 +1\.2e-02 +transformers 5: 70\.0 \(1024 positions\), 12\.000 \(graph\)/m,
   );
   const rows: [string, string][] = [
     ['gemm 4096: of cuBLAS', '343.0 +762.2 +TFLOP/s +0.45 +0.50 +MISSED'],
@@ -214,6 +238,7 @@ it('holds times against rivals and targets in one table', () => {
     ['attention tiles 7x1025, 16 heads of 64', '300.0 +250.0 +TFLOP/s +1.20 +1.00 +met'],
     ['decode step of D, 7b: of copy', '3000.0 +4000.0 +GB/s +0.75 +0.85 +MISSED'],
     ['tokens/s of D, 7b: x transformers 5', '200.0 +83.3 +tokens/s +2.40 +2.00 +met'],
+    ['encoder of 300m, 7 tiles: x transformers 5', '700.0 +1400.0 +tiles/s +0.50'],
     ["prefill of X, 7b: x D's", '11.1 +5.6 +prompts/s +2.00 +1.76 +met'],
     ["prefill of H, 7b: x D's", '- +5.6 +prompts/s +- +1.26 +not measured'],
   ];
@@ -222,6 +247,6 @@ it('holds times against rivals and targets in one table', () => {
   times.wrong.push('gemm 8192: [0, 0]: expected 1 but got 2');
   expect(report()).toMatchObject({ status: 1, stdout: expect.stringContaining('WRONG: gemm 8192') });
   times.wrong.pop();
-  write('logits-7b.json', { error: null, pytorch_error: 0.01, limit: 0.02, right: false });
+  write('logits-D-7b.json', { text: checked(0.011), image: checked(null), right: false });
   expect(report()).toMatchObject({ status: 1, stdout: expect.stringContaining('WRONG: logits of D, 7b, 300m') });
 });

@@ -4,7 +4,7 @@ python3 decoder_rival.py FOLDER OUT.json [--expected FILE] [--device cpu] [--tin
 
 Reads a prompt of 1024 tokens at once, then writes 64, one a step. Each step is a CUDA graph, which transformers does not make by itself: its best case.
 Where the graph can't be recorded, steps are launched one by one ("decode": "eager"). Where transformers is not installed, qwen2.py stands in, and "rival" says
-so. --expected: what check_logits.py kept; "error" tells how far the rival's own logits are off, so that both are known to be the same model.
+so. --expected: what check_logits.py kept of the text; "error" tells how far the rival's own logits are off, so that both are known to be the same model.
 """
 
 import argparse
@@ -13,8 +13,6 @@ import statistics
 import time
 
 import torch
-from check_logits import STEPS as CHECK_STEPS
-from check_logits import TEXT as CHECK_TEXT
 from check_logits import error
 from qwen2 import Qwen2
 from random_weights import Checkpoint, text_tokens
@@ -97,7 +95,8 @@ def seconds_of_steps(model, token, position, steps, graphed):
 def measure(checkpoint, options):
     device = options.device
     steps = 2 * options.steps + 24  # eager and graphed, with those that warm up
-    context = max(options.text + steps, CHECK_TEXT + CHECK_STEPS)
+    kept = torch.load(options.expected) if options.expected else None
+    context = max(options.text + steps, len(kept["ids"]) if kept else 0)
     if options.without_transformers:
         model = StandIn(checkpoint, context)
     else:
@@ -106,13 +105,11 @@ def measure(checkpoint, options):
         except ImportError:
             model = StandIn(checkpoint, context)
     line = {"rival": model.name, "torch": torch.__version__, "positions": options.text, "error": None}
-    if options.expected:
-        ids = torch.tensor(text_tokens(checkpoint.decoder, CHECK_TEXT + CHECK_STEPS), device=device)
+    if kept:
+        ids, outs = kept["ids"].to(device), kept["outs"].tolist()
         places = torch.arange(len(ids), device=device)
-        logits = [model.step(ids[:CHECK_TEXT], places[:CHECK_TEXT], 1)]
-        for i in range(CHECK_TEXT, len(ids)):
-            logits.append(model.step(ids[i : i + 1], places[i : i + 1], 1))
-        line["error"] = error(torch.cat(logits).float().cpu(), torch.load(options.expected))
+        logits = [model.step(ids[begin : end + 1], places[begin : end + 1], 1) for begin, end in zip([0] + [out + 1 for out in outs], outs)]
+        line["error"] = error(torch.cat(logits).float().cpu(), kept["logits"])
     ids = torch.tensor(text_tokens(checkpoint.decoder, options.text), device=device)
     places = torch.arange(options.text, device=device)
     prefill = []

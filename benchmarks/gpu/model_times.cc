@@ -1,12 +1,12 @@
 // How fast does a whole model encode an image, read a prompt and write an answer? One checkpoint of random_model.py, one line.
 //
-//   model_times FOLDER NAME [--device cuda|emulator|cpu] [--text N] [--tiles N] [--decode N] [--check] [--logits FILE] [--json FILE]
+//   model_times FOLDER NAME [--device cuda|emulator|cpu] [--text N] [--tiles N] [--decode N] [--check] [--logits FOLDER] [--json FILE]
 //
 // The image of N tiles, thumbnail included, is encoded alone; then a prompt of it and N text tokens is read in chunks (time without encoding); then N tokens are written, one a
 // step, each chosen on the device. Wall-clock times, medians of three runs; of decoding, of all steps. Weights are made on the device, and written out where
 // the CPU wants them (random_weights.h). --check: logits of a short prompt with an image, and of tokens behind it, are compared with those of the CPU backend.
-// --logits: those of kCheckText tokens without an image and of kCheckSteps behind them go to a file, float32 [1 + kCheckSteps, vocab], for
-// check_logits.py. Logits that differ from run to run, or are not finite, are an error too.
+// --logits: those of such a prompt, and of one without an image, go to a folder together with ids and pixels, for check_logits.py, which computes all
+// else by itself. Logits that differ from run to run, or are not finite, are an error too.
 // The library is NVLM_CUDA_LIBRARY. The line is appended to the JSON file, an object a line.
 #include <algorithm>
 #include <chrono>
@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <stdexcept>
@@ -31,8 +32,8 @@ using namespace nvlm;
 // their own limits.
 constexpr double kLimit = 5e-2;
 
-// As in check_logits.py: tokens of the prompt, and steps behind it.
-constexpr int kCheckText = 40, kCheckSteps = 4;
+// Of the prompts whose logits are checked: tokens of text, steps behind it, and tiles of the image, so that two are no thumbnail.
+constexpr int kCheckText = 40, kCheckSteps = 4, kCheckTiles = 3;
 
 struct Options {
   std::string folder, name, device = "cuda";
@@ -99,24 +100,59 @@ void expect_finite(const std::vector<float>& logits, const std::string& what) {
   }
 }
 
-// Logits of a short prompt's last position and of kCheckSteps text tokens behind it, one a step: [1 + kCheckSteps, vocab].
-std::vector<float> check_logits(Model& model, int tiles) {
-  const test::GoldenCase golden = prompt_case(model.config(), tiles, kCheckText);
+struct Checked {
+  std::vector<int32_t> ids, outs;  // outs: the positions that logits were read of
+  std::vector<float> logits;       // [outs, vocab]
+};
+
+// A prompt is read in pieces, up to the end of each tile's tokens or tag, of the image and of the text, then kCheckSteps tokens one a step. Logits of each piece's last
+// position: far from the image they say little about it.
+Checked check_logits(Model& model, const test::GoldenCase& golden) {
   test::GoldenSequence sequence(model, golden);
-  const auto positions = static_cast<int>(sequence.prompt().ids.size());
-  std::vector<float> logits = sequence.prefill(1);
+  const Prompt& prompt = sequence.prompt();
+  Checked checked{prompt.ids, {}, {}};
+  std::vector<int32_t> ends = prompt.image_ends;
+  for (const Prompt::Slot& slot : prompt.slots) ends.push_back(slot.position + static_cast<int32_t>(model.config().tokens_per_tile()));
+  for (const Prompt::Tag& tag : prompt.tags) ends.push_back(tag.position + tag.length);
+  ends.push_back(static_cast<int32_t>(checked.ids.size()));
   for (int step = 0; step < kCheckSteps; ++step) {
-    const std::vector<float> next = sequence.run({text_token(model.config(), kCheckText + step)}, positions + step, 1);
-    logits.insert(logits.end(), next.begin(), next.end());
+    checked.ids.push_back(text_token(model.config(), kCheckText + step));
+    ends.push_back(static_cast<int32_t>(checked.ids.size()));
   }
-  return logits;
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  int32_t first = 0;
+  for (const int32_t end : ends) {
+    const std::vector<float> next = sequence.run({checked.ids.begin() + first, checked.ids.begin() + end}, first, 1);
+    checked.logits.insert(checked.logits.end(), next.begin(), next.end());
+    checked.outs.push_back(end - 1);
+    first = end;
+  }
+  return checked;
+}
+
+void write_file(const std::string& path, const void* bytes, size_t count) {
+  std::ofstream out(path, std::ios::binary);
+  if (!out.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(count)).flush()) throw std::runtime_error("cannot write " + path);
+}
+
+// NAME.json: ids, outs and the pixels' shape; NAME.pixels: bytes; NAME.logits: float32.
+void write_logits(const std::string& folder, const std::string& name, Model& model, int tiles) {
+  const test::GoldenCase golden = prompt_case(model.config(), tiles, kCheckText);
+  const Checked checked = check_logits(model, golden);
+  const std::vector<char> pixels = tiles > 0 ? golden["tiles1"].bytes : std::vector<char>();
+  const int side = model.config().tile_size;
+  const std::string path = folder + "/" + name, json = nlohmann::json({{"ids", checked.ids}, {"outs", checked.outs}, {"pixels", {tiles, side, side, 3}}}).dump();
+  write_file(path + ".pixels", pixels.data(), pixels.size());
+  write_file(path + ".logits", checked.logits.data(), checked.logits.size() * sizeof(float));
+  write_file(path + ".json", json.data(), json.size());
 }
 
 // Of the worst position: root mean square of the error over that of the values.
 double against_cpu(const Options& o, Model& model) {
   const std::unique_ptr<Model> cpu = load_model(o, "cpu");
-  const int tiles = std::min(o.tiles, 2);
-  const std::vector<float> got = check_logits(model, tiles), expected = check_logits(*cpu, tiles);
+  const test::GoldenCase golden = prompt_case(model.config(), std::min(o.tiles, 2), kCheckText);
+  const std::vector<float> got = check_logits(model, golden).logits, expected = check_logits(*cpu, golden).logits;
   const auto vocab = static_cast<size_t>(model.config().decoder.vocab);
   double worst = 0;
   for (size_t at = 0; at < expected.size(); at += vocab) {
@@ -169,9 +205,9 @@ int run(const Options& o) {
   const bool right = error <= kLimit;
   if (!right) std::printf("%s: WRONG: logits differ from the CPU's by %g\n", o.name.c_str(), error);  // it is timed all the same
   if (o.logits) {
-    const std::vector<float> logits = check_logits(*model, 0);
-    std::ofstream out(o.logits, std::ios::binary);
-    if (!out.write(reinterpret_cast<const char*>(logits.data()), static_cast<std::streamsize>(logits.size() * sizeof(float))).flush()) throw std::runtime_error(std::string("cannot write ") + o.logits);
+    std::filesystem::create_directories(o.logits);
+    write_logits(o.logits, "text", *model, 0);
+    write_logits(o.logits, "image", *model, kCheckTiles);
   }
 
   const test::GoldenCase golden = prompt_case(model->config(), o.tiles, o.text);

@@ -39,7 +39,8 @@ class Checkpoint:
     def __init__(self, folder, device):
         self.device = device
         with open(f"{folder}/config.json") as file:
-            self.decoder = json.load(file)["llm_config"]
+            self.config = json.load(file)
+        self.decoder = self.config["llm_config"]
         with open(f"{folder}/model.safetensors", "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             self.header = json.loads(file.read(length))

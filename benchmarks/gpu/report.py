@@ -1,7 +1,7 @@
 """The tables and the JSON file of a scripts/gpu-check.sh run. python3 report.py FOLDER GPU CAPABILITY DRIVER
 
-Reads what there is in the folder of stages.tsv, times.json (op_times), rivals.json (rivals.py), models.json (model_times), logits-*.json (check_logits.py) and
-rival-*.json (decoder_rival.py); writes <date>-gpu-<GPU>.json there. Exit code 1 when op_times or check_logits.py found a wrong value.
+Reads what there is in the folder of stages.tsv, times.json (op_times), rivals.json (rivals.py), models.json (model_times), logits-*.json (check_logits.py),
+rival-*.json (decoder_rival.py) and encoder-*.json (encoder_rival.py); writes <date>-gpu-<GPU>.json there. Exit code 1 when op_times or check_logits.py found a wrong value.
 """
 
 import datetime
@@ -29,10 +29,11 @@ def models_of(folder):
     except (OSError, ValueError):
         pass
     for model in models:
-        family, decoder = model["name"].split(", ")[:2]
+        family, decoder, vision = model["name"].split(", ")
+        model["logits"] = read(folder, f"logits-{family}-{decoder}.json")
         if family == "D":
-            model["logits"] = read(folder, f"logits-{decoder}.json")
             model["rival"] = read(folder, f"rival-{decoder}.json")
+            model["encoder_rival"] = read(folder, f"encoder-{vision}.json")
     return models
 
 
@@ -64,12 +65,13 @@ def op_table(ops):
 
 
 def model_table(models):
-    rows = [f"{'model':24} {'encode ms':>10} {'prompt ms':>10} {'tokens/s':>9} {'ms a token':>11} {'GB/s':>6} {'off CPU':>8} {'off float32':>11}  decoder in PyTorch: prompt ms, ms a token"]
+    rows = [f"{'model':24} {'encode ms':>10} {'prompt ms':>10} {'tokens/s':>9} {'ms a token':>11} {'GB/s':>6} {'off CPU':>8} {'off float32: text, image':>24}  decoder in PyTorch: prompt ms, ms a token"]
     for model in models:
         rate, gbytes = 1e3 * model["positions"] / model["prefill_ms"], model["token_bytes"] / model["token_ms"] / 1e6
         cpu = f"{model['cpu_error']:8.1e}" if model["cpu_error"] is not None else f"{'':8}"
         logits, rival = model.get("logits"), model.get("rival")
-        off = f"{logits['error']:11.1e}" if logits and logits["error"] is not None else f"{'':11}"
+        errors = [logits and logits[case]["error"] for case in ("text", "image")]
+        off = "".join(f"{'':12}" if error is None else f"{error:12.1e}" for error in errors)
         words = f"{rival['rival']}: {rival['prefill_ms']:.1f} ({rival['positions']} positions), {rival['token_ms']:.3f} ({rival['decode']})" if rival else ""
         if rival and rival["error"] is not None:
             words += f", its logits {rival['error']:.1e} off"
@@ -115,6 +117,12 @@ def targets_of(times, ops, models):
         # Only transformers itself is what the target speaks of.
         least = least if rival is None or words.startswith("transformers") else None
         targets.append(target(f"tokens/s of D, {decoder}: x {words}", "tokens/s", line and 1e3 / line["token_ms"], rival and 1e3 / rival["token_ms"], least))
+    for decoder, vision in (("7b", "300m"), ("72b-layer", "6b-layer")):
+        line = model.get(f"D, {decoder}, {vision}")
+        rival = line and line.get("encoder_rival")
+        words = rival["rival"].split(" (")[0] if rival else "transformers"
+        rates = [line and 1e3 * line["tiles"] / line["encode_ms"], rival and 1e3 * rival["tiles"] / rival["encode_ms"]]
+        targets.append(target(f"encoder of {vision}, 7 tiles: x {words}", "tiles/s", *rates, None))
     whole = model.get("D, 7b, 300m")
     for family, least in (("X", 1.76), ("H", 1.26)):
         line = model.get(f"{family}, 7b, 300m")
