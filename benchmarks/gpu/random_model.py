@@ -63,17 +63,19 @@ def config_of(family, decoder, vision):
 def tensors_of(family, d, v):
     """(name, shape, mean, root mean square about it)
 
-    With norms around 1 and matrices of 1 / sqrt(columns), activations keep their size through all layers, and every weight matters to the logits.
+    With norms around 1 and matrices of 1 / sqrt(columns), activations keep their size through all layers, and every weight matters to the logits. Scores of attention
+    would spread by 1; where they spread by `sharp`, some keys weigh more than the mean of all of an image, and a key too few or a norm that is left out shows.
     """
+    sharp = 2
 
-    def matrix(name, rows, columns):
-        return (name, [rows, columns], 0, columns**-0.5)
+    def matrix(name, rows, columns, size=1):
+        return (name, [rows, columns], 0, size * columns**-0.5)
 
     def vector(name, length, size=0.02):
         return (name, [length], 0, size)
 
-    def ones(name, length):
-        return (name, [length], 1, 0.125)
+    def ones(name, length, mean=1):
+        return (name, [length], mean, 0.125)
 
     wide, heads = d["hidden_size"], d["num_attention_heads"]
     kv = wide // heads * d["num_key_value_heads"]
@@ -89,7 +91,7 @@ def tensors_of(family, d, v):
         if family != "D" and (n + 1) % every == 0:
             yield ones(at + "cross_attn_norm.weight", wide)
             for part, rows in (("q", wide), ("k", kv), ("v", kv), ("o", wide)):
-                yield matrix(f"{at}cross_attn.{part}_proj.weight", rows, wide)
+                yield matrix(f"{at}cross_attn.{part}_proj.weight", rows, wide, sharp if part == "q" else 1)
             yield ones(at + "cross_attn_gate", 1)
         yield ones(at + "post_attention_layernorm.weight", wide)
         yield matrix(at + "mlp.gate_proj.weight", d["intermediate_size"], wide)
@@ -115,7 +117,7 @@ def tensors_of(family, d, v):
         if v["qkv_bias"]:
             yield vector(at + "attn.qkv.bias", 3 * width)
         if v["qk_normalization"]:
-            yield ones(at + "attn.q_norm.weight", width)
+            yield ones(at + "attn.q_norm.weight", width, sharp)
             yield ones(at + "attn.k_norm.weight", width)
         yield matrix(at + "attn.proj.weight", width, width)
         yield vector(at + "attn.proj.bias", width)
