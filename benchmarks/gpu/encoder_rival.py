@@ -63,7 +63,8 @@ class Transformers(StandIn):
             use_mean_pooling=True,  # so that no norm stands behind the last layer
         )
         config._attn_implementation = "sdpa"
-        self.model = transformers.InternVLVisionModel(config).to(checkpoint.device, torch.bfloat16).eval()
+        with torch.device(checkpoint.device):
+            self.model = transformers.InternVLVisionModel(config).to(torch.bfloat16).eval()
         vision = {name.removeprefix("vision_model."): tensor for name, tensor in weights.items() if name.startswith("vision_model.")}
         self.model.load_state_dict(dict(names_in_transformers(vision)))
 
