@@ -177,7 +177,7 @@ case $packages in
 esac
 
 # model SECONDS FAMILY DECODER VISION MODEL_TIMES-OPTIONS… — a checkpoint of random_model.py (a header and a hole) through the whole engine. Logits are checked in
-# PyTorch, where the same decoder is timed with D, and each encoder once.
+# PyTorch; with D, the same decoder is timed there, and each encoder once.
 weights=$out/models
 trap 'rm -rf "$weights"' EXIT
 model() {
@@ -198,7 +198,9 @@ model() {
   if [[ $packages = torch* ]]; then
     [ -e "$made/image.json" ] && stage may "logits-$name" 60 "$python" "$benchmarks/check_logits.py" "$weights" "$made" "$made.json" --device "$on"
     [ -e "$made.expected" ] && expected=(--expected "$made.expected")
-    [ "$family" = D ] && stage rival "rival-$decoder" 60 "$python" "$benchmarks/decoder_rival.py" "$weights" "$out/rival-$decoder.json" "${small[@]}" "${expected[@]}"
+  fi
+  if [ "$family" = D ] && [[ $packages = torch* ]]; then
+    stage rival "rival-$decoder" 60 "$python" "$benchmarks/decoder_rival.py" "$weights" "$out/rival-$decoder.json" "${small[@]}" "${expected[@]}"
     [ -e "$out/encoder-$vision.json" ] || stage rival "encoder-$vision" 45 "$python" "$benchmarks/encoder_rival.py" "$weights" "$out/encoder-$vision.json" "${small[@]}"
   fi
   rm -rf "$weights" "$made" "$made.expected"

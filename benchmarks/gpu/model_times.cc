@@ -114,10 +114,9 @@ Checked check_logits(Model& model, const test::GoldenCase& golden) {
   std::vector<int32_t> ends = prompt.image_ends;
   for (const Prompt::Slot& slot : prompt.slots) ends.push_back(slot.position + static_cast<int32_t>(model.config().tokens_per_tile()));
   for (const Prompt::Tag& tag : prompt.tags) ends.push_back(tag.position + tag.length);
-  ends.push_back(static_cast<int32_t>(checked.ids.size()));
-  for (int step = 0; step < kCheckSteps; ++step) {
-    checked.ids.push_back(text_token(model.config(), kCheckText + step));
+  for (int step = 0; step <= kCheckSteps; ++step) {
     ends.push_back(static_cast<int32_t>(checked.ids.size()));
+    if (step < kCheckSteps) checked.ids.push_back(text_token(model.config(), kCheckText + step));
   }
   std::sort(ends.begin(), ends.end());
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
@@ -140,10 +139,9 @@ void write_file(const std::string& path, const void* bytes, size_t count) {
 void write_logits(const std::string& folder, const std::string& name, Model& model, int tiles) {
   const test::GoldenCase golden = prompt_case(model.config(), tiles, kCheckText);
   const Checked checked = check_logits(model, golden);
-  const std::vector<char> pixels = tiles > 0 ? golden["tiles1"].bytes : std::vector<char>();
-  const int side = model.config().tile_size;
-  const std::string path = folder + "/" + name, json = nlohmann::json({{"ids", checked.ids}, {"outs", checked.outs}, {"pixels", {tiles, side, side, 3}}}).dump();
-  write_file(path + ".pixels", pixels.data(), pixels.size());
+  const test::GoldenTensor pixels = tiles > 0 ? golden["tiles1"] : test::GoldenTensor{"U8", {0}, {}};
+  const std::string path = folder + "/" + name, json = nlohmann::json({{"ids", checked.ids}, {"outs", checked.outs}, {"pixels", pixels.shape}}).dump();
+  write_file(path + ".pixels", pixels.bytes.data(), pixels.bytes.size());
   write_file(path + ".logits", checked.logits.data(), checked.logits.size() * sizeof(float));
   write_file(path + ".json", json.data(), json.size());
 }

@@ -65,7 +65,7 @@ def op_table(ops):
 
 
 def model_table(models):
-    rows = [f"{'model':24} {'encode ms':>10} {'prompt ms':>10} {'tokens/s':>9} {'ms a token':>11} {'GB/s':>6} {'off CPU':>8} {'off float32: text, image':>24}  decoder in PyTorch: prompt ms, ms a token"]
+    rows = [f"{'model':24} {'encode ms':>10} {'prompt ms':>10} {'tokens/s':>9} {'ms a token':>11} {'GB/s':>6} {'off CPU':>8} {'off float32: text, image':>24}  decoder in PyTorch: prompt, token (ms)"]
     for model in models:
         rate, gbytes = 1e3 * model["positions"] / model["prefill_ms"], model["token_bytes"] / model["token_ms"] / 1e6
         cpu = f"{model['cpu_error']:8.1e}" if model["cpu_error"] is not None else f"{'':8}"
