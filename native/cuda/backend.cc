@@ -70,6 +70,7 @@ Status probe(nvlm_device* device) {
   Status status = enqueue_probe(static_cast<uint32_t*>(word), device->stream);
   if (status == Status::ok) status = device->staging.fetch(&found, word, sizeof found);
   gpu::free(word, device->stream);
+  if (status == Status::ok) status = wait(device->stream);  // so that what is free then is
   return status == Status::ok && found != kProbed ? Status::fault : status;
 }
 
@@ -83,10 +84,10 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {
     Status status = device_info(device->index, &device->info);
     if (status == Status::ok) status = use_device(device->index);
     if (status == Status::ok) status = keep_freed_memory();
-    if (status == Status::ok) status = trim();  // what other models of this process have freed is free for this one
     if (status == Status::ok) status = create_stream(&device->stream);
     if (status == Status::ok) status = device->staging.open(device->stream);
     if (status == Status::ok) status = probe(device.get());
+    if (status == Status::ok) status = trim();  // what other models of this process have freed is free for this one
     if (status != Status::ok) {
       put(open_error, sizeof open_error, refusal(device->info, status));
       return status == Status::out_of_memory ? NVLM_OUT_OF_MEMORY : status == Status::no_kernel ? NVLM_UNSUPPORTED : NVLM_DEVICE_FAILED;

@@ -220,7 +220,7 @@ nvlm_status step_status(nvlm_device* device, const nvlm_plan& plan, Status statu
 // Runs the step as a graph, which is recorded when a step of this shape comes the second time: the first time its kernels are loaded, which the driver may
 // not do while it records, and a shape that never comes again costs no graph.
 nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const StepShape& shape, const Batch& batch) {
-  Graph& graph = plan->graphs.at(shape);
+  Graph& graph = plan->graphs.at(shape).graph;
   if (!graph) {
     if (const Status status = begin_capture(device->stream); status != Status::ok) return device->check(status, "recording a graph");
     Step step(*plan, batch, nullptr);
@@ -237,16 +237,18 @@ nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const StepShape& 
   return device->check(gpu::run_graph(graph, device->stream), "running a graph");
 }
 
-// Whether a step of this shape was here before; from now on it was.
+// Whether a step of this shape was here before; from now on it was. The shape that has not come for the longest time makes room for a new one.
 bool comes_again(nvlm_plan* plan, const StepShape& shape) {
-  if (plan->graphs.contains(shape)) return true;
-  if (plan->graphs.size() == kMostGraphs) {
-    const auto first = plan->graphs.begin();
-    if (first->second) destroy_graph(first->second);
-    plan->graphs.erase(first);
+  auto& graphs = plan->graphs;
+  const auto found = graphs.find(shape);
+  const bool again = found != graphs.end();
+  if (!again && graphs.size() == kMostGraphs) {
+    const auto oldest = std::min_element(graphs.begin(), graphs.end(), [](const auto& a, const auto& b) { return a.second.last_step < b.second.last_step; });
+    if (oldest->second.graph) destroy_graph(oldest->second.graph);
+    graphs.erase(oldest);
   }
-  plan->graphs.emplace(shape, nullptr);
-  return false;
+  graphs[shape].last_step = ++plan->steps;
+  return again;
 }
 
 }  // namespace
@@ -301,8 +303,8 @@ void finish(nvlm_plan* plan) {
 
 nvlm_plan::~nvlm_plan() {
   nvlm::gpu::wait(device->stream);
-  for (const auto& [shape, graph] : graphs) {
-    if (graph) nvlm::gpu::destroy_graph(graph);
+  for (const auto& [shape, step] : graphs) {
+    if (step.graph) nvlm::gpu::destroy_graph(step.graph);
   }
   device->give(workspace_memory);
   device->give(block_memory);

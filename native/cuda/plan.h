@@ -19,6 +19,10 @@ struct StepShape {
   bool sampled;
   auto operator<=>(const StepShape&) const = default;
 };
+struct StepGraph {
+  Graph graph = nullptr;  // null: a step of this shape came once
+  uint64_t last_step = 0;
+};
 
 }  // namespace nvlm::gpu
 
@@ -32,7 +36,8 @@ struct nvlm_plan : nvlm::host::ProgramCopy {
   void* workspace_memory = nullptr;
   nvlm::gpu::BatchBlock block;
   nvlm::gpu::Workspace workspace{};
-  std::map<nvlm::gpu::StepShape, nvlm::gpu::Graph> graphs;  // null: a step of this shape came once
+  std::map<nvlm::gpu::StepShape, nvlm::gpu::StepGraph> graphs;
+  uint64_t steps = 0;  // of shapes that may have graphs
   nvlm_sampled* wanted = nullptr;  // where the last run's batch wants what was sampled, `wanted_count` of them
   int64_t wanted_count = 0;
 

@@ -15,6 +15,7 @@ struct Settings {
   Completion completion = Completion::random;
   int major = 8, minor = 0;
   int devices = 1;  // alike, but that each has as much memory as the first one more than the one before
+  int driver = 13000;  // the CUDA version it knows; 0: there is none
   int multiprocessors = 4;
   int shared_per_block = 163 * 1024;
   int resident_blocks = 3;               // blocks interleaved at a time
@@ -40,9 +41,12 @@ uint64_t live_allocations();
 // Counted over all launches since `configure`; the memory hooks must be compiled in (see instrumented) for all but launches and contexts.
 struct Counters {
   uint64_t launches = 0;
+  uint64_t ordinary_launches = 0;  // asked for, not as dependent ones
   uint64_t overlaps = 0;          // dependent launches that began before the one before them had ended
   uint64_t matrix_conflicts = 0;  // extra cycles of load_matrices over conflict-free ones
   uint64_t accesses = 0;
+  uint64_t graphs_made = 0, graphs_run = 0;
+  uint64_t host_waits = 0;        // calls that waited for a stream or an event which was not there yet
   uint64_t contexts = 0;          // calls of use_device and memory_info: on a GPU the first makes a context
 };
 Counters counters();

@@ -68,7 +68,7 @@ Status device_info(int device, DeviceInfo* info) {
 }
 
 Status driver_version(int* version) {
-  *version = 13000;
+  *version = machine().settings.driver;
   return Status::ok;
 }
 
@@ -226,6 +226,7 @@ Status detail::launch(const void* kernel, void (*call)(const void*, const void*)
   if (shape.shared > std::max(kPlainShared, allowed == allowed_shared.end() ? 0 : allowed->second)) {
     return answer(Status::invalid, "more than 48 KB of shared memory were not allowed before the launch");
   }
+  machine().counters.ordinary_launches += !shape.dependent;
   const auto* bytes = static_cast<const unsigned char*>(args);
   // The first launch of a graph follows all that the stream did before.
   const bool first_of_graph = streams.count(shape.stream) && shape.stream->capture && shape.stream->capture->empty();

@@ -129,6 +129,7 @@ Status destroy_stream(Stream stream) {
 Status wait(Stream stream) {
   const std::lock_guard lock(device_mutex);
   if (stream->capture) return answer(Status::invalid, "a stream is waited for while it is captured");
+  machine().counters.host_waits += !stream->work.empty();
   run_until([stream] { return stream->work.empty(); });
   return state();
 }
@@ -159,6 +160,7 @@ Status record(Event event, Stream stream) {
 
 Status wait_for(Event event) {
   const std::lock_guard lock(device_mutex);
+  machine().counters.host_waits += event->happened != event->recorded;
   run_until([event] { return event->happened == event->recorded; });
   return state();
 }
@@ -196,11 +198,13 @@ Status end_capture(Stream stream, Graph* graph) {
   const std::unique_ptr<std::vector<StreamWork>> work(std::exchange(stream->capture, nullptr));
   if (no_memory_now()) return answer(Status::out_of_memory, "there is no memory for a graph");
   *graph = new CUgraphExec_st{std::move(*work)};
+  ++machine().counters.graphs_made;
   return state();
 }
 
 Status run_graph(Graph graph, Stream stream) {
   const std::lock_guard lock(device_mutex);
+  ++machine().counters.graphs_run;
   return enqueue_all(stream, graph->work);
 }
 

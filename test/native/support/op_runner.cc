@@ -272,6 +272,14 @@ std::vector<float> Loaded::read_tensor(const nvlm_tensor& tensor, int64_t rows) 
   return decode(tensor.dtype, bytes);
 }
 
+std::vector<float> Loaded::read_cache(const nvlm_kv_cache& kv) const {
+  if (!kv.memory) return {};
+  const uint64_t guard = kGuard * nvlm_dtype_bytes(kv.dtype);
+  std::vector<unsigned char> bytes(nvlm_kv_cache_bytes(&kv) + 2 * guard);
+  device_.table().read(device_.handle(), bytes.data(), static_cast<unsigned char*>(kv.memory) - guard, bytes.size());
+  return decode(kv.dtype, bytes);
+}
+
 // ---- Running ----
 
 Outcome Loaded::run() {
@@ -310,15 +318,8 @@ Outcome Loaded::run() {
   }
   const auto changed = std::mismatch(after.begin(), after.end(), before.begin()).first;
   if (changed != after.end()) o.damage = "byte " + std::to_string(changed - after.begin()) + " of the arena changed, which is not output (output:" + written + ")";
-  const auto read_cache = [&](const nvlm_kv_cache& kv, std::vector<float>& values) {
-    if (!kv.memory) return;
-    const uint64_t guard = kGuard * nvlm_dtype_bytes(kv.dtype);
-    std::vector<unsigned char> bytes(nvlm_kv_cache_bytes(&kv) + 2 * guard);
-    table.read(device_.handle(), bytes.data(), static_cast<unsigned char*>(kv.memory) - guard, bytes.size());
-    values = decode(kv.dtype, bytes);
-  };
-  read_cache(program_.self_kv, o.self_kv);
-  read_cache(program_.cross_kv, o.cross_kv);
+  o.self_kv = read_cache(program_.self_kv);
+  o.cross_kv = read_cache(program_.cross_kv);
   return o;
 }
 

@@ -62,9 +62,11 @@ class Loaded {
   std::string error;
   nvlm_status run(const nvlm_batch& batch) { return device_.table().run(device_.handle(), plan_, &batch, nullptr); }
   Outcome run();
+  std::vector<float> self_cache() const { return read_cache(program_.self_kv); }
 
  private:
   std::vector<float> read_tensor(const nvlm_tensor& tensor, int64_t rows) const;
+  std::vector<float> read_cache(const nvlm_kv_cache& kv) const;  // with its guards; empty where there is none
   void* alloc(uint64_t bytes);
   nvlm_kv_cache cache(const Cache& from);
   nvlm_dtype type_of(size_t tensor) const;
