@@ -44,7 +44,9 @@ void put(char* to, size_t bytes, const std::string& words) {
 
 int32_t table_device_count() {
   std::string reason;
-  return count_devices(&reason);
+  const int count = count_devices(&reason);
+  if (count > 0) keep_loaded();
+  return count;
 }
 
 void describe(int32_t index, nvlm_device_description* out) {
@@ -79,6 +81,7 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {
     const std::string reason = unavailable(options->device);
     put(open_error, sizeof open_error, reason);
     if (!reason.empty()) return NVLM_UNSUPPORTED;
+    keep_loaded();
     auto device = std::make_unique<nvlm_device>();
     device->index = options->device;
     Status status = device_info(device->index, &device->info);

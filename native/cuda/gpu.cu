@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cuda/gpu.h"
+#include "platform/dynamic_library.h"
 
 namespace nvlm::gpu {
 namespace {
@@ -69,6 +70,8 @@ Status device_info(int device, DeviceInfo* info) {
 Status driver_version(int* version) { return status_of(cudaDriverGetVersion(version)); }
 
 Status use_device(int device) { return status_of(cudaSetDevice(device)); }
+Status current_device(int* device) { return status_of(cudaGetDevice(device)); }
+void keep_loaded() { DynamicLibrary::keep(reinterpret_cast<const void*>(&keep_loaded)); }
 
 Status memory_info(uint64_t* free, uint64_t* total) {
   size_t free_bytes = 0, total_bytes = 0;
@@ -142,7 +145,7 @@ Status destroy_graph(Graph graph) { return status_of(cudaGraphExecDestroy(graph)
 
 // ---- Launching ----
 
-Status detail::allow_shared(const void* kernel, uint32_t bytes) {
+Status detail::set_shared_limit(const void* kernel, uint32_t bytes) {
   return status_of(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
 }
 

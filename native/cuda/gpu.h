@@ -46,6 +46,9 @@ Status driver_version(int* version);  // 13000: CUDA 13.0; 0: no driver
 
 // For the calling thread, whose device is 0 before. A stream, and what is done on it, belongs to the device that was the thread's when it was made.
 Status use_device(int device);
+Status current_device(int* device);
+// From now on this library stays in the process. CUDA's runtime, which is linked into it, keeps state of threads: it must not be gone when they end.
+void keep_loaded();
 Status memory_info(uint64_t* free, uint64_t* total);
 
 // Stream-ordered pool of the current device; from `keep_freed_memory` on what is freed stays in it until `trim`.
@@ -93,7 +96,8 @@ constexpr bool kDependent = true;  // Launch::dependent, by name
 
 namespace detail {
 Status launch(const void* kernel, void (*call)(const void* kernel, const void* args), const Launch& launch, const void* args, size_t args_bytes);
-Status allow_shared(const void* kernel, uint32_t bytes);
+Status allow_shared(const void* kernel, uint32_t bytes);      // shared_limit.cc
+Status set_shared_limit(const void* kernel, uint32_t bytes);  // for all launches of the kernel on the current device
 }  // namespace detail
 
 // Kernels take one argument, a plain struct, so that graphs and the emulator can copy it.
@@ -108,7 +112,8 @@ Status launch(void (*kernel)(Args), const Launch& shape, const Args& args) {
   return detail::launch(reinterpret_cast<const void*>(kernel), call, shape, &args, sizeof args);
 }
 
-// More than 48 KB of dynamic shared memory has to be allowed first, once per kernel and device.
+// More than kFreeShared bytes of dynamic shared memory have to be allowed before the launch.
+constexpr uint32_t kFreeShared = 48 * 1024;
 template <typename Args>
 Status allow_shared(void (*kernel)(Args), uint32_t bytes) {
   return detail::allow_shared(reinterpret_cast<const void*>(kernel), bytes);

@@ -33,6 +33,17 @@ DynamicLibrary::~DynamicLibrary() {
 #endif
 }
 
+void DynamicLibrary::keep(const void* address) {
+#ifdef _WIN32
+  HMODULE module;
+  GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, static_cast<LPCWSTR>(address), &module);
+#else
+  Dl_info info;
+  if (dladdr(address, &info) == 0 || !info.dli_fname) return;
+  if (void* handle = dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE)) dlclose(handle);
+#endif
+}
+
 void* DynamicLibrary::symbol(const char* name) const {
 #ifdef _WIN32
   return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(handle_), name));

@@ -16,6 +16,9 @@ class DynamicLibrary {
 
   void* symbol(const char* name) const;  // null: not there
 
+  // The library that `address` lies in stays open until the process ends, whoever lets go of it.
+  static void keep(const void* address);
+
  private:
   explicit DynamicLibrary(void* handle) : handle_(handle) {}
   void* handle_;

@@ -13,6 +13,7 @@ namespace {
 
 const std::string kFake = NVLM_FAKE_CUDA;  // two GPUs: 0 is too old, 1 can be used
 const std::string kOtherVersion = NVLM_FAKE_CUDA_OTHER_VERSION;
+const std::string kKept = NVLM_FAKE_CUDA_KEPT;
 
 bool is_open(const std::string& library) {
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
@@ -72,6 +73,15 @@ int main() {
     folder.write("nvlm_cuda.so", "not a library");
     const std::string text = folder.path() + "/nvlm_cuda.so";
     test::throws("device-unavailable", {text}, [&] { choose_backend("cuda", text); });
+  });
+
+  test::run("a library that has to stay stays", [] {
+    std::string reason;
+    std::shared_ptr<DynamicLibrary> library = DynamicLibrary::open(kKept, &reason);
+    if (!test::check(library != nullptr, reason)) return;
+    DynamicLibrary::keep(library->symbol("nvlm_cuda_backend"));
+    library.reset();
+    test::check(is_open(kKept), "it is open, though nobody holds it");
   });
 
   test::run("other names mean nothing", [] {

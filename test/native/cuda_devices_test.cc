@@ -137,6 +137,38 @@ void gives_memory_back() {
   equal(free_now(), before, "after closing");
 }
 
+// Why a GPU can't be used, and the mend.
+void says_why_not() {
+  struct Case {
+    int driver, devices, major;
+    const char *reason, *mend;
+  };
+  const Case cases[] = {
+      {0, 1, 8, "no NVIDIA driver", "Install one of version 580"},
+      {12090, 1, 8, "knows CUDA 12.9, but 13.0 is needed", "Install driver 580"},
+      {13000, 0, 8, "shows no GPU", "CUDA_VISIBLE_DEVICES"},
+      {13000, 1, 7, "compute capability 7.0, but kernels need 8.0", "Use device: 'cpu'"},
+  };
+  const nvlm_backend& table = *nvlm_cuda_backend();
+  for (const Case& c : cases) {
+    emulator::Settings settings;
+    settings.driver = c.driver, settings.devices = c.devices, settings.major = c.major;
+    emulator::configure(settings);
+    nvlm_device_description d{};
+    table.describe(0, &d);
+    const std::string reason = d.reason;
+    check(!d.available && reason.find(c.reason) != std::string::npos && reason.find(c.mend) != std::string::npos && reason.find("device: 'cpu'") != std::string::npos, std::string(c.reason) + ": " + reason);
+    const nvlm_open_options options{};
+    nvlm_device* device = nullptr;
+    equal(table.open(&options, &device), NVLM_UNSUPPORTED, c.reason);
+    test::equal(std::string(table.last_error(nullptr)), reason, "and open says the same");
+  }
+  configured();
+  nvlm_device_description d{};
+  table.describe(2, &d);
+  check(!d.available && std::string(d.reason).find("There is no GPU 2; this machine has 2") == 0, d.reason);
+}
+
 }  // namespace
 }  // namespace nvlm::test
 
@@ -146,5 +178,6 @@ int main() {
   run("cuts tiles", cuts_tiles);
   run("tells of itself", tells_of_itself);
   run("gives memory back", gives_memory_back);
+  run("says why not", says_why_not);
   return summary();
 }

@@ -76,15 +76,22 @@ Status use_device(int device) {
   const std::lock_guard lock(device_mutex);
   ++machine().counters.contexts;
   if (!exists(device)) return answer(Status::invalid, "there is no such emulated device");
-  current_device = device;
+  thread_device = device;
   return Status::ok;
 }
+
+Status current_device(int* device) {
+  *device = thread_device;
+  return state();
+}
+
+void keep_loaded() {}  // this one has no state of threads
 
 Status memory_info(uint64_t* free, uint64_t* total) {
   const std::lock_guard lock(device_mutex);
   ++machine().counters.contexts;
-  *total = memory_of(current_device);
-  *free = *total - std::min(*total, machine().heap.used() + pools[current_device].kept);
+  *total = memory_of(thread_device);
+  *free = *total - std::min(*total, machine().heap.used() + pools[thread_device].kept);
   return state();
 }
 
@@ -92,7 +99,7 @@ Status memory_info(uint64_t* free, uint64_t* total) {
 
 Status keep_freed_memory() {
   const std::lock_guard lock(device_mutex);
-  pools[current_device].keeps = true;
+  pools[thread_device].keeps = true;
   return state();
 }
 
@@ -109,7 +116,7 @@ Status alloc(void** memory, uint64_t bytes, Stream stream) {
   }
   if (!address) return answer(Status::out_of_memory, "the emulated device has no " + std::to_string(bytes) + " bytes left");
   *memory = address;
-  uint64_t& kept = pools[current_device].kept;
+  uint64_t& kept = pools[thread_device].kept;
   kept -= std::min(kept, bytes);
   return enqueue(stream, {nullptr, [address] { machine().heap.make_live(address); }});
 }
@@ -125,7 +132,7 @@ Status free(void* memory, Stream stream) {
     machine().heap.give_back(address);
     return state();
   }
-  return enqueue(stream, {nullptr, [address, &pool = pools[current_device]] {
+  return enqueue(stream, {nullptr, [address, &pool = pools[thread_device]] {
                             const uint64_t before = machine().heap.used();
                             machine().heap.give_back(address);
                             if (pool.keeps) pool.kept += before - machine().heap.used();
@@ -134,7 +141,7 @@ Status free(void* memory, Stream stream) {
 
 Status trim() {
   const std::lock_guard lock(device_mutex);
-  pools[current_device].kept = 0;
+  pools[thread_device].kept = 0;
   return state();
 }
 
@@ -207,23 +214,24 @@ Status fill(void* device, int byte, uint64_t bytes, Stream stream) {
 
 // ---- Launching ----
 
-Status detail::allow_shared(const void* kernel, uint32_t bytes) {
+Status detail::set_shared_limit(const void* kernel, uint32_t bytes) {
   const std::lock_guard lock(device_mutex);
   if (bytes > static_cast<uint32_t>(machine().settings.shared_per_block)) return answer(Status::invalid, "more shared memory than the device has for a block");
-  allowed_shared[{kernel, current_device}] = bytes;
+  uint32_t& allowed = allowed_shared.try_emplace({kernel, thread_device}, kFreeShared).first->second;
+  if (bytes < allowed) trap("shared memory", "a kernel's limit is lowered, which another thread may be about to need");
+  allowed = bytes;
   return state();
 }
 
 Status detail::launch(const void* kernel, void (*call)(const void*, const void*), const Launch& shape, const void* args, size_t args_bytes) {
-  constexpr uint32_t kPlainShared = 48 * 1024;
   const std::lock_guard lock(device_mutex);
   if (!machine().settings.has_kernels) return answer(Status::no_kernel, "no kernel image is available for execution on the device");
   const uint64_t threads = uint64_t{shape.block.x} * shape.block.y * shape.block.z, blocks = uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
   if (threads == 0 || threads > 1024 || blocks == 0 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) {
     return answer(Status::invalid, "a launch of no threads, or of more than a GPU takes");
   }
-  const auto allowed = allowed_shared.find({kernel, current_device});
-  if (shape.shared > std::max(kPlainShared, allowed == allowed_shared.end() ? 0 : allowed->second)) {
+  const auto allowed = allowed_shared.find({kernel, thread_device});
+  if (shape.shared > (allowed == allowed_shared.end() ? kFreeShared : allowed->second)) {
     return answer(Status::invalid, "more than 48 KB of shared memory were not allowed before the launch");
   }
   machine().counters.ordinary_launches += !shape.dependent;

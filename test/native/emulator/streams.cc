@@ -10,7 +10,7 @@ namespace nvlm::gpu {
 
 std::recursive_mutex device_mutex;
 std::set<Stream> streams;
-thread_local int current_device = 0;
+thread_local int thread_device = 0;
 
 namespace {
 
@@ -96,7 +96,7 @@ void run_until(const std::function<bool()>& done) {
 // Together: nothing of it happens before all of it is there.
 Status enqueue_all(Stream stream, const std::vector<StreamWork>& work) {
   if (!streams.count(stream)) return answer(Status::invalid, "work on a stream that does not exist; the default stream is not used here");
-  if (stream->device != current_device) return answer(Status::invalid, "work on a stream of another device than the thread's");
+  if (stream->device != thread_device) return answer(Status::invalid, "work on a stream of another device than the thread's");
   if (stream->capture) {
     stream->capture->insert(stream->capture->end(), work.begin(), work.end());
     return state();
@@ -113,7 +113,7 @@ Status enqueue(Stream stream, StreamWork work) { return enqueue_all(stream, {std
 Status create_stream(Stream* stream) {
   const std::lock_guard lock(device_mutex);
   *stream = new CUstream_st;
-  (*stream)->device = current_device;
+  (*stream)->device = thread_device;
   streams.insert(*stream);
   return state();
 }
@@ -137,7 +137,7 @@ Status wait(Stream stream) {
 Status create_event(Event* event, bool timing) {
   const std::lock_guard lock(device_mutex);
   *event = new CUevent_st;
-  (*event)->device = current_device;
+  (*event)->device = thread_device;
   (*event)->timing = timing;
   events.insert(*event);
   return state();

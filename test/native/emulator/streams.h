@@ -41,7 +41,7 @@ namespace nvlm::gpu {
 
 extern std::recursive_mutex device_mutex;  // the device is one
 extern std::set<Stream> streams;
-extern thread_local int current_device;
+extern thread_local int thread_device;
 
 Status answer(Status status, const std::string& words);
 bool no_memory_now();  // whether this allocation is the one that the settings let fail
