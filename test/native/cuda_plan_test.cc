@@ -176,6 +176,21 @@ void weights_in_flight() {
   expect_ok(gpu::destroy_stream(stream), "stream");
 }
 
+// ---- Shared memory ----
+
+struct Nothing {};
+void some_kernel(Nothing) {}
+
+// Another thread may be about to launch the kernel with what it was allowed before.
+void limits_only_rise() {
+  configure(emulator::Completion::early);
+  for (const uint32_t kilobytes : {60, 50, 70}) expect_ok(gpu::allow_shared(some_kernel, kilobytes * 1024), "allow_shared");
+  gpu::Stream stream = nullptr;
+  expect_ok(gpu::create_stream(&stream), "stream");
+  for (const uint32_t kilobytes : {40, 70}) expect_ok(gpu::launch(some_kernel, {dim3(1), dim3(1), kilobytes * 1024, stream}, Nothing{}), "launch");
+  expect_ok(gpu::destroy_stream(stream), "stream");
+}
+
 void without_fault(const std::function<void()>& body) {
   body();
   test::equal(emulator::fault(), std::string(), "no fault");
@@ -192,5 +207,6 @@ int main() {
   for (const int rows : {1, 17}) run("runs of " + std::to_string(rows) + " in flight", [rows] { without_fault([rows] { runs_in_flight(rows); }); });
   run("batches in flight", [] { without_fault(batches_in_flight); });
   run("weights in flight", [] { without_fault(weights_in_flight); });
+  run("limits only rise", [] { without_fault(limits_only_rise); });
   return summary();
 }
