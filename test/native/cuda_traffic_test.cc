@@ -58,6 +58,7 @@ constexpr Limit kLimits[] = {
     {"across_kernel", 7, 1, "a lane reads its taps byte by byte, as above"},
     {"down_kernel", 1, 1, ""},
     {"sample_kernel", 1, 1, ""},
+    {"probe_kernel", 1, 1, ""},
 };
 
 emulator::Settings counting() {
