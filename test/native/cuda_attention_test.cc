@@ -302,5 +302,19 @@ int main() {
       }
     });
   }
+
+  // 8.6 and its like, whose blocks have least shared memory: every head size, by every kernel.
+  emulator::Settings small;
+  small.minor = 6, small.shared_per_block = 99 * 1024;
+  std::mt19937_64 random(4);
+  run("99 KB of shared memory", [&] {
+    for (const int32_t d : {40, 64, 80, 96, 128}) {
+      on_device(small, "99 KB, heads of " + std::to_string(d), [&](gpu::Stream stream) {
+        tile(stream, random, gpu::enqueue_attention, 1, 33, 1, d);
+        paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(30, 5)}, 2, 1, d);
+        paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, {causal(70, 1)}, 2, 1, d);
+      });
+    }
+  });
   return summary();
 }

@@ -56,6 +56,7 @@ struct Traffic {
   uint64_t sectors = 0, least_sectors = 0;
   uint64_t passes = 0, least_passes = 0;
   std::string worst;  // the instruction that wastes most, as an address for `addr2line -ife PROGRAM`; empty: none
+  uint32_t shared = 0;  // most bytes of dynamic shared memory that a launch took
 };
 // By kernel, over all launches since `configure` with Settings::traffic; kernels must be instrumented.
 std::map<std::string, Traffic> traffic();

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "emulator/machine.h"
+#include "emulator/traffic.h"
 
 namespace nvlm::emulator {
 
@@ -78,6 +79,7 @@ void Machine::begin(const std::shared_ptr<const KernelLaunch>& launch, bool foll
   newest = grid;
   flight.push_back(grid);
   ++launches;
+  note_launch(launch->kernel, launch->shared);
   if (++counters.launches == settings.fault_at) trap("planted", "a fault that the settings ask for");
 }
 

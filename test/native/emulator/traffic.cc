@@ -54,6 +54,7 @@ struct WarpState {
 
 std::map<std::pair<const Block*, uint32_t>, WarpState> warps;
 std::map<const void*, KernelCounts> kernels;
+std::map<const void*, uint32_t> most_shared;  // of each kernel that was launched, whatever it accessed
 
 // An instruction, and which piece of a wide access, or which side of a copy.
 uint64_t key_of(const void* site, uint64_t piece, bool shared) { return reinterpret_cast<uintptr_t>(site) << 8 | std::min<uint64_t>(piece, 127) << 1 | (shared ? 1 : 0); }
@@ -159,6 +160,13 @@ void count_traffic(bool on) {
   traffic_counted = on;
   warps.clear();
   kernels.clear();
+  most_shared.clear();
+}
+
+void note_launch(const void* kernel, uint32_t shared) {
+  if (!traffic_counted) return;
+  uint32_t& most = most_shared[kernel];
+  most = std::max(most, shared);
 }
 
 void note_traffic(const void* site, const void* address, uint64_t bytes) {
@@ -185,6 +193,7 @@ std::map<std::string, Traffic> traffic() {
       if (waste > most) most = waste, t.worst = in_program(site);
     }
   }
+  for (const auto& [kernel, bytes] : most_shared) all[kernel_name(kernel)].shared = bytes;
   return all;
 }
 

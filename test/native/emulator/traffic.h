@@ -10,6 +10,8 @@ extern bool traffic_counted;
 
 // Starts anew, counting or not.
 void count_traffic(bool on);
+// A launch that begins, and its dynamic shared memory.
+void note_launch(const void* kernel, uint32_t shared);
 // An access of the current thread. `site`: the address that its instruction returns to, the same for all lanes.
 void note_traffic(const void* site, const void* address, uint64_t bytes);
 
