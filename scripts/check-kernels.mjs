@@ -1,5 +1,7 @@
 // Static gates for the CUDA kernels: rules of their sources, and what the compiler makes of each for each architecture, as one table.
-//   node scripts/check-kernels.mjs [FOLDER] [--jobs N] [--json FILE]     FOLDER: a folder like native/ (default); its cuda/ is checked
+//   node scripts/check-kernels.mjs [FOLDER] [--jobs N] [--json FILE] [--library FILE] [--shared PROGRAM]
+// FOLDER: a folder like native/ (default); its cuda/ is checked. FILE of --library: a built library whose content is checked against FOLDER, instead of those that are
+// built in this tree. PROGRAM: what tells the shared memory of kernels, instead of this tree's cuda_traffic_test.
 // Compiling takes a minute or two, and is done again only for files that changed (kept in out/kernels). Without nvcc the sources alone are checked.
 // NVLM_CUDA_ARCHS="80 90" leaves other architectures out.
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
@@ -8,14 +10,17 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { fatBinaries } from './fat-binary.mjs';
 import { addonFile, inRoot, releaseTree } from './paths.mjs';
 
-const options = { jobs: os.availableParallelism(), json: null, native: inRoot('native') };
+const options = { jobs: os.availableParallelism(), json: null, native: inRoot('native'), library: null, shared: null };
 const words = process.argv.slice(2);
 while (words.length > 0) {
   const word = words.shift();
   if (word === '--jobs') options.jobs = Number(words.shift());
   else if (word === '--json') options.json = path.resolve(words.shift());
+  else if (word === '--library') options.library = path.resolve(words.shift());
+  else if (word === '--shared') options.shared = path.resolve(words.shift());
   else options.native = path.resolve(word);
 }
 const cuda = path.join(options.native, 'cuda');
@@ -27,6 +32,11 @@ const resultForm = 1;
 const libraryLimit = 12 * 2 ** 20;
 const registersOfABlock = 65536;
 const sm90Header = 'ptx/sm90.h';
+const listedArchitectures = fs
+  .readFileSync(inRoot('native', 'cuda', 'CMakeLists.txt'), 'utf8')
+  .match(/set\(NVLM_CUDA_ARCHS ([\d ]+)/)[1]
+  .trim()
+  .split(/\s+/);
 
 const findings = checkSources();
 const version = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
@@ -140,6 +150,7 @@ async function checkKernels(compiler) {
   for (const { file, messages } of results) for (const message of messages) findings.push(`native/cuda/${file}: ${message}`);
   const kernels = results.flatMap(({ file, kernels: rows }) => rows.map(row => ({ file, ...row })));
   for (const kernel of kernels) judge(kernel);
+  addDynamicShared(kernels);
   checkPlan(kernels);
   const bytes = results.reduce((sum, result) => sum + result.bytes, 0);
   if (bytes > libraryLimit) findings.push(`the kernels take ${mib(bytes)}, compressed; at most ${mib(libraryLimit)} are allowed`);
@@ -160,6 +171,38 @@ function judge({ file, name, architecture, threads, registers, spillStores, spil
   // Registers are dealt out to warps eight a thread.
   const taken = Math.ceil(registers / 8) * 8 * threads;
   if (taken > registersOfABlock) say(`${registers} registers for ${threads} threads are more than a block can have`);
+}
+
+/**
+ * The compiler knows static shared memory alone. The most that launches ask for beside it is what cuda_traffic_test saw in the emulator, which launches every
+ * kernel at its largest and holds it to what a block can have on the smallest GPU. Null where the program is not built here.
+ */
+function addDynamicShared(kernels) {
+  const program = options.shared ?? (ours ? path.join(releaseTree, 'test', 'native', 'cuda_traffic_test') : null);
+  const seen = program && fs.existsSync(program) ? dynamicShared(program) : null;
+  if (!seen) console.log('skipped: dynamic shared memory, a dash below, since cuda_traffic_test is not built here or fails.');
+  for (const kernel of kernels) kernel.dynamicShared = seen?.[kernel.name] ?? null;
+  if (!seen) return;
+  for (const [name, [{ file, dynamicShared: bytes }]] of groupByName(kernels))
+    if (bytes === null) findings.push(`native/cuda/${file}: ${name} is launched by nothing in cuda_traffic_test, as it is built here`);
+}
+
+/** By kernel; kept as long as the program stays the same. */
+function dynamicShared(program) {
+  const { size, mtimeMs } = fs.statSync(program);
+  const kept = path.join(cache, `shared-${size}-${Math.floor(mtimeMs)}.json`);
+  if (fs.existsSync(kept)) return JSON.parse(fs.readFileSync(kept, 'utf8'));
+  const fresh = path.join(cache, 'shared-fresh.json');
+  const done = spawnSync(program, ['--json', fresh], { encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (done.status !== 0) {
+    findings.push(
+      `${path.basename(program)} fails: ${done.stdout?.split('\n').find(line => line.startsWith('FAILED')) ?? done.error ?? `exit code ${done.status}`}`,
+    );
+    return null;
+  }
+  for (const old of fs.readdirSync(cache)) if (/^shared-\d/.test(old)) fs.rmSync(path.join(cache, old));
+  fs.renameSync(fresh, kept);
+  return JSON.parse(fs.readFileSync(kept, 'utf8'));
 }
 
 /** The planner counts resident blocks by the registers in its table: they are to be the compiler's most, rounded up as they are dealt out. */
@@ -206,8 +249,7 @@ async function report(file, compiler) {
 
 /** The flags of native/cuda/CMakeLists.txt. */
 function compilerFlags(file) {
-  const listed = fs.readFileSync(inRoot('native', 'cuda', 'CMakeLists.txt'), 'utf8').match(/set\(NVLM_CUDA_ARCHS ([\d ]+)/)[1];
-  const architectures = (process.env.NVLM_CUDA_ARCHS || listed).trim().split(/[\s,;]+/);
+  const architectures = process.env.NVLM_CUDA_ARCHS ? process.env.NVLM_CUDA_ARCHS.trim().split(/[\s,;]+/) : listedArchitectures;
   const from = (ptx, list) => `-gencode=arch=compute_${ptx},code=[${[`compute_${ptx}`, ...list.map(number => `sm_${number}`)].join(',')}]`;
   const newer = architectures.filter(number => Number(number) >= 90);
   const targets = () => {
@@ -297,7 +339,7 @@ function print(kernels) {
     (a, b) => Number.parseInt(a.slice(3), 10) - Number.parseInt(b.slice(3), 10),
   );
   const byName = groupByName(kernels);
-  console.log(`registers / kilobytes of code; static shared memory, spills and local memory in bytes`);
+  console.log(`registers / kilobytes of code; shared memory (the most that a launch asks for), spills and local memory in bytes`);
   console.log([`${'kernel'.padEnd(64)} threads`, ...architectures.map(name => name.padStart(10)), 'shared  spill  local'].join(' '));
   for (const [name, rows] of byName) {
     const most = of => Math.max(...rows.map(of));
@@ -305,7 +347,8 @@ function print(kernels) {
       const row = rows.find(r => r.architecture === architecture);
       return (row ? `${row.registers} / ${(row.bytes / 1024).toFixed(1)}` : '').padStart(10);
     });
-    const tail = [most(r => r.shared), most(r => r.spillStores + r.spillLoads), most(r => r.stack)]
+    const dynamic = rows[0].dynamicShared;
+    const tail = [dynamic === null ? '-' : most(r => r.shared) + dynamic, most(r => r.spillStores + r.spillLoads), most(r => r.stack)]
       .map(n => String(n).padStart(6))
       .join(' ');
     console.log(`${name.slice(0, 64).padEnd(64)} ${String(rows[0].threads).padStart(7)} ${cells.join(' ')} ${tail}`);
@@ -323,19 +366,49 @@ function groupByName(kernels) {
 // ---- The library ----
 
 function checkLibrary() {
-  if (!ours) return;
-  const places = [
-    path.join(releaseTree, 'native', 'cuda', 'nvlm_cuda.so'),
-    path.join(releaseTree, 'Release', 'nvlm_cuda.so'),
-    path.join(path.dirname(addonFile), 'nvlm_cuda.so'),
-  ];
+  const places = options.library
+    ? [options.library]
+    : ours
+      ? [
+          path.join(releaseTree, 'native', 'cuda', 'nvlm_cuda.so'),
+          path.join(releaseTree, 'Release', 'nvlm_cuda.so'),
+          path.join(path.dirname(addonFile), 'nvlm_cuda.so'),
+        ]
+      : [];
   const libraries = places.filter(file => fs.existsSync(file));
-  if (libraries.length === 0) console.log('skipped: the size of nvlm_cuda.so, which is not built here.');
-  for (const file of libraries) {
-    const { size } = fs.statSync(file);
-    console.log(`${path.relative(inRoot(), file)}: ${mib(size)}`);
-    if (size > libraryLimit) findings.push(`${path.relative(inRoot(), file)} has ${mib(size)}; at most ${mib(libraryLimit)} are allowed`);
+  if (libraries.length === 0) {
+    if (places.length > 0) console.log('skipped: size and content of nvlm_cuda.so, which is not built here.');
+    return;
   }
+  for (const file of libraries) {
+    const name = path.relative(inRoot(), file);
+    const { size } = fs.statSync(file);
+    console.log(`${name}: ${mib(size)}`);
+    if (size > libraryLimit) findings.push(`${name} has ${mib(size)}; at most ${mib(libraryLimit)} are allowed`);
+    if (!process.env.NVLM_CUDA_ARCHS) checkContent(file, sentence => findings.push(`${name} ${sentence}`));
+  }
+  if (process.env.NVLM_CUDA_ARCHS) console.log('skipped: what nvlm_cuda.so holds, since NVLM_CUDA_ARCHS leaves architectures out.');
+}
+
+/** Code for every architecture and PTX for newer ones, of every file: as native/cuda/CMakeLists.txt asks for, whatever came out of the build. */
+function checkContent(library, say) {
+  const binaries = fatBinaries(library);
+  if (!binaries) return say('holds no kernels');
+  const files = filesOf(cuda).filter(file => file.endsWith('.cu'));
+  const hopper = files.filter(file => file.endsWith('_sm90.cu'));
+  const dependent = files.filter(file => !hopper.includes(file) && includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8')));
+  const always = ['compute_80', ...listedArchitectures.map(architecture => `sm_${architecture}`)];
+  if (binaries.length !== files.length)
+    say(`holds the kernels of ${binaries.length} files, but there are ${files.length} here; build it again`);
+  const count = held => binaries.filter(entries => entries.includes(held)).length;
+  for (const held of always) {
+    const expected = held === 'sm_90' ? files.length : files.length - hopper.length;
+    if (count(held) !== expected) say(`holds ${held} of ${count(held)} files instead of ${expected}`);
+  }
+  if (count('compute_90') !== dependent.length)
+    say(`holds compute_90 of ${count('compute_90')} files, but ${dependent.length} include ${sm90Header}`);
+  const more = new Set(binaries.flat().filter(held => held !== 'compute_90' && !always.includes(held)));
+  for (const held of more) say(`holds ${held}, which nothing asks for`);
 }
 
 function mib(bytes) {

@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 
-function check({ compiler = false, architectures = '80' } = {}): { status: number | null; output: string } {
+function check({ compiler = false, architectures = '80', words = [] as string[] } = {}): { status: number | null; output: string } {
   // Without nvcc on the way, the sources alone are checked.
   const away = fs.mkdtempSync(path.join(folder, 'bin-'));
   for (const tool of ['node', 'c++filt', 'readelf']) {
@@ -22,7 +22,7 @@ function check({ compiler = false, architectures = '80' } = {}): { status: numbe
     if (found) fs.symlinkSync(found, path.join(away, tool));
   }
   const env = { ...process.env, NVLM_CUDA_ARCHS: architectures, ...(compiler ? {} : { PATH: away }) };
-  const done = spawnSync(process.execPath, [path.join(root, 'scripts', 'check-kernels.mjs'), folder], { encoding: 'utf8', env });
+  const done = spawnSync(process.execPath, [path.join(root, 'scripts', 'check-kernels.mjs'), folder, ...words], { encoding: 'utf8', env });
   return { status: done.status, output: done.stdout + done.stderr };
 }
 
@@ -87,6 +87,99 @@ it('lets comments, strings and arithmetic be', () => {
   expect(check().output).toContain('kernels: ok');
 });
 
+// ---- A built library ----
+
+/** An ELF file whose section .nv_fatbin holds these, each a list of [kind, architecture]: 1 is PTX, 2 machine code. */
+function libraryOf(binaries: [number, number][][]): Buffer {
+  const parts = binaries.map(entries => {
+    const bodies = entries.map(([kind, architecture], i) => {
+      const entry = Buffer.alloc(64 + 8 * i, 0x55); // header and, as if compressed, what follows
+      entry.fill(0, 0, 64);
+      entry.writeUInt16LE(kind, 0);
+      entry.writeUInt32LE(64, 4);
+      entry.writeBigUInt64LE(BigInt(8 * i), 8);
+      entry.writeUInt32LE(architecture, 28);
+      return entry;
+    });
+    const header = Buffer.alloc(16);
+    const size = bodies.reduce((sum, body) => sum + body.length, 0);
+    header.writeUInt32LE(0xba55ed50, 0);
+    header.writeUInt16LE(16, 6);
+    header.writeBigUInt64LE(BigInt(size), 8);
+    return Buffer.concat([header, ...bodies, Buffer.alloc(24)]);
+  });
+  const names = Buffer.from('\0.shstrtab\0.nv_fatbin\0'.padEnd(24, '\0'), 'latin1');
+  const content = Buffer.concat(parts);
+  const elf = Buffer.alloc(64);
+  elf.write('\x7fELF\x02\x01\x01', 'latin1');
+  elf.writeBigUInt64LE(BigInt(64 + names.length + content.length), 0x28);
+  elf.writeUInt16LE(64, 0x3a);
+  elf.writeUInt16LE(3, 0x3c);
+  elf.writeUInt16LE(1, 0x3e);
+  const section = (name: number, at: number, size: number): Buffer => {
+    const header = Buffer.alloc(64);
+    header.writeUInt32LE(name, 0);
+    header.writeBigUInt64LE(BigInt(at), 0x18);
+    header.writeBigUInt64LE(BigInt(size), 0x20);
+    return header;
+  };
+  return Buffer.concat([
+    elf,
+    names,
+    content,
+    section(0, 0, 0),
+    section(1, 64, names.length),
+    section(11, 64 + names.length, content.length),
+  ]);
+}
+
+describe('a built library', () => {
+  const code: [number, number][] = [80, 86, 89, 90, 100, 120].map(architecture => [2, architecture]);
+  const plain: [number, number][] = [[1, 80], ...code];
+  const dependent: [number, number][] = [...plain, [1, 90]];
+  const without = (kind: number, architecture: number): [number, number][] =>
+    plain.filter(entry => entry[0] !== kind || entry[1] !== architecture);
+
+  function checkLibrary(content: Buffer, architectures = ''): { status: number | null; output: string } {
+    write('ptx/sm90.h', '#pragma once\n');
+    write('kernels/x.cu', '// a kernel\n');
+    write('kernels/y.cu', '#include "cuda/ptx/sm90.h"\n');
+    const file = path.join(folder, 'nvlm_cuda.so');
+    fs.writeFileSync(file, content);
+    return check({ architectures, words: ['--library', file] });
+  }
+
+  it('passes with every architecture and PTX', () => {
+    const { status, output } = checkLibrary(libraryOf([plain, dependent]));
+    expect(output).toContain('kernels: ok');
+    expect(status).toBe(0);
+  });
+
+  it.each<[string, Buffer, string]>([
+    ['code for one architecture of one file', libraryOf([without(2, 86), dependent]), 'holds sm_86 of 1 files instead of 2'],
+    ['PTX of one file', libraryOf([without(1, 80), dependent]), 'holds compute_80 of 1 files instead of 2'],
+    ['PTX for dependent launches', libraryOf([plain, plain]), 'holds compute_90 of 0 files, but 1 include ptx/sm90.h'],
+    ['a file', libraryOf([dependent]), 'holds the kernels of 1 files, but there are 2 here'],
+    ['all of it', libraryOf([]), 'holds no kernels'],
+    ['what makes it a library', Buffer.from('no library'), 'holds no kernels'],
+  ])('is refused without %s', (_, content, sentence) => {
+    const { status, output } = checkLibrary(content);
+    expect(output).toContain(sentence);
+    expect(status).toBe(1);
+  });
+
+  it('is refused with code that nothing asks for', () => {
+    const { status, output } = checkLibrary(libraryOf([[...plain, [2, 75]], dependent]));
+    expect(output).toContain('holds sm_75, which nothing asks for');
+    expect(status).toBe(1);
+  });
+
+  it('is not looked into when architectures were left out, and need not be there', () => {
+    expect(checkLibrary(libraryOf([]), '80').output).toContain('skipped: what nvlm_cuda.so holds');
+    expect(check({ words: ['--library', path.join(folder, 'missing.so')] }).output).toContain('skipped: size and content of nvlm_cuda.so');
+  });
+});
+
 // ---- With nvcc: what the compiler says ----
 
 const kernel = (body: string, bounds = '__launch_bounds__(128)'): string =>
@@ -115,10 +208,30 @@ __global__ void __launch_bounds__(128) planted(float* x, unsigned long long a, u
   it('prints a table and passes a sound kernel', () => {
     write('kernels/x.cu', kernel('x[threadIdx.x] *= n;'));
     const { status, output } = check({ compiler: true, architectures: '80 90' });
-    expect(output).toMatch(/^planted +128 +\d+ \/ \d+\.\d +\d+ \/ \d+\.\d +0 +0 +0$/m);
+    expect(output).toMatch(/^planted +128 +\d+ \/ \d+\.\d +\d+ \/ \d+\.\d +- +0 +0$/m);
+    expect(output.match(/skipped: dynamic shared memory/g)).toHaveLength(1);
     expect(output).toContain('1 of 1 files compiled');
     expect(status).toBe(0);
     expect(check({ compiler: true, architectures: '80 90' }).output).toContain('0 of 1 files compiled');
+  });
+
+  it('adds the shared memory of launches, and refuses a kernel that nothing launched', () => {
+    write('kernels/x.cu', kernel('__shared__ float y[128];\ny[threadIdx.x] = x[n];\n__syncthreads();\nx[threadIdx.x] = y[n];'));
+    const program = path.join(folder, 'launches');
+    const answer = (json: string, rc = 0): { status: number | null; output: string } => {
+      const text = `#!${process.execPath}\nrequire('node:fs').writeFileSync(process.argv[3], '${json}');\nconsole.log('FAILED somewhere');\nprocess.exit(${rc});\n`;
+      fs.writeFileSync(program, text, { mode: 0o755 });
+      return check({ compiler: true, words: ['--shared', program] });
+    };
+    const { status, output } = answer('{"planted": 1024}');
+    expect(output).toMatch(/^planted +128 +\d+ \/ \d+\.\d +1536 +0 +0$/m);
+    expect(status).toBe(0);
+    const other = answer('{"another": 1024}');
+    expect(other.output).toContain('native/cuda/kernels/x.cu: planted is launched by nothing in cuda_traffic_test');
+    expect(other.status).toBe(1);
+    const failed = answer('{"planted": 4}', 1);
+    expect(failed.output).toContain('launches fails: FAILED somewhere');
+    expect(failed.status).toBe(1);
   });
 
   it.each([
