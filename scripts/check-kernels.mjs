@@ -393,7 +393,10 @@ function checkLibrary() {
 /** Code for every architecture and PTX for newer ones, of every file: as native/cuda/CMakeLists.txt asks for, whatever came out of the build. */
 function checkContent(library, say) {
   const binaries = fatBinaries(library);
-  if (!binaries) return say('holds no kernels');
+  if (!binaries) {
+    say('holds no kernels');
+    return;
+  }
   const files = filesOf(cuda).filter(file => file.endsWith('.cu'));
   const hopper = files.filter(file => file.endsWith('_sm90.cu'));
   const dependent = files.filter(file => !hopper.includes(file) && includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8')));
