@@ -193,11 +193,11 @@ function dynamicShared(program) {
   const kept = path.join(cache, `shared-${size}-${Math.floor(mtimeMs)}.json`);
   if (fs.existsSync(kept)) return JSON.parse(fs.readFileSync(kept, 'utf8'));
   const fresh = path.join(cache, 'shared-fresh.json');
+  fs.rmSync(fresh, { force: true });
   const done = spawnSync(program, ['--json', fresh], { encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (done.status !== 0) {
-    findings.push(
-      `${path.basename(program)} fails: ${done.stdout?.split('\n').find(line => line.startsWith('FAILED')) ?? done.error ?? `exit code ${done.status}`}`,
-    );
+  if (done.status !== 0 || !fs.existsSync(fresh)) {
+    const why = done.stdout?.split('\n').find(line => line.startsWith('FAILED')) ?? done.error?.message ?? `exit code ${done.status}`;
+    findings.push(`${path.basename(program)} fails or is an old one: ${why}`);
     return null;
   }
   for (const old of fs.readdirSync(cache)) if (/^shared-\d/.test(old)) fs.rmSync(path.join(cache, old));
