@@ -29,7 +29,12 @@ function prebuild() {
   const done = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
   if (done.status !== 0) process.exit(done.status ?? 1);
   // prebuildify takes the addon alone; the CUDA library stands beside it, where there is one.
-  if (fs.existsSync(cudaFile)) fs.copyFileSync(cudaFile, path.join(target, path.basename(cudaFile)));
+  if (fs.existsSync(cudaFile)) {
+    fs.copyFileSync(cudaFile, path.join(target, path.basename(cudaFile)));
+  } else if (process.env.NVLM_CUDA !== 'off' && spawnSync('nvcc', ['--version']).status === 0) {
+    console.error('nvlm: nvcc is here, but the CUDA library was not built. NVLM_CUDA=off leaves it out of the prebuild on purpose.');
+    process.exit(1);
+  }
 }
 
 function answerNodeGyp() {

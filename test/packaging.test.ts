@@ -1,6 +1,6 @@
 // The package as users get it: packed, installed in an empty folder, required, imported, asked; with the prebuild where no compiler is,
 // with --ignore-scripts, and from source where there is no prebuild.
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,8 +8,8 @@ import { dirname, join } from 'node:path';
 
 const root = join(__dirname, '..');
 const MiB = 1024 * 1024;
-/** Whether this machine has nvcc, so that the CUDA library was built beside the addon. */
-const hasCuda = existsSync(join(root, 'build', 'Release', 'nvlm_cuda.so'));
+/** Whether this machine has nvcc, so that the CUDA library has to be built beside the addon. */
+const hasCuda = process.env['NVLM_CUDA'] !== 'off' && spawnSync('nvcc', ['--version']).status === 0;
 
 interface Packed {
   filename: string;

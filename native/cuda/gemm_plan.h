@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cuda/weight_format.h"
 #include "ops/ops.h"
 
 namespace nvlm::gpu {
@@ -27,7 +28,6 @@ inline constexpr Tile kSm80_64x64{.m = 64, .n = 64, .k = 64, .warps_m = 2, .warp
 inline constexpr Tile kSm80_32x64{.m = 32, .n = 64, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 4};
 inline constexpr Tile kSm80_16x64{.m = 16, .n = 64, .k = 64, .warps_m = 1, .warps_n = 4, .stages = 4};
 
-enum class WeightFormat { bf16 };
 enum class GemmFunction { sm80_128x256, sm80_128x128, sm80_64x128, sm80_64x64, sm80_32x64, sm80_16x64 };
 
 struct GemmKernel {

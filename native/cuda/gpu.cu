@@ -173,15 +173,23 @@ Status has_waits(const void* kernel, bool* has) {
 
 Status detail::launch(const void* kernel, void (*)(const void*, const void*), const Launch& shape, const void* args, size_t) {
   cudaLaunchConfig_t config{};
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
   bool waits = false;
   if (shape.dependent) {
     if (const Status status = has_waits(kernel, &waits); status != Status::ok) return status;
   }
-  config.attrs = &overlap;
-  config.numAttrs = waits ? 1 : 0;
+  if (waits) {
+    cudaLaunchAttribute& overlap = attributes[config.numAttrs++];
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (shape.cluster > 1) {
+    cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = shape.cluster;
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  }
   config.gridDim = shape.grid;
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared;

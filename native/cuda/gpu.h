@@ -91,6 +91,7 @@ struct Launch {
   // The launch may begin while the one before it on the stream still runs (programmatic dependent launch), where the GPU can do that. Its kernel has to call
   // ptx::wait_for_earlier_launches before it touches what earlier launches write, or writes what they touch (ptx/sm90.h).
   bool dependent = false;
+  uint32_t cluster = 1;  // blocks along x that run together and see each other's shared memory (9.0 and newer)
 };
 constexpr bool kDependent = true;  // Launch::dependent, by name
 

@@ -9,6 +9,7 @@
 
 #include "cuda/bf16.h"
 #include "cuda/gpu.h"
+#include "cuda/weight_format.h"
 #include "ops/ops.h"
 
 namespace nvlm::gpu {
@@ -19,6 +20,7 @@ struct Weight {
   bool interleaved;            // rows 2i and 2i + 1 are a gate and its up row
   int64_t rows, cols, pitch;   // of a vector: 1, length, length
   void* data;
+  WeightFormat format = WeightFormat::bf16;  // of a matrix
   const bf16* matrix() const { return static_cast<const bf16*>(data); }
   const float* vector() const { return static_cast<const float*>(data); }
 };

@@ -60,8 +60,8 @@ Status enqueue_product(Product product, const GemmChoice& choice, const Workspac
   return launch_function(choice.kernel->function, product, stream);
 }
 
-Status enqueue_product(const Product& product, nvlm_op op, const DeviceInfo& device, const Workspace& workspace, Stream stream) {
-  const GemmProblem problem{op, WeightFormat::bf16, product.rows, product.columns, product.depth};
+Status enqueue_product(const Product& product, nvlm_op op, WeightFormat format, const DeviceInfo& device, const Workspace& workspace, Stream stream) {
+  const GemmProblem problem{op, format, product.rows, product.columns, product.depth};
   return enqueue_product(product, plan_gemm(problem, gemm_device(device, workspace)), workspace, stream);
 }
 
@@ -98,7 +98,7 @@ Product product_of(const Op& op) {
 Status enqueue_gemm(const Op& op) {
   if (!shapes_agree(op)) return Status::invalid;
   if (op.in_rows == 0) return Status::ok;
-  return enqueue_product(product_of(op), op.record->op, *op.device, *op.workspace, op.stream);
+  return enqueue_product(product_of(op), op.record->op, op.w->format, *op.device, *op.workspace, op.stream);
 }
 
 Status enqueue_gemm_as(const Op& op, const GemmChoice& choice) {

@@ -31,7 +31,7 @@ GemmDevice gemm_device(const DeviceInfo& device, const Workspace& workspace);
 // As chosen; `splits`, `partials` and `counters` of the product are set here.
 Status enqueue_product(Product product, const GemmChoice& choice, const Workspace& workspace, Stream stream);
 // Chooses, with the weights' format and the op.
-Status enqueue_product(const Product& product, nvlm_op op, const DeviceInfo& device, const Workspace& workspace, Stream stream);
+Status enqueue_product(const Product& product, nvlm_op op, WeightFormat format, const DeviceInfo& device, const Workspace& workspace, Stream stream);
 
 // enqueue_gemm with the choice made, for tests and timing.
 Status enqueue_gemm_as(const Op& op, const GemmChoice& choice);

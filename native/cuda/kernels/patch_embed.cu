@@ -136,7 +136,7 @@ Status enqueue_patch_embed(const Op& op) {
   Workspace rest = *op.workspace;
   rest.floats += floats;
   rest.float_count -= floats;
-  return enqueue_product(product, NVLM_PATCH_EMBED, *op.device, rest, op.stream);
+  return enqueue_product(product, NVLM_PATCH_EMBED, op.w->format, *op.device, rest, op.stream);
 }
 
 }  // namespace nvlm::gpu

@@ -230,6 +230,7 @@ Status detail::launch(const void* kernel, void (*call)(const void*, const void*)
   if (threads == 0 || threads > 1024 || blocks == 0 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) {
     return answer(Status::invalid, "a launch of no threads, or of more than a GPU takes");
   }
+  if (shape.cluster != 1) return answer(Status::invalid, "clusters are not emulated yet");
   const auto allowed = allowed_shared.find({kernel, thread_device});
   if (shape.shared > (allowed == allowed_shared.end() ? kFreeShared : allowed->second)) {
     return answer(Status::invalid, "more than 48 KB of shared memory were not allowed before the launch");
