@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "engine/engine.h"
+#include "support/bundled_request.h"
 #include "support/check.h"
 #include "support/event_log.h"
 #include "support/golden_request.h"
@@ -91,6 +92,32 @@ void check_case(const std::string& name, int step_rows = 0) {
   std::printf("%-26s logits %.2e  greedy %d of %zu\n", name.c_str(), error, same, expected.size());
 }
 
+// A bundled model, which is trained and larger, over the prompt and image of a golden case, whose tokenizer and tiles are alike: held against the CPU's float32.
+std::vector<float> bundled_logits(const LoadOptions& options, const test::GoldenCase& golden) {
+  const std::unique_ptr<Model> model = Model::load(options, nullptr, nullptr);
+  test::GoldenSequence sequence(*model, golden);
+  std::vector<float> logits = sequence.prefill(8);
+  auto position = static_cast<int>(sequence.prompt().ids.size());
+  for (const int32_t token : {50, 71, 33}) {
+    const std::vector<float> next = sequence.run({token}, position++, 1);
+    logits.insert(logits.end(), next.begin(), next.end());
+  }
+  return logits;
+}
+
+void check_bundled(const std::string& kind, const std::string& name) {
+  const test::GoldenCase golden = test::load_golden(name);
+  LoadOptions options = options_for(golden);
+  options.folder = test::bundled(kind);
+  const std::vector<float> got = bundled_logits(options, golden);
+  options.device = "cpu";
+  const std::vector<float> expected = bundled_logits(options, golden);
+  // As golden_test holds the CPU to float32: the norm of the error over that of the logits. The largest error over the largest logit is 1.07e-2 for D.
+  if (!test::equal(got.size(), expected.size(), "logits")) return;
+  test::close(got.data(), expected.data(), static_cast<int64_t>(expected.size()), kLimit, "logits");
+  std::printf("nvlm-tiny-%-15s logits %.2e\n", kind.c_str(), relative_error(got.data(), expected.data(), expected.size()));
+}
+
 void check_step_rows() {
   LoadOptions options = options_for(test::load_golden("x-text-only"));
   const auto rows = [&](int context, int sequences) {
@@ -142,6 +169,11 @@ int main(int argc, char** argv) {
   for (const std::string& name : std::getenv("NVLM_SANITIZE") ? few : test::golden_names()) {
     if (argc > 1 && name.find(argv[1]) == std::string::npos) continue;
     test::run(name, [&] { check_case(name); });
+  }
+  const std::pair<std::string, std::string> bundled[] = {{"d", "d-one-tile"}, {"x", "x-six-tiles"}, {"h", "h-one-tile"}};
+  for (const auto& [kind, name] : bundled) {
+    if (std::getenv("NVLM_SANITIZE") || (argc > 1 && ("nvlm-tiny-" + kind).find(argv[1]) == std::string::npos)) continue;
+    test::run("nvlm-tiny-" + kind, [&] { check_bundled(kind, name); });
   }
   if (argc > 1) return test::summary();
   test::run("a step takes as many rows as fill the device, or as can come", check_step_rows);
