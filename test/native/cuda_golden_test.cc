@@ -3,6 +3,8 @@
 //   cuda_golden_test [WORD]     only cases whose name contains WORD, and not those in chunks
 //
 // The library is NVLM_CUDA_LIBRARY, or the emulator's (NVLM_EMULATOR_LIBRARY, set by the build).
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -92,6 +94,15 @@ void check_case(const std::string& name, int step_rows = 0) {
   std::printf("%-26s logits %.2e  greedy %d of %zu\n", name.c_str(), error, same, expected.size());
 }
 
+// Launches that the emulator's library, which is open, has carried out.
+uint64_t launches() {
+  void* library = dlopen(NVLM_EMULATOR_LIBRARY, RTLD_NOW | RTLD_NOLOAD);
+  const auto counter = library ? reinterpret_cast<uint64_t (*)()>(dlsym(library, "nvlm_emulator_launches")) : nullptr;
+  const uint64_t count = counter ? counter() : 0;
+  if (library) dlclose(library);
+  return count;
+}
+
 // A bundled model, which is trained and larger, over the prompt and image of a golden case, whose tokenizer and tiles are alike: held against the CPU's float32.
 std::vector<float> bundled_logits(const LoadOptions& options, const test::GoldenCase& golden) {
   const std::unique_ptr<Model> model = Model::load(options, nullptr, nullptr);
@@ -99,8 +110,13 @@ std::vector<float> bundled_logits(const LoadOptions& options, const test::Golden
   std::vector<float> logits = sequence.prefill(8);
   auto position = static_cast<int>(sequence.prompt().ids.size());
   for (const int32_t token : {50, 71, 33}) {
+    const uint64_t before = launches();
     const std::vector<float> next = sequence.run({token}, position++, 1);
     logits.insert(logits.end(), next.begin(), next.end());
+    if (before == 0) continue;  // the CPU
+    // docs/cuda.md: five a layer, three more with cross-attention; then the embedding, the row that is wanted, its norm with the head.
+    const ModelConfig& c = model->config();
+    test::equal(launches() - before, static_cast<uint64_t>(5 * c.decoder.layers) + 3 * (sequence.routing().cross ? c.cross.layers.size() : 0) + 3, "launches of a token");
   }
   return logits;
 }

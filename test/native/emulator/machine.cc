@@ -238,3 +238,6 @@ uint64_t live_allocations() { return machine().heap.count(); }
 Counters counters() { return machine().counters; }
 
 }  // namespace nvlm::emulator
+
+// For programs that open the emulator as a library.
+extern "C" __attribute__((visibility("default"))) uint64_t nvlm_emulator_launches() { return nvlm::emulator::counters().launches; }
