@@ -1,5 +1,4 @@
-// What a step of one row launches beside plain products and attention: norm and product fused, norm + qkv + rope + cache write fused, sampling.
-#include "cuda/launchers.h"
+// What a step of one row launches beside plain products and attention: norm and product fused, norm + qkv + rope + cache write fused.
 #include "op_cases.h"
 
 namespace nvlm::times {
@@ -74,7 +73,7 @@ Line norm_product(const Machine& machine, const ProductShape& s) {
   Difference difference;
   compare(p.out.read<bf16>(0, static_cast<uint64_t>(s.n)), p.apart.read<bf16>(0, static_cast<uint64_t>(s.n)), &difference);
   difference.expect_none(kAgainst);
-  return {s.name, "memory", timed(machine, p.buffers, enqueue), 2.0 * static_cast<double>(p.width * s.k), bytes};
+  return {s.name, kNoOp, "memory", timed(machine, p.buffers, enqueue), 2.0 * static_cast<double>(p.width * s.k), bytes};
 }
 
 Line norm_qkv_rope_write(const Machine& machine, const QkvShape& s) {
@@ -121,47 +120,7 @@ Line norm_qkv_rope_write(const Machine& machine, const QkvShape& s) {
   difference.expect_none(kAgainst);
   rope.out = p.out.as<void>();
   rope.self_kv.memory = cache.as<bf16>();
-  return {s.name, "memory", timed(machine, p.buffers, enqueue), 2.0 * static_cast<double>(n * s.hidden), bytes};
-}
-
-Line sample(const Machine& machine, const std::string& name, int64_t vocab, float temperature, float top_p) {
-  const Pattern pattern(7, 8);
-  std::vector<float> logits(static_cast<size_t>(vocab));
-  for (int64_t i = 0; i < vocab; ++i) logits[static_cast<size_t>(i)] = static_cast<float>(pattern.at(i));
-  const auto in = on_device(machine, logits), scratch = std::make_unique<Memory>(machine, static_cast<uint64_t>(sample_workspace(1, vocab)) * 4);
-  nvlm_sampling options{};
-  options.temperature = temperature, options.top_p = top_p, options.repetition_penalty = 1, options.seed = 1, options.top_logprobs = -1;
-  const auto sampling = on_device<nvlm_sampling>(machine, {options});
-  const Memory sampled(machine, sizeof(nvlm_sampled));
-  sampled.fill_with(0xff);
-  Batch batch{};
-  batch.outs = 1;
-  batch.sampling = sampling->as<nvlm_sampling>();
-  batch.sampled = sampled.as<nvlm_sampled>();
-  const Workspace workspace{scratch->as<float>(), sample_workspace(1, vocab), nullptr, 0};
-  nvlm_record record{};
-  record.op = NVLM_SAMPLE;
-  Op op{};
-  op.record = &record;
-  op.batch = &batch;
-  op.workspace = &workspace;
-  op.device = &machine.info;
-  op.stream = machine.stream;
-  op.in = in->as<bf16>();  // of sample: float32
-  op.in_rows = 1, op.in_cols = vocab;
-  const auto enqueue = [&](int) { expect(enqueue_sample(op), name); };
-  enqueue(0);
-  // The weights above the chosen token must not have reached top_p; greedy: there are none.
-  const int32_t token = sampled.read<nvlm_sampled>(0, 1)[0].token;
-  if (token < 0 || token >= vocab) throw std::runtime_error("token " + std::to_string(token) + " of " + std::to_string(vocab));
-  double above = 0, all = 0;
-  for (const float x : logits) {
-    const double weight = temperature > 0 ? std::exp(x / static_cast<double>(temperature)) : 1;
-    all += weight;
-    if (x > logits[static_cast<size_t>(token)]) above += weight;
-  }
-  if (!(above <= (temperature > 0 ? top_p * all : 0))) throw std::runtime_error("token " + std::to_string(token) + " is not among the likeliest");
-  return {name, "latency", timed(machine, 1, enqueue), 0, 4.0 * static_cast<double>(vocab)};
+  return {s.name, kNoOp, "memory", timed(machine, p.buffers, enqueue), 2.0 * static_cast<double>(n * s.hidden), bytes};
 }
 
 }  // namespace nvlm::times

@@ -4,30 +4,84 @@
 
 #include <string>
 
+#include "cuda/launchers.h"
 #include "op_timing.h"
 #include "ops/ops.h"
 
 namespace nvlm::times {
 
+// What a launcher asked for, as a step would find it.
+struct Scratch {
+  Scratch(const Machine& machine, const WorkspaceNeed& need)
+      : floats(machine, static_cast<uint64_t>(need.floats) * 4), counters(machine, static_cast<uint64_t>(need.counters) * 4),
+        workspace{floats.as<float>(), need.floats, counters.as<uint32_t>(), need.counters} {
+    counters.fill_with(0);
+  }
+  Memory floats, counters;
+  Workspace workspace;
+};
+
+// op_cases.cc
 struct ProductShape {
   std::string name;
   nvlm_op op;
   int64_t rows, n, k;
 };
+Line product(const Machine& machine, const ProductShape& s);
+Line device_copy(const Machine& machine);
 
+// attention_cases.cc. Cross: the first eighth of each sequence's rows stands before the image, the next eighth are tags of a tile each, of `tile_keys`
+// keys, and the rest sees all. 0: every row sees all.
 struct AttentionShape {
   std::string name;
   nvlm_key_source source;
   int32_t sequences;      // tiles
-  int32_t rows, keys;     // of each; the rows are the last of the keys, causal, except in tiles
+  int32_t rows, keys;     // of each; of its own cache the rows are the last keys, causal
   int32_t heads, kv_heads, head_dim;
+  int32_t tile_keys = 0;
 };
-
-Line product(const Machine& machine, const ProductShape& s);
 Line attention(const Machine& machine, const AttentionShape& s);
-Line rms_norm(const Machine& machine, const std::string& name, int64_t rows, int64_t cols);
 
-// decode_cases.cc: launches of a step of one row that are several ops at once, compared with those ops one by one; and sampling.
+// norm_cases.cc
+Line norm(const Machine& machine, const std::string& name, nvlm_op op, int64_t rows, int64_t cols);  // rms_norm, layer_norm
+Line qk_norm(const Machine& machine, const std::string& name, int64_t rows, int64_t width);
+struct ShuffleShape {
+  std::string name;
+  int32_t tiles, grid, ratio;
+  int64_t n;
+  bool transpose;
+};
+Line pixel_shuffle_norm(const Machine& machine, const ShuffleShape& s);
+
+// picture_cases.cc
+struct PatchShape {
+  std::string name;
+  int32_t tiles, side, patch;
+  int64_t n;
+};
+Line patch_embed(const Machine& machine, const PatchShape& s);
+struct PictureShape {
+  std::string name;
+  int32_t width, height, columns, rows, side;
+};
+Line resize(const Machine& machine, const PictureShape& s);
+
+// row_cases.cc: what moves rows from place to place.
+struct CacheShape {
+  std::string name;
+  int32_t rows, heads, kv_heads, head_dim;
+};
+Line rope_kv_write(const Machine& machine, const CacheShape& s);
+Line kv_write(const Machine& machine, const CacheShape& s);
+struct EmbedShape {
+  std::string name;
+  int32_t rows, image_rows;  // as many of the rows are those of an image
+  int64_t vocab, n;
+};
+Line embed(const Machine& machine, const EmbedShape& s);
+Line gather_rows(const Machine& machine, const std::string& name, int64_t outs, int64_t rows, int64_t cols);
+
+// decode_cases.cc: launches of a step of one row that are several ops at once, compared with those ops one by one.
 Line norm_product(const Machine& machine, const ProductShape& s);
 struct QkvShape {
   std::string name;
@@ -35,8 +89,8 @@ struct QkvShape {
   int32_t heads, kv_heads, head_dim;
 };
 Line norm_qkv_rope_write(const Machine& machine, const QkvShape& s);
-Line sample(const Machine& machine, const std::string& name, int64_t vocab, float temperature, float top_p);
 
-Line device_copy(const Machine& machine);
+// sample_cases.cc. `history`: how many tokens stand before, half of them the likeliest there are.
+Line sample(const Machine& machine, const std::string& name, int64_t vocab, nvlm_sampling options, int32_t history);
 
 }  // namespace nvlm::times

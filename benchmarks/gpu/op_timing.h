@@ -101,8 +101,33 @@ std::unique_ptr<Memory> on_device(const Machine& machine, const std::vector<T>& 
   return memory;
 }
 
+// Float32 vectors (norm weights, biases, logits) with a pattern's values.
+inline std::unique_ptr<Memory> floats_on_device(const Machine& machine, const Pattern& pattern, int64_t count) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>(pattern.at(i)));
+  return on_device(machine, values);
+}
+
 // How many operands of so many bytes take turns.
 inline int buffers_for(const Machine& machine, double bytes) { return static_cast<int>(std::min<uint64_t>(64, 1 + machine.rotated_bytes() / static_cast<uint64_t>(bytes))); }
+
+using Buffers = std::vector<std::unique_ptr<Memory>>;
+
+inline Buffers filled(const Machine& machine, const Pattern& pattern, int buffers, int64_t elements) {
+  Buffers all;
+  for (int i = 0; i < buffers; ++i) all.push_back(pattern.on_device(machine, elements));
+  return all;
+}
+
+// Poisoned: what nobody writes stays a NaN.
+inline Buffers unwritten(const Machine& machine, int buffers, int64_t bytes) {
+  Buffers all;
+  for (int i = 0; i < buffers; ++i) {
+    all.push_back(std::make_unique<Memory>(machine, static_cast<uint64_t>(bytes)));
+    all.back()->fill_with(0xff);
+  }
+  return all;
+}
 
 // ---- Timing ----
 
@@ -152,8 +177,11 @@ inline Times timed(const Machine& machine, int buffers, const std::function<void
   return {times[n / 2], (times[n * 3 / 4] - times[n / 4]) / 2};
 }
 
+constexpr int kNoOp = -1;  // several at once, or none of the table's
+
 struct Line {
   std::string name;
+  int op;             // nvlm_op
   const char* bound;  // "memory", "product", "attention", "latency": which ceiling
   Times times;
   double flops, bytes;
@@ -184,6 +212,8 @@ constexpr double kHalfUlp = 0x1p-8 * 1.01;  // of bf16, relative
 // Sums of k products in float32, rounded or cut at each step of 16: (k / 16 + 17) * 2^-23 of what has been summed so far, whose size is about the root of
 // the sum of squares; three times that for the longest k here.
 constexpr double kSums = 1e-3;
+
+inline double bf16_at(const Memory& memory, int64_t i) { return to_float(memory.read<bf16>(static_cast<uint64_t>(i), 1)[0]); }
 
 inline int64_t sampled(int64_t i, int64_t count) { return count <= 1 ? 0 : (i * 7919 + (i % 2 ? count - 1 : 0)) % count; }
 

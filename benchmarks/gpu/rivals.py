@@ -43,6 +43,8 @@ ATTENTION = {
     "attention decode 4096, 64/8 heads of 128": (1, 1, 4096, 64, 8, 128, False),
     "attention decode 4096, 28/4 heads of 128": (1, 1, 4096, 28, 4, 128, False),
     "attention decode 16 x 4096, 64/8 heads of 128": (16, 1, 4096, 64, 8, 128, False),
+    "cross attention decode 1792, 64/8 heads of 128": (1, 1, 1792, 64, 8, 128, False),
+    "cross attention decode 1792, 28/4 heads of 128": (1, 1, 1792, 28, 4, 128, False),
 }
 
 
