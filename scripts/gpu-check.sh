@@ -14,10 +14,14 @@
 #   4. whole models with random weights made on the device: 7B as D, X and H; 0.5B as D, X and H; one layer of the 72B and of InternViT-6B. Logits of text and with an
 #      image against PyTorch in float32, and with an image against the CPU backend where the CPU is quick enough; then times beside Hugging Face transformers
 #   5. compute-sanitizer (memcheck, racecheck) on small cases; when something of 2. is wrong, before 3.
-# Exits non-zero when a result is wrong, or a check of 2. could not be made. What is left out of the rest is only said.
+# Exits non-zero when a result is wrong, when one of our programs hangs, or when a check of 2. could not be made. What is left out of the rest for want of time, of Python or
+# of a rival is only said.
+#
+# Of several GPUs it takes the first that CUDA_VISIBLE_DEVICES names, else number 0 of nvidia-smi.
 #
 # Variables:
-#   GPU_CHECK_SECONDS=N       of the whole run, default 530; a stage that no longer fits is left out
+#   GPU_CHECK_SECONDS=N       of the whole run, its report included, default 530; a stage that no longer fits is left out
+#   GPU_CHECK_STAGE_SECONDS=N of each stage at most, whatever its own limit (for tests)
 #   GPU_CHECK_TREE=FOLDER     CMake's tree, default FOLDER/build
 #   GPU_CHECK_EXPECTED=FILE   values of the PTX wrappers made before (cuda_ptx_test --write), in place of making them here
 #   GPU_CHECK_PYTHON=PROGRAM  Python, default python3
@@ -32,7 +36,8 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 tree=${GPU_CHECK_TREE:-$out/build}
 emulated=${GPU_CHECK_EMULATOR:-}
-deadline=$((SECONDS + ${GPU_CHECK_SECONDS:-530}))
+# Stages end before: one that does not heed the signal is killed 5 s later, and the report may take 10 s.
+deadline=$((SECONDS + ${GPU_CHECK_SECONDS:-530} - 20))
 stages=$out/stages.tsv
 rm -rf "$out"/*.log "$out"/{times,rivals,models}.json "$out"/{rival,encoder,logits}-*
 python=${GPU_CHECK_PYTHON:-python3}
@@ -42,27 +47,39 @@ failed=0
 has() { command -v "$1" >/dev/null 2>&1; }
 if [ -n "$emulated" ]; then nice=(nice -n 5); else nice=(); fi
 
-# note CHECK STAGE STATE SECONDS DETAIL — CHECK is "must": a run without it is not good; "may": it may be left out, but not be wrong; "rival": of others.
+# note CHECK STAGE STATE SECONDS DETAIL — CHECK is "must": a run without it is not good; "may": it may be left out, but neither be wrong nor hang; "rival": of others.
 note() {
   printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$stages"
   printf '%-10s %-8s %4s s  %s\n' "$2" "$3" "$4" "$5"
-  if [ "$1$3" = mayWRONG ] || { [ "$1" = must ] && [ "$3" != ok ]; }; then failed=1; fi
+  case $1-$3 in
+    must-ok) ;;
+    must-* | may-WRONG | may-HUNG) failed=1 ;;
+  esac
 }
 
-# stage CHECK STAGE SECONDS COMMAND… — runs it within its seconds and what is left of the run; its words go to STAGE.log.
+# stage CHECK STAGE SECONDS COMMAND… — runs it within its seconds and what is left of the run; its words go to STAGE.log. Stopped because the run's time is over, it is late;
+# stopped at its own limit, it hangs: that is no want of time, but a fault (of a rival, only late).
 stage() {
   local check=$1 name=$2 seconds=$3 log=$out/$2.log
   shift 3
-  local left=$((deadline - SECONDS)) started=$SECONDS status=0 state=ok detail
-  [ "$left" -lt "$seconds" ] && seconds=$left
+  [ "$seconds" -gt "${GPU_CHECK_STAGE_SECONDS:-$seconds}" ] && seconds=$GPU_CHECK_STAGE_SECONDS
+  local left=$((deadline - SECONDS)) started=$SECONDS status=0 state=ok detail cut=
+  [ "$left" -lt "$seconds" ] && seconds=$left cut=1
   if [ "$seconds" -lt 3 ]; then
     note "$check" "$name" skipped 0 'no time is left'
     return 1
   fi
   timeout --kill-after=5 "$seconds" "$@" >"$log" 2>&1 || status=$?
   detail=$(grep -E '[0-9]+ (passed|timed), ' "$log" | tail -n 1)
-  if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
-    state=late detail="stopped after $seconds s"
+  # These two come from `timeout` only when the seconds are over: something else may have killed the program before (want of memory).
+  if { [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; } && [ $((SECONDS - started)) -ge $((seconds - 1)) ]; then
+    if [ -n "$cut" ]; then
+      state=late detail="stopped after $seconds s, when the run's time was over"
+    elif [ "$check" = rival ]; then
+      state=late detail="stopped at its own limit of $seconds s"
+    else
+      state=HUNG detail="stopped at its own limit of $seconds s; $log"
+    fi
   elif [ "$status" -ne 0 ]; then
     state=WRONG detail="exit code $status; $log"
   fi
@@ -71,13 +88,35 @@ stage() {
   [ "$state" = ok ]
 }
 
+# briefly SECONDS COMMAND… — what is no stage, but must not hang either.
+briefly() {
+  local seconds=$1 left=$((deadline - SECONDS))
+  shift
+  [ "$left" -lt "$seconds" ] && seconds=$left
+  [ "$seconds" -gt 0 ] || return 124
+  timeout --kill-after=5 "$seconds" "$@"
+}
+
 # ---- The machine ----
 
 if [ -n "$emulated" ]; then
   gpu='emulated' capability=80 driver=none
 elif has nvidia-smi && has nvcc; then
-  IFS=, read -r gpu capability driver < <(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader | head -n 1)
+  # CUDA numbers the fastest GPU 0 unless told otherwise, nvidia-smi goes by the bus: the library is built for the one that the programs will take.
+  export CUDA_DEVICE_ORDER=PCI_BUS_ID
+  mapfile -t gpus < <(timeout --kill-after=5 30 nvidia-smi --query-gpu=name,compute_cap,driver_version,index,uuid --format=csv,noheader)
+  first=${CUDA_VISIBLE_DEVICES:-0} chosen=${gpus[0]:-}
+  first=${first%%,*}
+  for line in "${gpus[@]}"; do
+    [[ $line == *", $first, GPU-"* || $line == *", $first"* && $first = GPU-* ]] && chosen=$line
+  done
+  IFS=, read -r gpu capability driver _ <<<"$chosen"
   capability=$(tr -d '. ' <<<"$capability") driver=${driver// /}
+  if ! [[ $capability =~ ^[0-9]+$ ]]; then
+    echo "gpu-check: nvidia-smi names no GPU: ${chosen:-it said nothing}" >&2
+    exit 2
+  fi
+  [ "${#gpus[@]}" -eq 1 ] || echo "gpu-check: one of ${#gpus[@]} GPUs is used; CUDA_VISIBLE_DEVICES chooses another"
   [ "${driver%%.*}" -ge 580 ] 2>/dev/null || echo "gpu-check: driver $driver is older than 580, which CUDA 13 needs"
 else
   echo 'gpu-check: an NVIDIA driver (nvidia-smi) and the CUDA toolkit (nvcc) are needed. Without a GPU: GPU_CHECK_EMULATOR=1.' >&2
@@ -154,7 +193,8 @@ wrong_before=$failed
 
 # What Python has: "torch transformers", "torch", "python", or nothing.
 if [ -n "$emulated" ]; then on=cpu there=True; else on=cuda there='torch.cuda.is_available()'; fi
-packages=$("$python" -c "
+started=$SECONDS
+packages=$(briefly 60 "$python" -c "
 try:
     import torch
     assert $there
@@ -163,6 +203,11 @@ try:
     print('transformers')
 except Exception:
     print('python')" 2>/dev/null)
+status=$?
+if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+  note rival python late $((SECONDS - started)) 'PyTorch did not load in time: what needs it is left out'
+  packages=python
+fi
 if [ -n "$emulated" ]; then
   stage must times 300 "${nice[@]}" "$native/gpu/op_times_emulated" --tiny --json "$out/times.json"
 else
@@ -188,10 +233,7 @@ model() {
     note may "model-$name" skipped 0 'no time is left'
     return
   fi
-  if ! "$python" "$benchmarks/random_model.py" "$weights" "$family" "$decoder" "$vision" >"$out/checkpoint.log" 2>&1; then
-    note may "model-$name" late 0 "no checkpoint; $out/checkpoint.log"
-    return
-  fi
+  stage may "header-$name" 20 "$python" "$benchmarks/random_model.py" "$weights" "$family" "$decoder" "$vision" || return
   [[ $packages = torch* ]] && logits=(--logits "$made")
   stage may "model-$name" "$seconds" "${nice[@]}" env NVLM_CUDA_LIBRARY="$random_library" "$native/gpu/model_times" "$weights" "$family, $decoder, $vision" \
     --json "$out/models.json" "${logits[@]}" "$@"
@@ -224,7 +266,7 @@ fi
 # ---- One table, one file ----
 
 if [ -n "$packages" ]; then
-  "$python" "$root/benchmarks/gpu/report.py" "$out" "$gpu" "$capability" "$driver" || failed=1
+  timeout --kill-after=2 8 "$python" "$root/benchmarks/gpu/report.py" "$out" "$gpu" "$capability" "$driver" || failed=1
 else
   echo 'gpu-check: no Python: the table and the JSON file are left out; the stages stand above.'
 fi

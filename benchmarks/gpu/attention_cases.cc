@@ -91,8 +91,10 @@ Line attention(const Machine& machine, const AttentionShape& s) {
 
   enqueue(0);
   Difference difference;
+  // The first and the last row, and of a cross mask those where a part begins or ends.
+  const int64_t eighth = rows / 8, edges[] = {0, eighth, std::max<int64_t>(0, 2 * eighth - 1), rows - 1};
   for (int64_t i = 0; i < 16; ++i) {
-    const int64_t row = i < 4 ? rows * i / 8 : sampled(i, rows), head = sampled(i + 5, s.heads), sequence = row / s.rows, kv_head = head * s.kv_heads / s.heads;
+    const int64_t row = i < 4 ? edges[i] : sampled(i, rows), head = sampled(i + 5, s.heads), sequence = row / s.rows, kv_head = head * s.kv_heads / s.heads;
     const int64_t first = begin[static_cast<size_t>(row)], last = end[static_cast<size_t>(row)];
     const auto in_cache = [&](int64_t key, bool value) {
       return (value ? pages * page_elements : 0) + (sequence * pages_each + key / NVLM_PAGE_KEYS) * page_elements + (kv_head * NVLM_PAGE_KEYS + key % NVLM_PAGE_KEYS) * d;

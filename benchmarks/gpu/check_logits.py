@@ -24,6 +24,11 @@ def error(got, expected):
     return float("nan") if not torch.isfinite(relative).all() else relative.max().item()
 
 
+def finite(value):
+    """For a JSON file, which has no word for a NaN."""
+    return value if value == value else None
+
+
 def array(path, dtype):
     with open(path, "rb") as file:
         return torch.frombuffer(bytearray(file.read()), dtype=dtype)
@@ -63,7 +68,7 @@ def main():
         if name == "text":
             torch.save({"ids": case.ids.cpu(), "outs": case.outs.cpu(), "logits": expected}, options.out.removesuffix(".json") + ".expected")
         off, limit = error(case.logits, expected), FACTOR * pytorch
-        result[name] = {"error": off if off == off else None, "pytorch_error": pytorch, "limit": limit, "right": off <= limit}
+        result[name] = {"error": finite(off), "pytorch_error": pytorch, "limit": limit, "right": off <= limit}
         words = f"logits of {name} are {off:.2e} off float32, PyTorch's bf16 {pytorch:.2e}, limit {limit:.2e}"
         print(words if off <= limit else f"WRONG: {words}", flush=True)
     wrong = sum(not case["right"] for case in result.values())

@@ -4,7 +4,8 @@ python3 decoder_rival.py FOLDER OUT.json [--expected FILE] [--device cpu] [--tin
 
 Reads a prompt of 1024 tokens at once, then writes 64, one a step. Each step is a CUDA graph, which transformers does not make by itself: its best case.
 Where the graph can't be recorded, steps are launched one by one ("decode": "eager"). Where transformers is not installed, qwen2.py stands in, and "rival" says
-so. --expected: what check_logits.py kept of the text; "error" tells how far the rival's own logits are off, so that both are known to be the same model.
+so. --expected: what check_logits.py kept of the text; "error" tells how far the rival's own logits are off, so that both are known to be the same model: report.py takes no
+time of one that is further off than ours may be.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import statistics
 import time
 
 import torch
-from check_logits import error
+from check_logits import error, finite
 from qwen2 import Qwen2
 from random_weights import Checkpoint, text_tokens
 
@@ -109,7 +110,7 @@ def measure(checkpoint, options):
         ids, outs = kept["ids"].to(device), kept["outs"].tolist()
         places = torch.arange(len(ids), device=device)
         logits = [model.step(ids[begin : end + 1], places[begin : end + 1], 1) for begin, end in zip([0] + [out + 1 for out in outs], outs)]
-        line["error"] = error(torch.cat(logits).float().cpu(), kept["logits"])
+        line["error"] = finite(error(torch.cat(logits).float().cpu(), kept["logits"]))
     ids = torch.tensor(text_tokens(checkpoint.decoder, options.text), device=device)
     places = torch.arange(options.text, device=device)
     prefill = []

@@ -4,14 +4,15 @@ python3 encoder_rival.py FOLDER OUT.json [--device cpu] [--tiny] [--without-tran
 
 Tiles are on the device already, and all launches are one CUDA graph (rivals.py): its best case. InternViT is InternVLVisionModel of Hugging Face
 transformers; where it is missing or does not take the shape, internvit.py stands in, and "rival" says so. Pixels before and the projector behind are
-internvit.py's. "error" tells how far the tokens are from those of internvit.py in float32, so that both are known to be the same model.
+internvit.py's. "error" tells how far the tokens are from those of internvit.py in float32, so that both are known to be the same model; "limit" how far
+they may be: twice as far as internvit.py's own in bf16 (check_logits.py says why). report.py takes no time of one that is further off.
 """
 
 import argparse
 import json
 
 import torch
-from check_logits import error
+from check_logits import FACTOR, error, finite
 from internvit import InternVit
 from random_weights import Checkpoint
 from rivals import seconds
@@ -77,12 +78,15 @@ def measure(kind, checkpoint, options):
     side = checkpoint.config["force_image_size"]
     pixels = torch.randint(256, (2 if options.tiny else 7, side, side, 3), dtype=torch.uint8, device=options.device)
     model = kind(checkpoint, weights)
+    narrow = StandIn(checkpoint, weights)
     wide = InternVit(checkpoint.config, lambda name: weights[name].float(), torch.float32, options.device)
+    expected = wide(pixels[:1])
     return {
         "rival": model.name,
         "torch": torch.__version__,
         "tiles": len(pixels),
-        "error": error(model(pixels[:1]).float(), wide(pixels[:1])),
+        "error": finite(error(model(pixels[:1]).float(), expected)),
+        "limit": FACTOR * error(narrow(pixels[:1]).float(), expected),
         "encode_ms": seconds(lambda _: model(pixels), 1, options.device) * 1e3,
     }
 

@@ -90,7 +90,7 @@ struct QkvShape {
 };
 Line norm_qkv_rope_write(const Machine& machine, const QkvShape& s);
 
-// sample_cases.cc. `history`: how many tokens stand before, half of them the likeliest there are.
+// sample_cases.cc. `history`: how many tokens stand before.
 Line sample(const Machine& machine, const std::string& name, int64_t vocab, nvlm_sampling options, int32_t history);
 
 }  // namespace nvlm::times

@@ -88,7 +88,7 @@ void add_sample_cases(bool tiny, std::vector<Case>* all) {
   nvlm_sampling greedy = plain, top_p = plain, top_k = plain, min_p = plain;
   greedy.temperature = 0, top_p.top_p = 0.9f, top_k.top_k = 50, min_p.min_p = 0.5f;
   nvlm_sampling penalties = greedy;
-  penalties.repetition_penalty = 1.1f, penalties.presence_penalty = 0.5f, penalties.frequency_penalty = 0.25f;
+  penalties.repetition_penalty = 0.9f, penalties.presence_penalty = 0.2f, penalties.frequency_penalty = 0.2f;
   nvlm_sampling every = penalties;
   every.temperature = 0.8f, every.top_k = 50, every.top_p = 0.9f, every.min_p = 0.05f, every.top_logprobs = NVLM_MAX_TOP_LOGPROBS;
   add("greedy", greedy, 0);
