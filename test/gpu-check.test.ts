@@ -3,21 +3,11 @@
 // Where a Python with PyTorch is at hand (python3, or Debian's /usr/bin/python3), its scripts are run too: the random weights made twice, logits against float32.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
+import { folder, gpuCheck, torch, tree } from './support/gpu-check';
+import { root } from './support/models';
 
 jest.setTimeout(600_000);
-
-const root = path.resolve(__dirname, '..');
-const tree = process.env['GPU_CHECK_TREE'] ?? path.join(root, 'out', 'release');
-
-const torch = ['python3', '/usr/bin/python3'].find(python => spawnSync(python, ['-c', 'import torch']).status === 0);
-
-let folder: string;
-beforeAll(() => {
-  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'nvlm-gpu-check-'));
-});
-afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 // The ops of ops.h, each at its number there.
 const opNames = (): string[] => {
@@ -27,37 +17,6 @@ const opNames = (): string[] => {
   expect(names).toContain('NVLM_SAMPLE');
   return names;
 };
-
-interface Result {
-  status: number | null;
-  output: string;
-  stages: Record<string, string>;
-}
-
-function gpuCheck(name: string, env: Record<string, string> = {}): Result {
-  const done = spawnSync('bash', [path.join(root, 'scripts', 'gpu-check.sh'), path.join(folder, name)], {
-    encoding: 'utf8',
-    env: {
-      ...process.env,
-      GPU_CHECK_EMULATOR: '1',
-      GPU_CHECK_SECONDS: '1500',
-      GPU_CHECK_TREE: tree,
-      GPU_CHECK_PYTHON: torch ?? 'python3',
-      ...env,
-    },
-  });
-  const rows = fs
-    .readFileSync(path.join(folder, name, 'stages.tsv'), 'utf8')
-    .trim()
-    .split('\n')
-    .slice(1)
-    .map(line => line.split('\t'));
-  return {
-    status: done.status,
-    output: done.stdout + done.stderr,
-    stages: Object.fromEntries(rows.map(([, stage, state]) => [stage, state])),
-  };
-}
 
 const written = (name: string): string => {
   const [file] = fs.readdirSync(path.join(folder, name)).filter(entry => /^\d{4}-\d\d-\d\d-gpu-emulated\.json$/.test(entry));
@@ -146,178 +105,6 @@ it('does not pass for want of time', () => {
   expect(status).toBe(1);
 });
 
-// ---- Programs that stand in for those of the tree ----
-
-// A shell program.
-const writeProgram = (file: string, body: string): void => {
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, `#!/bin/bash\n${body}\n`, { mode: 0o755 });
-};
-
-// A tree of programs that do nothing but what `bodies` say and note what they were called with; in `bin` those of the machine. Python makes the report alone.
-function standIns(name: string, bodies: Record<string, string> = {}): { tree: string; python: string; bin: string; said: () => string[] } {
-  const place = path.join(folder, `stand-ins-${name}`);
-  const log = path.join(place, 'said');
-  const say = `echo "$(basename "$0") $*" >> ${log}\n`;
-  const native = path.join(place, 'test', 'native');
-  for (const file of ['cuda_ptx_test', 'cuda_ops_test', 'cuda_golden_test', 'gpu/op_times_emulated'])
-    writeProgram(path.join(native, file), bodies[file] ?? ':');
-  for (const file of ['cuda_ptx_gpu', 'cuda_ops_gpu', 'cuda_golden_gpu', 'op_times', 'model_times']) {
-    writeProgram(path.join(native, 'gpu', file), say + (bodies[file] ?? ':'));
-  }
-  for (const file of ['nvlm_emulator.so', 'nvlm_emulator_random.so', 'nvlm_cuda.so', 'nvlm_cuda_random.so'])
-    fs.writeFileSync(path.join(place, file), '');
-  const bin = path.join(place, 'bin');
-  for (const file of ['nvidia-smi', 'nvcc', 'cmake', 'compute-sanitizer']) writeProgram(path.join(bin, file), say + (bodies[file] ?? ':'));
-  const python = path.join(place, 'python');
-  writeProgram(
-    python,
-    `${say}${bodies['python'] ?? ''}\ncase "$*" in *report.py*) exec python3 "$@";; *"import torch"*) echo python;; esac`,
-  );
-  return { tree: place, python, bin, said: () => fs.readFileSync(log, 'utf8').trim().split('\n') };
-}
-
-describe('a program that hangs', () => {
-  it('is a fault when it is stopped at its own limit, and want of time when the run is over; the run ends in time', () => {
-    const seconds = 30;
-    const hang = 'trap "" TERM; sleep 100 & wait; sleep 100';
-    const run = (name: string, bodies: Record<string, string>, env: Record<string, string>): Result & { took: number } => {
-      const { tree, python } = standIns(name, bodies);
-      const started = Date.now();
-      const result = gpuCheck(name, { GPU_CHECK_TREE: tree, GPU_CHECK_PYTHON: python, GPU_CHECK_SECONDS: String(seconds), ...env });
-      return { ...result, took: (Date.now() - started) / 1e3 };
-    };
-    const hung = run('hung', { model_times: hang }, { GPU_CHECK_STAGE_SECONDS: '3' });
-    expect(hung.stages).toMatchObject({ times: 'ok', 'header-D-tiny': 'ok', 'model-D-tiny': 'HUNG' });
-    expect(hung.output).toMatch(/^model-D-tiny +HUNG .*stopped at its own limit of 3 s/m);
-    expect(hung.status).toBe(1);
-    const late = run('cut', { model_times: hang }, {});
-    expect(late.stages).toMatchObject({ times: 'ok', 'model-D-tiny': 'late', 'model-X-tiny': 'skipped' });
-    expect(late.output).toContain("when the run's time was over");
-    expect(late.status).toBe(0);
-    // All of them, and Python and its report, hang.
-    const all = run(
-      'all',
-      { cuda_ptx_test: hang, cuda_ops_test: hang, cuda_golden_test: hang, 'gpu/op_times_emulated': hang, python: hang },
-      {},
-    );
-    expect(all.stages).toMatchObject({ 'ptx-emulated': 'late', ops: 'skipped', times: 'skipped' });
-    expect(all.status).toBe(1);
-    for (const { took } of [hung, late, all]) expect(took).toBeLessThan(seconds);
-  });
-
-  it('is no fault when it is a rival, and a fault when it writes the checkpoint', () => {
-    const hangs = 'case "$*" in *random_model.py*) sleep 100;; *rivals.py*) sleep 100;; *"import torch"*) echo torch; exit;; esac';
-    const { tree, python } = standIns('rival', { python: hangs });
-    const { stages, status } = gpuCheck('rival', { GPU_CHECK_TREE: tree, GPU_CHECK_PYTHON: python, GPU_CHECK_STAGE_SECONDS: '3' });
-    expect(stages).toMatchObject({ rivals: 'late', 'header-D-tiny': 'HUNG', 'header-H-tiny': 'HUNG' });
-    expect(stages).not.toHaveProperty('model-D-tiny');
-    expect(status).toBe(1);
-  });
-});
-
-describe('with a GPU (its programs, driver and compiler stand-ins)', () => {
-  const gpus = [
-    'NVIDIA RTX A4000, 8.6, 580.65.06, 0, GPU-aaaa',
-    'NVIDIA H200, 9.0, 580.65.06, 1, GPU-bbbb',
-    'NVIDIA RTX A4000, 8.6, 580.65.06, 10, GPU-cccc',
-  ];
-  const smi = `printf '%s\\n' ${gpus.map(gpu => `'${gpu}'`).join(' ')}`;
-  // Writes logits where it is told to, as the real one does; its words stand behind --logits.
-  const models = 'while [ $# -gt 0 ]; do [ "$1" = --logits ] && mkdir -p "$2" && touch "$2/image.json"; shift; done';
-  const withTorch = 'case "$*" in *"import torch"*) echo torch transformers; exit;; esac';
-  const run = (
-    name: string,
-    bodies: Record<string, string>,
-    env: Record<string, string> = {},
-  ): Result & { said: string[]; order: string[] } => {
-    const { tree, python, bin, said } = standIns(name, { 'nvidia-smi': smi, model_times: models, python: withTorch, ...bodies });
-    const result = gpuCheck(name, {
-      GPU_CHECK_EMULATOR: '',
-      GPU_CHECK_SECONDS: '120',
-      GPU_CHECK_TREE: tree,
-      GPU_CHECK_PYTHON: python,
-      PATH: `${bin}:${process.env['PATH']}`,
-      CUDA_VISIBLE_DEVICES: '1',
-      ...env,
-    });
-    return { ...result, said: said(), order: Object.keys(result.stages) };
-  };
-  const sanitizer = ['memcheck', 'racecheck', 'memcheck-ptx', 'racecheck-ptx'];
-  const ofModel = (name: string): string[] => [`header-${name}`, `model-${name}`, `logits-${name}`];
-  const order = [
-    ...['build', 'ptx-emulated', 'ptx', 'ops', 'golden', 'times', 'rivals'],
-    ...[...ofModel('D-7b'), 'rival-7b', 'encoder-300m', ...ofModel('X-7b'), ...ofModel('H-7b')],
-    ...[...ofModel('D-0.5b'), 'rival-0.5b', 'encoder-300m', ...ofModel('X-0.5b'), ...ofModel('H-0.5b')],
-    ...[...ofModel('D-72b-layer'), 'rival-72b-layer', 'encoder-6b-layer'],
-  ];
-
-  it('runs every stage in its order, on the GPU that is chosen', () => {
-    const { status, output, stages, order: ran, said } = run('gpu', {});
-    expect(ran).toEqual([...new Set([...order, ...sanitizer])]);
-    expect(new Set(Object.values(stages))).toEqual(new Set(['ok']));
-    expect(output).toContain('NVIDIA H200, compute capability 90, driver 580.65.06');
-    expect(output).toContain('one of 3 GPUs');
-    expect(output).toContain('every result is right');
-    expect(status).toBe(0);
-    expect(said).toContainEqual(expect.stringMatching(/^cmake -S .* -DNVLM_CUDA=on -DNVLM_CUDA_ARCHS=90 -DNVLM_GPU_CHECK=ON$/));
-    expect(said).toContainEqual(expect.stringMatching(/^cmake --build .* --target .*cuda_ops_gpu.* op_times .*nvlm_cuda_random$/));
-    expect(said).toContainEqual(expect.stringMatching(/^op_times --json .*times\.json$/));
-    expect(said).toContainEqual(expect.stringMatching(/^compute-sanitizer --tool racecheck .*cuda_ops_gpu layer_norm$/));
-    expect(said).toContainEqual(expect.stringMatching(/^model_times \S+ D, 72b-layer, 6b-layer .*--check$/));
-    const [file] = fs.readdirSync(path.join(folder, 'gpu')).filter(entry => entry.endsWith('-gpu-nvidia-h200.json'));
-    const report = JSON.parse(fs.readFileSync(path.join(folder, 'gpu', file ?? 'nothing was written'), 'utf8')) as object;
-    expect(report).toMatchObject({ gpu: 'NVIDIA H200', capability: '90', emulated: false });
-  });
-
-  it.each([
-    ['', '86'],
-    ['GPU-bbbb,GPU-aaaa', '90'],
-    ['0,1', '86'],
-  ])('builds for the GPU that CUDA_VISIBLE_DEVICES=%s means', (visible, capability) => {
-    // Nothing but the build: it fails.
-    const { status, stages, said } = run(`visible-${visible}`, { cmake: 'exit 1' }, { CUDA_VISIBLE_DEVICES: visible });
-    expect(said).toContainEqual(expect.stringContaining(`-DNVLM_CUDA_ARCHS=${capability} `));
-    expect(stages).toEqual({ build: 'WRONG' });
-    expect(status).toBe(1);
-  });
-
-  it('goes red over a program of the GPU that fails, and sends compute-sanitizer ahead', () => {
-    const { status, output, stages, order: ran } = run('gpu-wrong', { cuda_ops_gpu: 'echo "FAILED layer_norm"; exit 1' });
-    expect(stages).toMatchObject({ ptx: 'ok', ops: 'WRONG', golden: 'ok', memcheck: 'ok', times: 'ok', 'model-D-7b': 'ok' });
-    expect(ran.indexOf('racecheck-ptx')).toBeLessThan(ran.indexOf('times'));
-    expect(output).toMatch(/^ops +WRONG .*exit code 1.*\n +FAILED layer_norm$/m);
-    expect(status).toBe(1);
-  });
-
-  it.each([
-    ['op_times', 'times'],
-    ['model_times', 'model-D-7b'],
-    ['compute-sanitizer', 'memcheck'],
-  ])('goes red over %s alone', (name, stage) => {
-    const { status, stages } = run(`gpu-${name}`, { [name]: 'exit 9' });
-    expect(stages).toMatchObject({ ptx: 'ok', ops: 'ok', golden: 'ok', [stage]: 'WRONG' });
-    expect(status).toBe(1);
-  });
-
-  it('says what is missing where there is no GPU', () => {
-    const place = path.join(folder, 'none');
-    const { python, bin, tree } = standIns('none', { 'nvidia-smi': 'echo "No devices were found"; exit 6' });
-    const done = spawnSync('bash', [path.join(root, 'scripts', 'gpu-check.sh'), place], {
-      encoding: 'utf8',
-      env: {
-        ...process.env,
-        PATH: `${bin}:${process.env['PATH']}`,
-        GPU_CHECK_EMULATOR: '',
-        GPU_CHECK_TREE: tree,
-        GPU_CHECK_PYTHON: python,
-      },
-    });
-    expect(done.stderr).toContain('nvidia-smi names no GPU: No devices were found');
-    expect(done.status).toBe(2);
-  });
-});
-
 describe('a model whose logits are wrong', () => {
   it('does not pass the script', () => {
     // Python that finds the logits wrong, and otherwise does what Python does.
@@ -342,7 +129,8 @@ describe('a model whose logits are wrong', () => {
   });
 
   it.each(['D', 'X', 'H'])('does not pass PyTorch, where that is installed: NVLM-%s', family => {
-    if (torch === undefined) return;
+    const python = torch;
+    if (python === undefined) return;
     const place = path.join(folder, `checkpoint-${family}`);
     const benchmarks = path.join(root, 'benchmarks', 'gpu');
     const run = (program: string, args: string[]): { status: number | null; stdout: string } =>
@@ -355,7 +143,7 @@ describe('a model whose logits are wrong', () => {
     const options = ['--device', 'emulator', '--text', '8', '--tiles', '0', '--decode', '1', '--logits', logits];
     expect(run(path.join(tree, 'test', 'native', 'gpu', 'model_times'), [place, family, ...options])).toMatchObject({ status: 0 });
     const check = (): { status: number | null; stdout: string } =>
-      run(torch, [path.join(benchmarks, 'check_logits.py'), place, logits, path.join(folder, 'logits.json'), '--device', 'cpu']);
+      run(python, [path.join(benchmarks, 'check_logits.py'), place, logits, path.join(folder, 'logits.json'), '--device', 'cpu']);
     const planted = (name: string, plant: (bytes: Buffer) => void): { status: number | null; stdout: string } => {
       const file = path.join(logits, name);
       const right = fs.readFileSync(file);
