@@ -22,7 +22,9 @@ void configure(emulator::Completion completion) {
 
 // ---- Graphs ----
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0; }
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
 
 struct Repeated {
   emulator::Counters counters;  // of all runs but the first, which loads
