@@ -78,7 +78,7 @@ void each_allocation_fails_once(const Life& truth) {
   // Without memory for cutting tiles on the device the host cuts them, and nobody sees a failure. After as many in a row, no more are to come.
   constexpr int kMostUnseen = 8;
   // A sanitized build is ten times slower: it takes some.
-  const uint64_t stride = std::getenv("NVLM_SANITIZE") ? 11 : 1;
+  const uint64_t stride = std::getenv("NVLM_SANITIZE") ? 23 : 1;
   int unseen = 0;
   for (uint64_t n = 1; unseen < kMostUnseen; n += stride) {
     const Setting setting("NVLM_EMULATOR_FAIL_ALLOCATION", n);
