@@ -74,18 +74,12 @@ Line attention(const Machine& machine, const AttentionShape& s) {
   record.c.rows_each = s.rows;
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Op op{};
-    op.record = &record;
-    op.in = in[at]->as<bf16>();
-    op.out = out[at]->as<void>();
-    op.in_rows = op.out_rows = rows;
-    op.in_cols = cols;
-    op.out_cols = out_cols;
+    Op op = op_of(machine, record);
+    reads(&op, *in[at], rows, cols);
+    writes(&op, *out[at], rows, out_cols);
     (cross ? op.cross_kv : op.self_kv) = {cache[at]->as<bf16>(), 1, pages, s.kv_heads, s.head_dim};
     op.batch = &step;
     op.workspace = &scratch.workspace;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_attention(op), s.name);
   };
 

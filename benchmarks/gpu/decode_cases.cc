@@ -17,21 +17,21 @@ struct NormedProduct {
     }
     scale.fill_with(0x3f);  // each 0.747
     bias.fill_with(0x3e);   // each 0.186
-    scale_weight = {NVLM_VECTOR, false, 1, k, k, scale.as<void>()};
-    bias_weight = {NVLM_VECTOR, false, 1, width, width, bias.as<void>()};
+    scale_weight = vector_of(scale);
+    bias_weight = vector_of(bias);
     for (const Memory* memory : {&normal, &out, &apart}) memory->fill_with(0xff);
     norm_record.op = NVLM_RMS_NORM;
     norm_record.in = 0, norm_record.out = 1, norm_record.c.eps = 1e-6f;
     product_record.op = product_op;
     product_record.in = 1, product_record.out = 2;
-    norm.record = &norm_record;
-    norm.in = in->as<bf16>(), norm.out = normal.as<void>(), norm.w = &scale_weight;
-    norm.in_rows = norm.out_rows = 1, norm.in_cols = norm.out_cols = k;
-    product.record = &product_record;
-    product.in = normal.as<bf16>(), product.out = out.as<void>(), product.w = &weights[0];
-    product.in_rows = product.out_rows = 1, product.in_cols = k, product.out_cols = n;
-    norm.device = product.device = &machine.info;
-    norm.stream = product.stream = machine.stream;
+    norm = op_of(machine, norm_record);
+    reads(&norm, *in, 1, k);
+    writes(&norm, normal, 1, k);
+    norm.w = &scale_weight;
+    product = op_of(machine, product_record);
+    reads(&product, normal, 1, k);
+    writes(&product, out, 1, n);
+    product.w = &weights[0];
   }
 
   int64_t k, width;

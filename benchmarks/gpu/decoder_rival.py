@@ -8,7 +8,6 @@ so. --expected: what check_logits.py kept of the text; "error" tells how far the
 time of one that is further off than ours may be.
 """
 
-import argparse
 import json
 import statistics
 import time
@@ -17,6 +16,7 @@ import torch
 from check_logits import error, finite
 from qwen2 import Qwen2
 from random_weights import Checkpoint, text_tokens
+from rivals import model_arguments
 
 
 class Transformers:
@@ -132,13 +132,8 @@ def measure(checkpoint, options):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
-    parser.add_argument("out")
+    parser = model_arguments("a short prompt")
     parser.add_argument("--expected")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="a short prompt: a try of this script")
-    parser.add_argument("--without-transformers", action="store_true")
     options = parser.parse_args()
     options.text, options.steps = (20, 2) if options.tiny else (1024, 64)
     with torch.inference_mode():

@@ -8,14 +8,13 @@ internvit.py's. "error" tells how far the tokens are from those of internvit.py 
 they may be: twice as far as internvit.py's own in bf16 (check_logits.py says why). report.py takes no time of one that is further off.
 """
 
-import argparse
 import json
 
 import torch
 from check_logits import FACTOR, error, finite
 from internvit import InternVit
 from random_weights import Checkpoint
-from rivals import seconds
+from rivals import model_arguments, seconds
 
 RENAMED = {
     "embeddings.class_embedding": "embeddings.cls_token",
@@ -92,13 +91,7 @@ def measure(kind, checkpoint, options):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
-    parser.add_argument("out")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="two tiles: a try of this script")
-    parser.add_argument("--without-transformers", action="store_true")
-    options = parser.parse_args()
+    options = model_arguments("two tiles").parse_args()
     checkpoint = Checkpoint(options.folder, options.device)
     with torch.inference_mode():
         line = None

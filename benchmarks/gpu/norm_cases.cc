@@ -11,7 +11,7 @@ constexpr double kSmall = 1e-5;
 struct NormWeights {
   NormWeights(const Machine& machine, int64_t columns, uint64_t seed = 8)
       : w_values(seed, 2), bias_values(seed + 1, 1), cols(columns), w(floats_on_device(machine, w_values, columns)), bias(floats_on_device(machine, bias_values, columns)),
-        w_weight{NVLM_VECTOR, false, 1, columns, columns, w->as<void>()}, bias_weight{NVLM_VECTOR, false, 1, columns, columns, bias->as<void>()} {}
+        w_weight(vector_of(*w)), bias_weight(vector_of(*bias)) {}
 
   // `at(c)`: the row.
   template <typename At>
@@ -44,16 +44,11 @@ Line norm(const Machine& machine, const std::string& name, nvlm_op which, int64_
   record.c.eps = 1e-6f;
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Op op{};
-    op.record = &record;
-    op.in = in[at]->as<bf16>();
-    op.out = out[at]->as<void>();
-    op.in_rows = op.out_rows = rows;
-    op.in_cols = op.out_cols = cols;
+    Op op = op_of(machine, record);
+    reads(&op, *in[at], rows, cols);
+    writes(&op, *out[at], rows, cols);
     op.w = &weights.w_weight;
     if (layer_norm) op.bias = &weights.bias_weight;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(layer_norm ? enqueue_layer_norm(op) : enqueue_rms_norm(op), name);
   };
   enqueue(0);
@@ -76,15 +71,10 @@ Line qk_norm(const Machine& machine, const std::string& name, int64_t rows, int6
   record.op = NVLM_QK_NORM;
   record.c.eps = 1e-6f;
   const auto enqueue = [&](int i) {
-    Op op{};
-    op.record = &record;
-    op.out = qkv[static_cast<size_t>(i)]->as<void>();
-    op.out_rows = rows;
-    op.out_cols = 3 * width;
+    Op op = op_of(machine, record);
+    writes(&op, *qkv[static_cast<size_t>(i)], rows, 3 * width);
     op.w = &query.w_weight;
     op.scale = &key.w_weight;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_qk_norm(op), name);
   };
   enqueue(0);  // in place: later ones norm what is normed
@@ -119,16 +109,11 @@ Line pixel_shuffle_norm(const Machine& machine, const ShuffleShape& s) {
   record.c.grid = s.grid, record.c.ratio = s.ratio, record.c.transpose = s.transpose;
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Op op{};
-    op.record = &record;
-    op.in = in[at]->as<bf16>();
-    op.out = out[at]->as<void>();
-    op.in_rows = in_rows, op.in_cols = s.n;
-    op.out_rows = rows, op.out_cols = cols;
+    Op op = op_of(machine, record);
+    reads(&op, *in[at], in_rows, s.n);
+    writes(&op, *out[at], rows, cols);
     op.w = &weights.w_weight;
     op.bias = &weights.bias_weight;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_pixel_shuffle_norm(op), s.name);
   };
   enqueue(0);

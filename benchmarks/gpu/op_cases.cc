@@ -1,5 +1,6 @@
 // Products, and the copy that is the ceiling of what is bound by memory.
 #include "op_cases.h"
+#include "support/activations.h"
 
 namespace nvlm::times {
 
@@ -34,17 +35,11 @@ Line product(const Machine& machine, const ProductShape& s) {
   for (int i = 0; i < buffers; ++i) weights.push_back({NVLM_MATRIX, swiglu, weight_rows, s.k, s.k, weight[static_cast<size_t>(i)]->as<void>()});
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Op op{};
-    op.record = &record;
-    op.in = in[at]->as<bf16>();
-    op.out = out[at]->as<void>();
-    op.in_rows = op.out_rows = s.rows;
-    op.in_cols = s.k;
-    op.out_cols = s.n;
+    Op op = op_of(machine, record);
+    reads(&op, *in[at], s.rows, s.k);
+    writes(&op, *out[at], s.rows, s.n);
     op.w = &weights[at];
     op.workspace = &scratch.workspace;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(s.rows <= 4 ? enqueue_gemv(op) : enqueue_gemm(op), s.name);
   };
 
@@ -66,11 +61,11 @@ Line product(const Machine& machine, const ProductShape& s) {
     const double got = logits ? out[0]->read<float>(at, 1)[0] : to_float(out[0]->read<bf16>(at, 1)[0]);
     if (swiglu) {
       const Dot gate = dot(row, 2 * column), up = dot(row, 2 * column + 1);
-      const double silu = gate.sum / (1 + std::exp(-gate.sum)), value = silu * up.sum;
+      const double silu = test::silu(gate.sum), value = silu * up.sum;
       difference.add(got, value, kHalfUlp * std::abs(value) + kSums * (1.1 * gate.size * std::abs(up.sum) + up.size * std::abs(silu) + 1e-3), row, column);
     } else {
       const Dot d = dot(row, column);
-      const double value = s.op == NVLM_LINEAR_GELU ? 0.5 * d.sum * (1 + std::erf(d.sum / std::sqrt(2.0))) : residual ? before.at(row * s.n + column) + d.sum : d.sum;
+      const double value = s.op == NVLM_LINEAR_GELU ? test::gelu(d.sum) : residual ? before.at(row * s.n + column) + d.sum : d.sum;
       difference.add(got, value, (logits ? 0 : kHalfUlp) * std::abs(value) + kSums * 1.2 * d.size, row, column);
     }
   }

@@ -21,6 +21,23 @@ struct Scratch {
   Workspace workspace;
 };
 
+// An op on this machine, without operands yet.
+inline Op op_of(const Machine& machine, const nvlm_record& record) {
+  Op op{};
+  op.record = &record;
+  op.device = &machine.info;
+  op.stream = machine.stream;
+  return op;
+}
+inline void reads(Op* op, const Memory& memory, int64_t rows, int64_t cols) { op->in = memory.as<const bf16>(), op->in_rows = rows, op->in_cols = cols; }
+inline void writes(Op* op, const Memory& memory, int64_t rows, int64_t cols) { op->out = memory.as<void>(), op->out_rows = rows, op->out_cols = cols; }
+
+// Float32, the whole of it.
+inline Weight vector_of(const Memory& memory) {
+  const auto length = static_cast<int64_t>(memory.bytes() / sizeof(float));
+  return {NVLM_VECTOR, false, 1, length, length, memory.as<void>()};
+}
+
 // op_cases.cc
 struct ProductShape {
   std::string name;

@@ -1,6 +1,8 @@
 // From a picture to the encoder's first rows: resized and cut into tiles, and tiles to embedded patches.
-#include "image/resample.h"
+#include "cuda/cut_tiles.h"
+#include "cuda/weights.h"
 #include "op_cases.h"
+#include "ops/normalise.h"
 
 namespace nvlm::times {
 namespace {
@@ -12,16 +14,13 @@ std::vector<uint8_t> random_bytes(uint64_t seed, int64_t count) {
   return bytes;
 }
 
-// As ops.h says, in the float32 and bf16 that a patch's row is made in.
-double normalised(uint8_t value, int64_t channel) {
-  constexpr float kMean[] = {0.485f, 0.456f, 0.406f}, kDeviation[] = {0.229f, 0.224f, 0.225f};
-  return to_float(to_bf16((static_cast<float>(value) / 255.0f - kMean[channel]) / kDeviation[channel]));
-}
+// A patch's row is bf16.
+double normalised(uint8_t value, int64_t channel) { return to_float(to_bf16(host::normalised(value, static_cast<int>(channel)))); }
 
 }  // namespace
 
 Line patch_embed(const Machine& machine, const PatchShape& s) {
-  const int64_t grid = s.side / s.patch, patches = grid * grid, rows = s.tiles * (patches + 1), depth = int64_t{3} * s.patch * s.patch, pitch = (depth + 7) / 8 * 8;
+  const int64_t grid = s.side / s.patch, patches = grid * grid, rows = s.tiles * (patches + 1), depth = int64_t{3} * s.patch * s.patch, pitch = pitch_of(depth);
   const int64_t pixel_count = int64_t{s.tiles} * s.side * s.side * 3;
   const double bytes = static_cast<double>(pixel_count) + 2.0 * static_cast<double>(s.n * depth + rows * s.n) + 4.0 * static_cast<double>((patches + 1) * s.n);
   const int buffers = buffers_for(machine, bytes);
@@ -33,8 +32,7 @@ Line patch_embed(const Machine& machine, const PatchShape& s) {
   for (int i = 0; i < buffers; ++i) in.push_back(on_device(machine, pixels)), weight.push_back(on_device(machine, matrix));
   const Buffers out = unwritten(machine, buffers, rows * s.n * 2);
   const auto bias_memory = floats_on_device(machine, bias, s.n), class_memory = floats_on_device(machine, class_token, s.n), position_memory = floats_on_device(machine, positions, (patches + 1) * s.n);
-  const Weight bias_weight{NVLM_VECTOR, false, 1, s.n, s.n, bias_memory->as<void>()}, class_weight{NVLM_VECTOR, false, 1, s.n, s.n, class_memory->as<void>()};
-  const Weight position_weight{NVLM_VECTOR, false, 1, (patches + 1) * s.n, (patches + 1) * s.n, position_memory->as<void>()};
+  const Weight bias_weight = vector_of(*bias_memory), class_weight = vector_of(*class_memory), position_weight = vector_of(*position_memory);
   WorkspaceNeed need = gemm_workspace(machine.info, s.tiles * patches, s.n, pitch);
   need.floats += patch_embed_workspace(s.tiles, s.side, s.patch);
   const Scratch scratch(machine, need);
@@ -47,16 +45,11 @@ Line patch_embed(const Machine& machine, const PatchShape& s) {
     Batch batch{};
     batch.tiles = s.tiles;
     batch.pixels = in[at]->as<uint8_t>();
-    Op op{};
-    op.record = &record;
-    op.out = out[at]->as<void>();
-    op.out_rows = rows;
-    op.out_cols = s.n;
+    Op op = op_of(machine, record);
+    writes(&op, *out[at], rows, s.n);
     op.w = &matrix_weight, op.bias = &bias_weight, op.scale = &class_weight, op.extra = &position_weight;
     op.batch = &batch;
     op.workspace = &scratch.workspace;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_patch_embed(op), s.name);
   };
   enqueue(0);
@@ -88,12 +81,8 @@ namespace {
 struct Axis {
   Axis(const Machine& machine, int32_t in, int32_t out) : taps(bicubic_taps(in, out)) {
     if (in == out) return;
-    std::vector<int32_t> words(taps.first);
-    words.insert(words.end(), taps.offset.begin(), taps.offset.end());
-    words.insert(words.end(), taps.weight.begin(), taps.weight.end());
-    memory = on_device(machine, words);
-    const int32_t* offset = memory->as<int32_t>() + out;
-    device = {in, out, memory->as<int32_t>(), offset, offset + out + 1};
+    memory = on_device(machine, flat_taps(taps));
+    device = taps_at(memory->as<int32_t>(), taps);
   }
 
   // Output i of what `at` gives, rounded to a byte.

@@ -107,6 +107,17 @@ def attention(shape, device, rotated):
     return seconds(lambda i: torch.nn.functional.scaled_dot_product_attention(q[i], k[i], v[i], is_causal=causal, **grouped), count, device)
 
 
+def model_arguments(tiny):
+    """Of those scripts that time a whole model of random_model.py; `tiny`: what --tiny makes of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("out")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help=f"{tiny}: a try of this script")
+    parser.add_argument("--without-transformers", action="store_true")
+    return parser
+
+
 def tiny(shape):
     return tuple(side if side is True or side is False else min(side, 64) for side in shape)
 

@@ -51,15 +51,10 @@ Line rope_kv_write(const Machine& machine, const CacheShape& s) {
   const nvlm_record record = cache_record(NVLM_ROPE_KV_WRITE, s);
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Op op{};
-    op.record = &record;
-    op.out = qkv[at]->as<void>();
-    op.out_rows = s.rows;
-    op.out_cols = cols;
+    Op op = op_of(machine, record);
+    writes(&op, *qkv[at], s.rows, cols);
     op.self_kv = {cache[at]->as<bf16>(), 1, slots.pages, s.kv_heads, s.head_dim};
     op.batch = &batch;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_rope_kv_write(op), s.name);
   };
   enqueue(0);  // in place: later ones turn what is turned
@@ -94,15 +89,10 @@ Line kv_write(const Machine& machine, const CacheShape& s) {
   const nvlm_record record = cache_record(NVLM_KV_WRITE, s);
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Op op{};
-    op.record = &record;
-    op.in = in[at]->as<bf16>();
-    op.in_rows = s.rows;
-    op.in_cols = cols;
+    Op op = op_of(machine, record);
+    reads(&op, *in[at], s.rows, cols);
     op.cross_kv = {cache[at]->as<bf16>(), 1, slots.pages, s.kv_heads, s.head_dim};
     op.batch = &batch;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_kv_write(op), s.name);
   };
   enqueue(0);
@@ -145,15 +135,10 @@ Line embed(const Machine& machine, const EmbedShape& s) {
     batch.rows = s.rows;
     batch.token = token[at]->as<int32_t>();
     batch.source = source[at]->as<const bf16*>();
-    Op op{};
-    op.record = &record;
-    op.out = out[at]->as<void>();
-    op.out_rows = s.rows;
-    op.out_cols = s.n;
+    Op op = op_of(machine, record);
+    writes(&op, *out[at], s.rows, s.n);
     op.w = &w;
     op.batch = &batch;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_embed(op), s.name);
   };
   enqueue(0);
@@ -183,16 +168,10 @@ Line gather_rows(const Machine& machine, const std::string& name, int64_t outs, 
   record.op = NVLM_GATHER_ROWS;
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Op op{};
-    op.record = &record;
-    op.in = in[at]->as<bf16>();
-    op.out = out[at]->as<void>();
-    op.in_rows = rows;
-    op.out_rows = outs;
-    op.in_cols = op.out_cols = cols;
+    Op op = op_of(machine, record);
+    reads(&op, *in[at], rows, cols);
+    writes(&op, *out[at], outs, cols);
     op.batch = &batch;
-    op.device = &machine.info;
-    op.stream = machine.stream;
     expect(enqueue_gather_rows(op), name);
   };
   enqueue(0);

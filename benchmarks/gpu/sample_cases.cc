@@ -66,14 +66,10 @@ Line sample(const Machine& machine, const std::string& name, int64_t vocab, nvlm
   batch.sampled = sampled.as<nvlm_sampled>();
   nvlm_record record{};
   record.op = NVLM_SAMPLE;
-  Op op{};
-  op.record = &record;
+  Op op = op_of(machine, record);
   op.batch = &batch;
   op.workspace = &workspace;
-  op.device = &machine.info;
-  op.stream = machine.stream;
-  op.in = in->as<bf16>();  // of sample: float32
-  op.in_rows = 1, op.in_cols = vocab;
+  reads(&op, *in, 1, vocab);  // float32
   const auto enqueue = [&](int) { expect(enqueue_sample(op), name); };
 
   std::vector<double> judged;

@@ -83,7 +83,7 @@ BackendChoice choose_backend(const std::string& device, const std::string& cuda_
     choice.id = device;
     return choice;
   }
-  const bool automatic = choice.automatic = device == "auto";
+  const bool automatic = device == "auto";
   int number = automatic ? 0 : gpu_number(device);
   if (number < 0) throw Error("bad-option", "Expected 'auto', 'cpu', 'cuda' or 'cuda:N' for options.device but received '" + device + "'. Leave it out for 'auto'.");
   std::string reason;

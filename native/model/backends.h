@@ -16,7 +16,6 @@ struct BackendChoice {
   std::string id;                           // "cpu", "reference", "cuda:0", "emulator"
   std::shared_ptr<DynamicLibrary> library;  // keeps a backend that was opened at run time
   std::string fallback;                     // "auto" took the CPU: why, and the mend; else empty
-  bool automatic = false;                   // nobody asked for this one
 };
 
 // `cuda_library`: the file of the CUDA backend, or of what stands in for it; empty: there is none. Throws Error("bad-option") for a name that means

@@ -52,21 +52,21 @@ ModelConfig reconciled(const std::string& folder, const Checkpoint& checkpoint) 
 
 }  // namespace
 
-OpenedDevice open_device(const LoadOptions& options) {
-  OpenedDevice opened{choose_backend(options.device, options.cuda_library)};
-  const auto open = [&] {
+Device::Opened Device::open(const LoadOptions& options) {
+  Opened opened{choose_backend(options.device, options.cuda_library)};
+  const auto failure = [&] {
     nvlm_open_options o{};
     o.threads = options.threads;
     o.device = opened.choice.device;
     o.instruction_set = options.instruction_set.empty() ? nullptr : options.instruction_set.c_str();
     return opened.choice.backend->open(&o, &opened.handle) == NVLM_OK ? std::string() : std::string(opened.choice.backend->last_error(nullptr));
   };
-  std::string reason = open();
+  std::string reason = failure();
   // A GPU that looks usable may still have no memory left, or refuse the first kernel.
-  if (!reason.empty() && opened.choice.automatic && opened.choice.backend != nvlm_cpu_backend()) {
+  if (!reason.empty() && options.device == "auto" && opened.choice.backend != nvlm_cpu_backend()) {
     opened.choice = choose_backend("cpu", "");
     opened.choice.fallback = reason;
-    reason = open();
+    reason = failure();
   }
   if (!reason.empty()) throw Error("device-unavailable", reason);
   return opened;

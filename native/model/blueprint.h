@@ -12,17 +12,11 @@
 
 namespace nvlm {
 
-struct OpenedDevice {
-  BackendChoice choice;
-  nvlm_device* handle = nullptr;
-};
-// The device that the options mean; where "auto" finds a GPU that turns out not to work, the CPU. Throws Error("device-unavailable").
-OpenedDevice open_device(const LoadOptions& options);
-
 // One opened device of a backend.
 class Device {
  public:
-  explicit Device(const LoadOptions& options) : Device(open_device(options)) {}
+  // What the options mean; where "auto" finds a GPU that turns out not to work, the CPU. Throws Error("device-unavailable").
+  explicit Device(const LoadOptions& options) : Device(open(options)) {}
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -38,7 +32,12 @@ class Device {
   void check(nvlm_status status, const char* doing) const { check_status(backend, handle, status, doing); }
 
  private:
-  explicit Device(OpenedDevice opened) : choice(std::move(opened.choice)), backend(*choice.backend), handle(opened.handle) {}
+  struct Opened {
+    BackendChoice choice;
+    nvlm_device* handle = nullptr;
+  };
+  static Opened open(const LoadOptions& options);
+  explicit Device(Opened opened) : choice(std::move(opened.choice)), backend(*choice.backend), handle(opened.handle) {}
 };
 
 struct Blueprint {

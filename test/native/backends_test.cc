@@ -2,12 +2,13 @@
 // reason without its mend, "auto" that fails instead of falling back, a library that stays open.
 #include "model/backends.h"
 
-#include <dlfcn.h>
-
 #include "support/check.h"
+#include "support/open_library.h"
 #include "support/scratch_folder.h"
 
 using namespace nvlm;
+using test::holds;
+using test::is_open;
 
 namespace {
 
@@ -15,19 +16,11 @@ const std::string kFake = NVLM_FAKE_CUDA;  // two GPUs: 0 is too old, 1 can be u
 const std::string kOtherVersion = NVLM_FAKE_CUDA_OTHER_VERSION;
 const std::string kKept = NVLM_FAKE_CUDA_KEPT;
 
-bool is_open(const std::string& library) {
-  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
-  if (handle) dlclose(handle);
-  return handle != nullptr;
-}
-
 void check_choice(const BackendChoice& choice, const char* backend, int device, const std::string& id) {
   test::equal(std::string(choice.backend->name), std::string(backend), id + ": backend");
   test::equal(choice.device, device, id + ": device");
   test::equal(choice.id, id, "id");
 }
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

@@ -157,7 +157,7 @@ void says_why_not() {
     nvlm_device_description d{};
     table.describe(0, &d);
     const std::string reason = d.reason;
-    check(!d.available && reason.find(c.reason) != std::string::npos && reason.find(c.mend) != std::string::npos && reason.find("device: 'cpu'") != std::string::npos, std::string(c.reason) + ": " + reason);
+    check(!d.available && holds(reason, c.reason) && holds(reason, c.mend) && holds(reason, "device: 'cpu'"), std::string(c.reason) + ": " + reason);
     const nvlm_open_options options{};
     nvlm_device* device = nullptr;
     equal(table.open(&options, &device), NVLM_UNSUPPORTED, c.reason);

@@ -1,7 +1,5 @@
 // An engine on a GPU whose memory is full, or that fails: each allocation is refused once, and some launches are faults. What could break: something that is
 // taken twice, freed twice or left half made, a graph that was half recorded, an error without a code or a mend, a process that ends.
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <set>
@@ -10,10 +8,12 @@
 #include "support/check.h"
 #include "support/event_log.h"
 #include "support/golden_request.h"
+#include "support/open_library.h"
 
 namespace {
 
 using namespace nvlm;
+using test::holds;
 
 // Read when the library is opened, which is once for each engine.
 class Setting {
@@ -35,12 +35,6 @@ const test::GoldenCase& golden() {
 struct Life {
   test::Outcome load, answers[3];
 };
-
-bool is_open() {
-  void* handle = dlopen(NVLM_EMULATOR_LIBRARY, RTLD_NOW | RTLD_NOLOAD);
-  if (handle) dlclose(handle);
-  return handle != nullptr;
-}
 
 // An engine from its load to its end. Each answer encodes the image anew; the second one's encoder becomes a graph, the third one is given where that failed.
 Life life() {
@@ -67,8 +61,6 @@ Life life() {
   }
   return l;
 }
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 bool answered(const test::Outcome& got, const test::Outcome& expected) { return got.code == expected.code && got.ids == expected.ids; }
 
@@ -136,7 +128,7 @@ int main() {
     truth = life();
     test::equal(truth.load.code, std::string("loaded"), truth.load.message);
     for (const test::Outcome& answer : truth.answers) test::equal(answer.code, std::string("length"), answer.message);
-    test::check(!is_open(), "the library is closed with the engine, and its state gone");
+    test::check(!test::is_open(NVLM_EMULATOR_LIBRARY), "the library is closed with the engine, and its state gone");
   });
   test::run("each allocation fails once", [&] { each_allocation_fails_once(truth); });
   test::run("a fault stays", a_fault_stays);

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "cases/cases.h"
+#include "support/activations.h"
 
 namespace nvlm::test {
 namespace {
@@ -31,8 +32,6 @@ Affine affine(const OpCase& c, int64_t r, int64_t row_of_w) {
   }
   return a;
 }
-
-double silu(double x) { return x / (1 + std::exp(-x)); }
 
 Bounds linear_bounds(const OpCase& c, const std::vector<float>& truth) {
   const Tensor& out = c.tensors[static_cast<size_t>(c.record.out)];

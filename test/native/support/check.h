@@ -38,6 +38,8 @@ inline bool check(bool good, const std::string& what, const std::source_location
   return report(good, what, at);
 }
 
+inline bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 template <typename A, typename B>
 bool equal(const A& got, const B& expected, const std::string& what, const std::source_location& at = std::source_location::current()) {
   if (got == expected) return report(true, what, at);

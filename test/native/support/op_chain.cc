@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "support/activations.h"
+
 namespace nvlm::test {
 namespace {
 
@@ -132,14 +134,14 @@ class Chain {
       Value& y = out(r)[i];
       if (r.op == NVLM_LINEAR_SWIGLU) {
         const Value gate = sum(r, x, 2 * column).value, up = sum(r, x, 2 * column + 1).value;
-        const double silu = gate.value / (1 + std::exp(-gate.value));
+        const double silu = test::silu(gate.value);
         const Value product{silu * up.value, 1.1 * gate.limit * up.most() + std::abs(silu) * up.limit, squared(1.1) * gate.variance * (squared(up.value) + up.variance) + squared(silu) * up.variance};
         y = written(off_by(product, (2e-7 + 4 * kSum) * product.most(), (2e-7 + 4 * kSum) * std::abs(product.value)));
         continue;
       }
       const Sum s = sum(r, x, column);
       if (r.op == NVLM_LINEAR_GELU) {
-        const double gelu = 0.5 * s.value.value * (1 + std::erf(s.value.value * std::sqrt(0.5)));
+        const double gelu = test::gelu(s.value.value);
         y = written(off_by({gelu, 1.13 * s.value.limit, squared(1.13) * s.value.variance}, 2e-6, 2e-6));
       } else if (r.op == NVLM_LINEAR_RESIDUAL) {
         double factor = 1;
