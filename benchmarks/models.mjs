@@ -15,7 +15,10 @@ const cases = fs
   .split('\n')
   .map(line => JSON.parse(line))
   // A tall picture of seven tiles with a short answer, and the longest answer there is.
-  .filter(({ file, question }) => question === 'What is the total?' || (file === 'sign.png' && question === 'What does the text say?'));
+  .filter(
+    ({ file, question }) =>
+      question === 'What is the total?' || (file === 'sign.png' && question === 'What does the text say?'),
+  );
 
 /** Milliseconds from the result's own timings, and what follows from them. */
 const measures = {
@@ -58,7 +61,10 @@ for (const name of names.length > 0 ? names : bundledModels()) {
     const { text, usage } = await ask(); // the first run is not counted: it loads code and touches memory
     const tokens = `${usage.promptTokens}+${usage.generatedTokens}`;
     if (text !== said[name]) {
-      printRow([name, file, '', '', `WRONG: said ${JSON.stringify(text)}, the reference ${JSON.stringify(said[name])}`], widths);
+      printRow(
+        [name, file, '', '', `WRONG: said ${JSON.stringify(text)}, the reference ${JSON.stringify(said[name])}`],
+        widths,
+      );
       process.exitCode = 1;
       continue;
     }
@@ -67,7 +73,14 @@ for (const name of names.length > 0 ? names : bundledModels()) {
     const times = Object.fromEntries(Object.entries(measures).map(([key, of]) => [key, summary(runs.map(of))]));
     const { tiles } = usage.images[0];
     printRow([name, file, tiles, tokens, ...Object.values(times).map(spoken)], widths);
-    results.push({ model: name, image: file, tiles, promptTokens: usage.promptTokens, generatedTokens: usage.generatedTokens, ...times });
+    results.push({
+      model: name,
+      image: file,
+      tiles,
+      promptTokens: usage.promptTokens,
+      generatedTokens: usage.generatedTokens,
+      ...times,
+    });
   }
   await model.close();
 }

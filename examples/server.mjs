@@ -18,9 +18,11 @@ const server = createServer((request, response) => {
 
 async function answer(request, response) {
   const url = new URL(request.url, 'http://localhost');
-  if (request.method !== 'POST' || url.pathname !== '/ask') return response.writeHead(404).end('POST /ask?question=…\n');
+  if (request.method !== 'POST' || url.pathname !== '/ask')
+    return response.writeHead(404).end('POST /ask?question=…\n');
   const body = await readBody(request);
-  if (body === undefined) return response.writeHead(413, { connection: 'close' }).end(`At most ${LARGEST_BODY} bytes.\n`);
+  if (body === undefined)
+    return response.writeHead(413, { connection: 'close' }).end(`At most ${LARGEST_BODY} bytes.\n`);
 
   // Who hangs up stops the work.
   const hangUp = new AbortController();
@@ -59,7 +61,9 @@ async function readBody(request) {
 }
 
 // Only this machine can reach it; put a real server in front before others may.
-server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () => console.log(`listening on http://localhost:${server.address().port}`));
+server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () =>
+  console.log(`listening on http://localhost:${server.address().port}`),
+);
 
 process.once('SIGTERM', () => {
   server.close();

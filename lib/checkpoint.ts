@@ -60,10 +60,16 @@ export async function findCheckpoint(name: unknown): Promise<Checkpoint> {
     );
   }
   if (!found.isDirectory()) {
-    throw new NvlmError('not-a-checkpoint', `${folder} is a file. Give the folder that holds config.json and the weights.`);
+    throw new NvlmError(
+      'not-a-checkpoint',
+      `${folder} is a file. Give the folder that holds config.json and the weights.`,
+    );
   }
   if (!existsSync(join(folder, 'config.json'))) {
-    throw new NvlmError('not-a-checkpoint', `${folder} holds no config.json. Give a checkpoint folder in Hugging Face layout.`);
+    throw new NvlmError(
+      'not-a-checkpoint',
+      `${folder} holds no config.json. Give a checkpoint folder in Hugging Face layout.`,
+    );
   }
   return { name, folder };
 }
@@ -77,12 +83,18 @@ export async function readGenerationDefaults(folder: string): Promise<Generation
     if (value === undefined || value === null) return fallback;
     const fits = typeof value === 'number' && value >= min && value <= max && (!integer || Number.isInteger(value));
     if (fits) return value;
-    throw new NvlmError('unsupported-config', `${file}: ${key} is ${show(value)}, which is not from ${min} to ${max}. Correct the file.`);
+    throw new NvlmError(
+      'unsupported-config',
+      `${file}: ${key} is ${show(value)}, which is not from ${min} to ${max}. Correct the file.`,
+    );
   };
   const eos = config['eos_token_id'];
   const eosIds = (Array.isArray(eos) ? (eos as unknown[]) : eos === undefined || eos === null ? [] : [eos]).map(id => {
     if (typeof id === 'number' && Number.isInteger(id) && id >= 0) return id;
-    throw new NvlmError('unsupported-config', `${file}: eos_token_id holds ${show(id)}, which is no token id. Correct the file.`);
+    throw new NvlmError(
+      'unsupported-config',
+      `${file}: eos_token_id holds ${show(id)}, which is no token id. Correct the file.`,
+    );
   });
   return {
     maxTokens: number('max_new_tokens', DEFAULT_MAX_TOKENS, 1, 1048576, true),
@@ -99,7 +111,8 @@ export async function readGenerationDefaults(folder: string): Promise<Generation
 export async function readLicense(folder: string): Promise<string | null> {
   const card = await readFile(join(folder, 'README.md'), 'utf8').catch(() => '');
   const front = /^---\r?\n([\s\S]*?)\r?\n---/.exec(card)?.[1] ?? '';
-  const field = (key: string): string | undefined => new RegExp(`^${key}:[ \\t]*["']?([^"'\\r\\n#]+)`, 'm').exec(front)?.[1]?.trim();
+  const field = (key: string): string | undefined =>
+    new RegExp(`^${key}:[ \\t]*["']?([^"'\\r\\n#]+)`, 'm').exec(front)?.[1]?.trim();
   const license = field('license');
   if (license !== undefined && license !== '' && license !== 'other') return license;
   const named = field('license_name') ?? license;

@@ -5,7 +5,14 @@
 
 import { abortedError, closedError, fromNative, type NvlmError } from './errors.js';
 import { isFailure, native } from './native.js';
-import type { NativeDescription, NativeEngine, NativeEvent, NativeImage, NativeLoadOptions, NativeRequest } from './native-types.js';
+import type {
+  NativeDescription,
+  NativeEngine,
+  NativeEvent,
+  NativeImage,
+  NativeLoadOptions,
+  NativeRequest,
+} from './native-types.js';
 import type { LoadProgress, LogEntry } from './types.js';
 
 /** Events of one running request. */

@@ -24,11 +24,13 @@ export const errorTable = {
     mend: 'Point at the folder that holds config.json, *.safetensors and tokenizer.json (or vocab.json and merges.txt).',
   },
   'corrupt-checkpoint': {
-    description: 'A file of the checkpoint is truncated, contradicts itself, or a tensor is missing, superfluous or mis-shaped.',
+    description:
+      'A file of the checkpoint is truncated, contradicts itself, or a tensor is missing, superfluous or mis-shaped.',
     mend: 'Download or copy the named file again and compare its checksum.',
   },
   'unsupported-architecture': {
-    description: 'The file config.json names an architecture other than NVLM_D, NVLM_X or NVLM_H, or a decoder other than Qwen2 or Llama.',
+    description:
+      'The file config.json names an architecture other than NVLM_D, NVLM_X or NVLM_H, or a decoder other than Qwen2 or Llama.',
     mend: 'Use a checkpoint of the NVLM 1.0 family.',
   },
   'unsupported-dtype': {
@@ -129,7 +131,10 @@ export class NvlmError extends Error {
   }
 
   /** Whether `value` is an NvlmError, of whatever copy of this package and whatever realm. Narrows to the given code, if any. */
-  static is<C extends NvlmErrorCode = NvlmErrorCode>(value: unknown, code?: C): value is NvlmError & { readonly code: C } {
+  static is<C extends NvlmErrorCode = NvlmErrorCode>(
+    value: unknown,
+    code?: C,
+  ): value is NvlmError & { readonly code: C } {
     if (typeof value !== 'object' || value === null) return false;
     const error = value as { [marker]?: unknown; code?: unknown };
     return error[marker] === true && (code === undefined || error.code === code);

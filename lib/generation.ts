@@ -60,8 +60,12 @@ export function interpretCall(value: unknown, state: ModelState): CallOptions {
       presencePenalty: number('presencePenalty', -100, 100, 0),
       frequencyPenalty: number('frequencyPenalty', -100, 100, 0),
       seed:
-        optionalNumber(options['seed'], 'options.seed', { min: 0, max: Number.MAX_SAFE_INTEGER, integer: true, fallback: 'drawn' }) ??
-        randomInt(2 ** 48 - 1),
+        optionalNumber(options['seed'], 'options.seed', {
+          min: 0,
+          max: Number.MAX_SAFE_INTEGER,
+          integer: true,
+          fallback: 'drawn',
+        }) ?? randomInt(2 ** 48 - 1),
       topLogprobs: interpretLogprobs(options['logprobs'], options['topLogprobs']),
     },
     stop: interpretStop(options['stop']),
@@ -74,7 +78,10 @@ function interpretLogprobs(wanted: unknown, top: unknown): number {
   const count = optionalNumber(top, 'options.topLogprobs', { min: 0, max: 20, integer: true, fallback: '0' });
   if (logprobs) return count ?? 0;
   if (count === undefined) return -1;
-  throw new NvlmError('bad-option', `options.topLogprobs is ${count}, but options.logprobs is not true. Set logprobs: true as well.`);
+  throw new NvlmError(
+    'bad-option',
+    `options.topLogprobs is ${count}, but options.logprobs is not true. Set logprobs: true as well.`,
+  );
 }
 
 function interpretStop(value: unknown): string[] {
@@ -217,7 +224,12 @@ export class Generation implements RequestSink {
     );
   }
 
-  #finished(finishReason: FinishReason, stopString: string | null, generated: number, timings: NativeTimings): GenerateResult {
+  #finished(
+    finishReason: FinishReason,
+    stopString: string | null,
+    generated: number,
+    timings: NativeTimings,
+  ): GenerateResult {
     // Prefill yields the first token; an id that ended the answer took a step too.
     const steps = finishReason === 'stop' && stopString === null ? generated : generated - 1;
     const usage = this.#usage as Usage;
@@ -253,5 +265,9 @@ export class Generation implements RequestSink {
 }
 
 function unexpected(cause: unknown): NvlmError {
-  return new NvlmError('internal', `The call failed unexpectedly (${showThrown(cause)}). Please report it with what was asked.`, { cause });
+  return new NvlmError(
+    'internal',
+    `The call failed unexpectedly (${showThrown(cause)}). Please report it with what was asked.`,
+    { cause },
+  );
 }

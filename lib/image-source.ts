@@ -33,7 +33,8 @@ export interface ReadOptions {
   where: string;
 }
 
-const KINDS = 'a path, a file: or data: URL, bytes, a Blob, raw pixels { data, width, height, channels } or an encoded image';
+const KINDS =
+  'a path, a file: or data: URL, bytes, a Blob, raw pixels { data, width, height, channels } or an encoded image';
 
 /** Enough for the header of nearly every file; where it is not, the whole file is read. */
 const HEADER_BYTES = 64 * 1024;
@@ -45,8 +46,10 @@ export function interpretSource(value: unknown, where: string): ImageSource {
   if (bytes !== undefined) return { kind: 'bytes', bytes };
   if (typeof value === 'object' && value !== null && !types.isProxy(value)) {
     const candidate = value as Partial<URL> & Partial<Blob>;
-    if (typeof candidate.href === 'string' && typeof candidate.protocol === 'string') return fromString(candidate.href, where);
-    if (typeof candidate.arrayBuffer === 'function' && typeof candidate.slice === 'function') return { kind: 'blob', blob: value as Blob };
+    if (typeof candidate.href === 'string' && typeof candidate.protocol === 'string')
+      return fromString(candidate.href, where);
+    if (typeof candidate.arrayBuffer === 'function' && typeof candidate.slice === 'function')
+      return { kind: 'blob', blob: value as Blob };
     if ('data' in value || 'width' in value) return fromRaw(value, where);
   }
   throw new NvlmError('bad-messages', `Expected an image for ${where} but received ${show(value)}. Give ${KINDS}.`);
@@ -73,7 +76,8 @@ export async function readPixels(source: ImageSource, options: ReadOptions): Pro
     const { buffer, byteOffset } = source.data;
     const length = width * height * channels;
     // Shared memory can be neither transferred nor shrunk: the engine may read it as it stands.
-    if (channels === 3 && types.isSharedArrayBuffer(buffer)) return { data: new Uint8Array(buffer, byteOffset, length), width, height };
+    if (channels === 3 && types.isSharedArrayBuffer(buffer))
+      return { data: new Uint8Array(buffer, byteOffset, length), width, height };
     const data = await ownBytes(source.data, length, `${options.where}.data`);
     if (channels === 3) return { data, width, height };
     return decode(sharp(data, { raw: { width, height, channels }, limitInputPixels: options.maxPixels }), options);
@@ -101,13 +105,20 @@ function fromString(text: string, where: string): ImageSource {
     try {
       return { kind: 'file', path: fileURLToPath(text) };
     } catch (cause) {
-      throw new NvlmError('bad-messages', `${where} is not a usable file URL: ${show(text)}. Give file:///absolute/path.`, { cause });
+      throw new NvlmError(
+        'bad-messages',
+        `${where} is not a usable file URL: ${show(text)}. Give file:///absolute/path.`,
+        { cause },
+      );
     }
   }
   // Two letters at least, so that C:\picture.png stays a path.
   const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(text)?.[1];
   if (scheme !== undefined) {
-    throw new NvlmError('bad-messages', `${where} is a ${scheme} URL, and nothing is fetched. Fetch it yourself and give the bytes.`);
+    throw new NvlmError(
+      'bad-messages',
+      `${where} is a ${scheme} URL, and nothing is fetched. Fetch it yourself and give the bytes.`,
+    );
   }
   if (text === '' || text.includes('\0')) {
     throw new NvlmError('bad-messages', `Expected an image for ${where} but received ${show(text)}. Give ${KINDS}.`);
@@ -129,7 +140,9 @@ function fromDataUrl(url: string, where: string): Uint8Array {
     return bytes;
   } catch (cause) {
     const why = (cause as Error).message;
-    throw new NvlmError('bad-messages', `${where} is not a usable data: URL: ${why}. Write data:image/png;base64,…`, { cause });
+    throw new NvlmError('bad-messages', `${where} is not a usable data: URL: ${why}. Write data:image/png;base64,…`, {
+      cause,
+    });
   }
 }
 
@@ -205,7 +218,8 @@ async function blobBytes(blob: Blob, where: string): Promise<Uint8Array> {
 
 function unreadable(path: string, where: string, cause: unknown): NvlmError {
   const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-  if (code === 'EISDIR') return new NvlmError('not-an-image', `${where} is the folder ${path}. Give a file.`, { cause });
+  if (code === 'EISDIR')
+    return new NvlmError('not-an-image', `${where} is the folder ${path}. Give a file.`, { cause });
   const message = `${where} names the file ${path}, which cannot be read (${code}). Check the path; it starts at ${process.cwd()}.`;
   return new NvlmError('file-not-found', message, { cause });
 }
@@ -251,7 +265,11 @@ function checkSize(width: number, height: number, options: ReadOptions): { width
 
 async function decode(image: sharp.Sharp, options: ReadOptions): Promise<Pixels> {
   try {
-    const { data, info } = await image.toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    const { data, info } = await image
+      .toColourspace('srgb')
+      .removeAlpha()
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
     if (info.channels !== 3) throw new Error(`it decodes to ${info.channels} channels`);
     return { data, width: info.width, height: info.height };
   } catch (cause) {

@@ -50,11 +50,16 @@ export function interpretMessages(messages: unknown, apart: unknown, limits: Con
       for (const image of front.splice(0)) addImage(conversation, turn.parts, image);
     }
     if (typeof content === 'string') turn.parts.push({ type: 'text', text: content });
-    else for (const [k, part] of content.entries()) addPart(conversation, turn.parts, part, `${where}.content[${k}]`, limits);
+    else
+      for (const [k, part] of content.entries())
+        addPart(conversation, turn.parts, part, `${where}.content[${k}]`, limits);
     conversation.messages.push(turn);
   }
   if (front.length > 0) {
-    throw new NvlmError('bad-messages', 'options.images was given, but no message is from the user. Add a message with role "user".');
+    throw new NvlmError(
+      'bad-messages',
+      'options.images was given, but no message is from the user. Add a message with role "user".',
+    );
   }
   if (conversation.images.length > limits.maxImages) {
     throw new NvlmError(
@@ -104,7 +109,10 @@ function interpretMessage(value: unknown, index: number, where: string): { role:
     );
   }
   if (role === 'system' && index > 0) {
-    throw new NvlmError('bad-messages', `${where} is a system message, which may only come first. Move it to messages[0].`);
+    throw new NvlmError(
+      'bad-messages',
+      `${where} is a system message, which may only come first. Move it to messages[0].`,
+    );
   }
   if (typeof content !== 'string' && !Array.isArray(content)) {
     throw new NvlmError(
@@ -115,13 +123,22 @@ function interpretMessage(value: unknown, index: number, where: string): { role:
   return { role, content: content as string | unknown[] };
 }
 
-function addPart(conversation: Conversation, parts: PromptPart[], value: unknown, where: string, limits: ConversationLimits): void {
+function addPart(
+  conversation: Conversation,
+  parts: PromptPart[],
+  value: unknown,
+  where: string,
+  limits: ConversationLimits,
+): void {
   const part = value === undefined ? { type: undefined } : asObject(value, where, 'bad-messages');
   switch (part['type']) {
     case 'text':
       checkKeys(part, ['type', 'text'], where, 'bad-messages');
       if (typeof part['text'] !== 'string') {
-        throw new NvlmError('bad-messages', `Expected a string for ${where}.text but received ${show(part['text'])}. Give the text.`);
+        throw new NvlmError(
+          'bad-messages',
+          `Expected a string for ${where}.text but received ${show(part['text'])}. Give the text.`,
+        );
       }
       parts.push({ type: 'text', text: part['text'] });
       break;
@@ -149,11 +166,15 @@ function interpretImagePart(part: Record<string, unknown>, where: string, limits
 function interpretApart(apart: unknown, limits: ConversationLimits): CallImage[] {
   if (apart === undefined) return [];
   if (!Array.isArray(apart)) {
-    throw new NvlmError('bad-option', `Expected an array of images for options.images but received ${show(apart)}. Put it in brackets.`);
+    throw new NvlmError(
+      'bad-option',
+      `Expected an array of images for options.images but received ${show(apart)}. Put it in brackets.`,
+    );
   }
   return (apart as unknown[]).map((value, index) => {
     const where = `images[${index}]`;
-    const isPart = typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'image' && 'image' in value;
+    const isPart =
+      typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'image' && 'image' in value;
     if (isPart) return interpretImagePart({ ...value }, where, limits);
     return interpretImage(value, {}, where, limits, where);
   });

@@ -49,7 +49,11 @@ export async function load(model: string, options?: LoadOptions): Promise<Model>
   const checkpoint = await findCheckpoint(model);
   const { folder } = checkpoint;
   if (settings.signal?.aborted) throw abortedError(settings.signal.reason);
-  const [tokenizer, defaults, license] = await Promise.all([Tokenizer.open(folder), readGenerationDefaults(folder), readLicense(folder)]);
+  const [tokenizer, defaults, license] = await Promise.all([
+    Tokenizer.open(folder),
+    readGenerationDefaults(folder),
+    readLicense(folder),
+  ]);
   try {
     const wanted = { folder, cudaLibrary: cudaLibrary(settings.native.device), ...settings.native };
     const { client, description } = await EngineClient.load(wanted, settings, settings.signal);
@@ -70,7 +74,18 @@ export async function load(model: string, options?: LoadOptions): Promise<Model>
         const message = `Images may have up to ${maxTiles} tiles, and tags above <tile_${TRAINED_TILES}> were never trained. Expect worse reading.`;
         settings.onLog({ level: 'warn', message });
       }
-      return new Model({ checkpoint, client, description, tokenizer, defaults, license, limits, maxPixels, stopIds, tileTags });
+      return new Model({
+        checkpoint,
+        client,
+        description,
+        tokenizer,
+        defaults,
+        license,
+        limits,
+        maxPixels,
+        stopIds,
+        tileTags,
+      });
     } catch (error) {
       await client.close();
       throw error;
@@ -88,7 +103,11 @@ export async function inspect(model: string, options?: LoadOptions): Promise<Ins
   const [license, description] = await Promise.all([
     readLicense(checkpoint.folder),
     new Promise<NativeDescription>((resolve, reject) => {
-      const wanted = { folder: checkpoint.folder, cudaLibrary: cudaLibrary(settings.native.device), ...settings.native };
+      const wanted = {
+        folder: checkpoint.folder,
+        cudaLibrary: cudaLibrary(settings.native.device),
+        ...settings.native,
+      };
       native().inspect(wanted, (failure, value) => {
         if (failure !== null) reject(fromNative(failure));
         else resolve(value as NativeDescription);
@@ -192,14 +211,19 @@ export class Model {
   }
 
   /** What messages would cost, their images' too; of an image only the header is read. Does not refuse a prompt that is too long. */
-  async countTokens(options: { messages: readonly Message[]; images?: GenerateOptions['images'] }): Promise<TokenCount> {
+  async countTokens(options: {
+    messages: readonly Message[];
+    images?: GenerateOptions['images'];
+  }): Promise<TokenCount> {
     this.#mustBeOpen();
     const given = asObject(options, 'options');
     checkKeys(given, ['messages', 'images'], 'options');
     const conversation: Conversation = interpretMessages(given['messages'], given['images'], this.#state.limits);
     const state = this.#state;
     return state.client.hold(async () => {
-      const usages = await Promise.all(conversation.images.map(async image => ({ usage: await measureImage(state, image) })));
+      const usages = await Promise.all(
+        conversation.images.map(async image => ({ usage: await measureImage(state, image) })),
+      );
       const { usage } = await preparePrompt(state, conversation.messages, usages);
       return { ...usage, room: state.description.contextLength - usage.promptTokens };
     });
@@ -221,7 +245,11 @@ export class Model {
   }
 }
 
-function describe(checkpoint: { name: string; folder: string }, description: NativeDescription, license: string | null): ModelInfo {
+function describe(
+  checkpoint: { name: string; folder: string },
+  description: NativeDescription,
+  license: string | null,
+): ModelInfo {
   const { hiddenSize, layers, crossLayers, heads, kvHeads, headDim, ...d } = description;
   return {
     ...checkpoint,

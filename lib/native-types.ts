@@ -154,7 +154,14 @@ export interface NativeTimings {
 /** Events of one engine, delivered in batches. `request` is the id that `submit` or `encode` returned. */
 export type NativeEvent =
   | { type: 'text'; request: number; text: string; ids: Int32Array; logprobs: NativeLogprob[] | null }
-  | { type: 'finish'; request: number; reason: 'stop' | 'length'; stopString: number; generated: number; timings: NativeTimings }
+  | {
+      type: 'finish';
+      request: number;
+      reason: 'stop' | 'length';
+      stopString: number;
+      generated: number;
+      timings: NativeTimings;
+    }
   | { type: 'encoded'; request: number; handle: number; bytes: number; tiles: number; timings: NativeTimings }
   | { type: 'pixels-free'; request: number }
   | { type: 'progress'; loaded: number; total: number }
@@ -197,7 +204,12 @@ export interface NativeAddon {
   /** Starts loading; events come through `onEvents` (a `loaded` or an `error` with request 0 first). */
   createEngine(options: NativeLoadOptions, onEvents: (events: NativeEvent[]) => void): NativeEngine | NativeFailure;
   /** Cuts an image into tiles as the model sees them: u8 [tiles, tileSize, tileSize, 3], thumbnail last when asked. Off the JS thread. */
-  cutTiles(image: Required<Omit<NativeImage, 'handle'>>, tileSize: number, thumbnail: boolean, done: NativeCallback<Uint8Array>): void;
+  cutTiles(
+    image: Required<Omit<NativeImage, 'handle'>>,
+    tileSize: number,
+    thumbnail: boolean,
+    done: NativeCallback<Uint8Array>,
+  ): void;
   /** The CPU, then every GPU that the library shows; without one an entry `cuda` with the reason. Off the JS thread. */
   devices(cudaLibrary: string, done: NativeCallback<Device[]>): void;
 }

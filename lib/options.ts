@@ -44,11 +44,19 @@ export function asObject(value: unknown, where: string, code: NvlmErrorCode = 'b
 }
 
 /** Refuses keys that are not known, naming the nearest. */
-export function checkKeys(object: object, allowed: readonly string[], where: string, code: NvlmErrorCode = 'bad-option'): void {
+export function checkKeys(
+  object: object,
+  allowed: readonly string[],
+  where: string,
+  code: NvlmErrorCode = 'bad-option',
+): void {
   for (const key of Object.keys(object)) {
     if (allowed.includes(key)) continue;
     const near = nearest(key, allowed);
-    const mend = near === undefined ? `Known are ${allowed.join(', ')}.` : `Did you mean ${near}? Known are ${allowed.join(', ')}.`;
+    const mend =
+      near === undefined
+        ? `Known are ${allowed.join(', ')}.`
+        : `Did you mean ${near}? Known are ${allowed.join(', ')}.`;
     throw new NvlmError(code, `${where}.${key} is not known. ${mend}`);
   }
 }
@@ -56,7 +64,11 @@ export function checkKeys(object: object, allowed: readonly string[], where: str
 /** A number in its range, or undefined when it was left out. */
 export function optionalNumber(value: unknown, name: string, range: Range): number | undefined {
   if (value === undefined) return undefined;
-  const fits = typeof value === 'number' && value >= range.min && value <= range.max && (!range.integer || Number.isInteger(value));
+  const fits =
+    typeof value === 'number' &&
+    value >= range.min &&
+    value <= range.max &&
+    (!range.integer || Number.isInteger(value));
   if (fits) return value;
   const kind = range.integer ? 'an integer' : 'a number';
   const mend = `Leave it out for the default (${range.fallback ?? "the model's"}).`;
@@ -69,13 +81,19 @@ export function optionalNumber(value: unknown, name: string, range: Range): numb
 /** true, false, or undefined when it was left out. */
 export function optionalBoolean(value: unknown, name: string): boolean | undefined {
   if (value === undefined || typeof value === 'boolean') return value;
-  throw new NvlmError('bad-option', `Expected true or false for ${name} but received ${show(value)}. Leave it out for the default.`);
+  throw new NvlmError(
+    'bad-option',
+    `Expected true or false for ${name} but received ${show(value)}. Leave it out for the default.`,
+  );
 }
 
 /** A function, or undefined when it was left out. */
 export function optionalFunction(value: unknown, name: string): ((value: never) => void) | undefined {
   if (value === undefined || typeof value === 'function') return value as ((value: never) => void) | undefined;
-  throw new NvlmError('bad-option', `Expected a function for ${name} but received ${show(value)}. Leave it out if there is none.`);
+  throw new NvlmError(
+    'bad-option',
+    `Expected a function for ${name} but received ${show(value)}. Leave it out if there is none.`,
+  );
 }
 
 /** An AbortSignal (of any realm), or undefined when it was left out. */
@@ -99,7 +117,10 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
   for (const candidate of known) {
-    const distance = editDistance(name.toLowerCase().replace(/[_-]/g, ''), candidate.toLowerCase().replace(/[_-]/g, ''));
+    const distance = editDistance(
+      name.toLowerCase().replace(/[_-]/g, ''),
+      candidate.toLowerCase().replace(/[_-]/g, ''),
+    );
     if (distance < bestDistance && distance < candidate.length) {
       best = candidate;
       bestDistance = distance;

@@ -49,7 +49,11 @@ function reserve(length: number, where: string): Buffer {
   try {
     return Buffer.allocUnsafeSlow(length);
   } catch (cause) {
-    throw new NvlmError('out-of-memory', `${where} takes ${length} bytes, which cannot be reserved. Give a smaller image.`, { cause });
+    throw new NvlmError(
+      'out-of-memory',
+      `${where} takes ${length} bytes, which cannot be reserved. Give a smaller image.`,
+      { cause },
+    );
   }
 }
 

@@ -11,7 +11,9 @@ interface LibraryTokenizer {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
 }
 
-const library = require('@huggingface/tokenizers') as { Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer };
+const library = require('@huggingface/tokenizers') as {
+  Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer;
+};
 
 /** The bytes of every id, as the engine takes them: id i has bytes[offsets[i]] up to bytes[offsets[i + 1]]. */
 export interface TokenBytes {
@@ -32,7 +34,9 @@ export class PlainTokenizer {
       );
     } catch (cause) {
       const why = (cause as Error).message;
-      throw new NvlmError('corrupt-checkpoint', `The tokenizer's files cannot be used: ${why}. Copy them again.`, { cause });
+      throw new NvlmError('corrupt-checkpoint', `The tokenizer's files cannot be used: ${why}. Copy them again.`, {
+        cause,
+      });
     }
   }
 
@@ -55,7 +59,8 @@ export interface VocabularyTables {
 export function vocabularyTables(definition: TokenizerDefinition): VocabularyTables {
   const pieces: (Uint8Array | undefined)[] = [];
   const utf8 = new TextEncoder();
-  for (const [token, id] of Object.entries(definition.vocabulary)) pieces[id] = fromByteAlphabet(token) ?? utf8.encode(token);
+  for (const [token, id] of Object.entries(definition.vocabulary))
+    pieces[id] = fromByteAlphabet(token) ?? utf8.encode(token);
   for (const token of definition.addedTokens) pieces[token.id] = token.special ? undefined : utf8.encode(token.content);
   const offsets = new Int32Array(pieces.length + 1);
   for (let id = 0; id < pieces.length; id++) offsets[id + 1] = (offsets[id] ?? 0) + (pieces[id]?.length ?? 0);

@@ -21,16 +21,30 @@ export interface PreparedPrompt extends Prompt {
 }
 
 /** Decodes the images of a call at once; `stopped` is asked between images so that an aborted call reads no more. */
-export async function prepareImages(state: ModelState, images: readonly CallImage[], stopped: () => boolean): Promise<PreparedImage[]> {
+export async function prepareImages(
+  state: ModelState,
+  images: readonly CallImage[],
+  stopped: () => boolean,
+): Promise<PreparedImage[]> {
   return Promise.all(images.map(image => (stopped() ? Promise.reject(closedError()) : prepareImage(state, image))));
 }
 
 /** Decodes one image and chooses its grid. */
 export async function prepareImage(state: ModelState, image: CallImage): Promise<PreparedImage> {
   if (image.source.kind === 'encoded') return encodedImage(state, image);
-  const pixels = await readPixels(image.source, { orient: image.orient, maxPixels: state.maxPixels, where: image.where });
+  const pixels = await readPixels(image.source, {
+    orient: image.orient,
+    maxPixels: state.maxPixels,
+    where: image.where,
+  });
   const usage = usageOf(state, pixels, image.maxTiles);
-  const native = { pixels: pixels.data, width: pixels.width, height: pixels.height, columns: usage.columns, rows: usage.rows };
+  const native = {
+    pixels: pixels.data,
+    width: pixels.width,
+    height: pixels.height,
+    columns: usage.columns,
+    rows: usage.rows,
+  };
   return { native, usage };
 }
 
@@ -64,7 +78,9 @@ export async function preparePrompt(
 
 /** The error of a prompt that leaves no room, with what each image takes. */
 export function promptTooLong(usage: Omit<TokenCount, 'room'>, contextLength: number): NvlmError {
-  const images = usage.images.map((image, k) => `image ${k + 1} has ${image.tokens} image tokens (${image.tiles} tiles)`);
+  const images = usage.images.map(
+    (image, k) => `image ${k + 1} has ${image.tokens} image tokens (${image.tiles} tiles)`,
+  );
   const parts = [`${usage.textTokens} are text`, ...images].join(', ');
   return new NvlmError(
     'prompt-too-long',
@@ -74,12 +90,17 @@ export function promptTooLong(usage: Omit<TokenCount, 'room'>, contextLength: nu
 }
 
 function encodedImage(state: ModelState, image: CallImage): PreparedImage {
-  if (image.source.kind !== 'encoded') throw new NvlmError('internal', `${image.where} is no encoded image. Please report it.`);
+  if (image.source.kind !== 'encoded')
+    throw new NvlmError('internal', `${image.where} is no encoded image. Please report it.`);
   const handle = image.source.state;
   if (handle.owner !== state.client) {
-    throw new NvlmError('wrong-model', `${image.where} was encoded by another model. Encode it again with the model that is to read it.`);
+    throw new NvlmError(
+      'wrong-model',
+      `${image.where} was encoded by another model. Encode it again with the model that is to read it.`,
+    );
   }
-  if (handle.released) throw new NvlmError('closed', `${image.where} is an encoded image that was released. Encode it again.`);
+  if (handle.released)
+    throw new NvlmError('closed', `${image.where} is an encoded image that was released. Encode it again.`);
   return { native: { handle: handle.handle }, usage: handle.usage };
 }
 

@@ -112,7 +112,11 @@ function imageRuns(architecture: Architecture, image: number, tiles: number): Ru
 }
 
 /** Encodes a prompt's runs. All texts go to the tokenizer at once, so that it can judge what is long. */
-export async function encodePrompt(runs: readonly Run[], config: PromptConfig, tokenizer: PromptTokenizer): Promise<Prompt> {
+export async function encodePrompt(
+  runs: readonly Run[],
+  config: PromptConfig,
+  tokenizer: PromptTokenizer,
+): Promise<Prompt> {
   const merged = mergePlain(runs, config.architecture);
   const texts = merged.flatMap(run => (run.kind === 'plain' || run.kind === 'tag' ? [run.text] : []));
   const encoded = await tokenizer.encode(texts);
@@ -188,7 +192,10 @@ function mergePlain(runs: readonly Run[], architecture: Architecture): Run[] {
 }
 
 /** Ids of `<tile_1>` … `<tile_count>`, each tokenised alone: H's cross-attended tags. */
-export async function tileTagIds(tokenizer: PromptTokenizer, count: number): Promise<{ ids: Int32Array; lengths: Int32Array }> {
+export async function tileTagIds(
+  tokenizer: PromptTokenizer,
+  count: number,
+): Promise<{ ids: Int32Array; lengths: Int32Array }> {
   const encoded = await tokenizer.encode(numberedTags(count));
   return {
     ids: Int32Array.from(encoded.flatMap(list => Array.from(list))),

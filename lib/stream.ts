@@ -43,7 +43,10 @@ export class TextStream implements AsyncIterableIterator<StreamPart> {
         return { done: false, value: { type: 'finish', result: taken } };
       }
       const { text, logprobs } = taken;
-      return { done: false, value: this.#generation.wantsLogprobs ? { type: 'text', text, logprobs } : { type: 'text', text } };
+      return {
+        done: false,
+        value: this.#generation.wantsLogprobs ? { type: 'text', text, logprobs } : { type: 'text', text },
+      };
     } catch (error) {
       this.#end();
       throw error;

@@ -51,7 +51,10 @@ export function chooseGrid(width: number, height: number, config: TilingConfig):
     if (difference < bestDifference) {
       best = grid;
       bestDifference = difference;
-    } else if (difference === bestDifference && area > 0.5 * config.tileSize * config.tileSize * grid.columns * grid.rows) {
+    } else if (
+      difference === bestDifference &&
+      area > 0.5 * config.tileSize * config.tileSize * grid.columns * grid.rows
+    ) {
       best = grid;
     }
   }
@@ -65,7 +68,11 @@ export function tileCount(grid: Grid, useThumbnail: boolean): number {
 }
 
 /** What an image of this size takes: its grid, its tiles and all their tokens. */
-export function imageUsage(width: number, height: number, config: TilingConfig & { tokensPerTile: number }): ImageUsage {
+export function imageUsage(
+  width: number,
+  height: number,
+  config: TilingConfig & { tokensPerTile: number },
+): ImageUsage {
   const grid = chooseGrid(width, height, config);
   const tiles = tileCount(grid, config.useThumbnail);
   return { width, height, ...grid, tiles, tokens: tiles * config.tokensPerTile };

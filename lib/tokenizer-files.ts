@@ -53,7 +53,9 @@ async function fromVocabAndMerges(folder: string): Promise<Record<string, unknow
     );
   }
   const added = (await readJson(join(folder, 'added_tokens.json'))) ?? {};
-  const merges = mergesText.split(/\r?\n/).filter((line, index) => line !== '' && !(index === 0 && line.startsWith('#version')));
+  const merges = mergesText
+    .split(/\r?\n/)
+    .filter((line, index) => line !== '' && !(index === 0 && line.startsWith('#version')));
   return {
     version: '1.0',
     truncation: null,
@@ -91,7 +93,8 @@ export async function readJson(file: string): Promise<Record<string, unknown> | 
   } catch (cause) {
     throw corrupt(file, `it is not JSON (${(cause as Error).message})`, cause);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw corrupt(file, 'it does not hold a JSON object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw corrupt(file, 'it does not hold a JSON object');
   return value as Record<string, unknown>;
 }
 

@@ -35,7 +35,10 @@ if (port !== null) {
   const ready = readTokenizer(folder).then(definition => {
     if (tables) {
       const made = vocabularyTables(definition);
-      answer({ id: 0, tables: made }, [made.bytes.bytes.buffer as ArrayBuffer, made.bytes.offsets.buffer as ArrayBuffer]);
+      answer({ id: 0, tables: made }, [
+        made.bytes.bytes.buffer as ArrayBuffer,
+        made.bytes.offsets.buffer as ArrayBuffer,
+      ]);
     }
     return new PlainTokenizer(definition);
   });

@@ -139,7 +139,9 @@ export class Tokenizer {
     });
     worker.on('error', cause => {
       if (this.#worker === worker) this.#worker = undefined;
-      this.#failAll(new NvlmError('internal', `The tokenizer's thread failed: ${cause.message}. Please report it.`, { cause }));
+      this.#failAll(
+        new NvlmError('internal', `The tokenizer's thread failed: ${cause.message}. Please report it.`, { cause }),
+      );
     });
     worker.unref();
     return worker;
@@ -153,7 +155,9 @@ export class Tokenizer {
 
 async function vocabularySize(folder: string): Promise<number> {
   const sizes = await Promise.all(
-    ['tokenizer.json', 'vocab.json', 'merges.txt'].map(async name => (await stat(join(folder, name)).catch(() => null))?.size ?? 0),
+    ['tokenizer.json', 'vocab.json', 'merges.txt'].map(
+      async name => (await stat(join(folder, name)).catch(() => null))?.size ?? 0,
+    ),
   );
   return sizes.reduce((sum, size) => sum + size, 0);
 }

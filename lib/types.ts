@@ -266,7 +266,14 @@ export interface ModelInfo {
   vocabSize: number;
   /** Used where the messages bring none; null: none. */
   systemMessage: string | null;
-  decoder: { hiddenSize: number; layers: number; crossLayers: number[]; heads: number; kvHeads: number; headDim: number };
+  decoder: {
+    hiddenSize: number;
+    layers: number;
+    crossLayers: number[];
+    heads: number;
+    kvHeads: number;
+    headDim: number;
+  };
   vision: { hiddenSize: number; layers: number; heads: number; headDim: number; patchSize: number; norm: string };
   parameters: { encoder: number; projector: number; decoder: number; crossAttention: number; total: number };
   /** What was planned before loading, and what was free on the device then, in bytes. */

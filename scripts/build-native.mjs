@@ -19,13 +19,17 @@ const target = into ?? path.dirname(addonFile);
 const cudaBuilt = path.join(tree, 'Release', path.basename(cudaFile));
 
 if (args.includes('--inputs')) {
-  const sources = fs.readdirSync(inRoot('native'), { recursive: true }).filter(file => /\.(h|hpp|cc|cu|cuh|txt|map)$/.test(file));
+  const sources = fs
+    .readdirSync(inRoot('native'), { recursive: true })
+    .filter(file => /\.(h|hpp|cc|cu|cuh|txt|map)$/.test(file));
   console.log(['CMakeLists.txt', ...sources.map(file => `native/${file.replaceAll('\\', '/')}`)].join('\n'));
   process.exit(0);
 }
 
 if (spawnSync('cmake', ['--version']).error) {
-  fail('cmake was not found. Install CMake 3.18 or newer and a C++20 compiler (Debian, Ubuntu: apt-get install g++ cmake ninja-build).');
+  fail(
+    'cmake was not found. Install CMake 3.18 or newer and a C++20 compiler (Debian, Ubuntu: apt-get install g++ cmake ninja-build).',
+  );
 }
 
 // What an earlier configuration built must not pass for this one's.

@@ -29,9 +29,14 @@ if (fs.existsSync(dist)) fs.renameSync(dist, `${dist}.old`);
 fs.renameSync(fresh, dist);
 fs.rmSync(`${dist}.old`, { recursive: true, force: true });
 
-const names = Object.keys(require(path.join(dist, 'index.js'))).filter(name => name !== 'default' && name !== '__esModule');
+const names = Object.keys(require(path.join(dist, 'index.js'))).filter(
+  name => name !== 'default' && name !== '__esModule',
+);
 fs.writeFileSync(
   path.join(dist, 'index.mjs'),
   `// Generated: the ES module face of index.js.\nimport nvlm from './index.js';\n\nexport const { ${names.toSorted().join(', ')} } = nvlm;\n`,
 );
-fs.writeFileSync(path.join(dist, 'index.d.mts'), "// Generated: the types of index.mjs.\nexport * from './index.js';\n");
+fs.writeFileSync(
+  path.join(dist, 'index.d.mts'),
+  "// Generated: the types of index.mjs.\nexport * from './index.js';\n",
+);

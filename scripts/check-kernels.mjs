@@ -41,7 +41,9 @@ const listedArchitectures = fs
 const findings = checkSources();
 const version = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
 if (version.error) {
-  console.log('skipped: registers, spills, stack and sizes of kernels, since nvcc was not found. Sources were checked.');
+  console.log(
+    'skipped: registers, spills, stack and sizes of kernels, since nvcc was not found. Sources were checked.',
+  );
 } else {
   await checkKernels(version.stdout);
 }
@@ -53,7 +55,9 @@ if (findings.length > 0) process.exitCode = 1;
 // ---- Sources ----
 
 function filesOf(folder) {
-  return /** @type {string[]} */ (fs.readdirSync(folder, { recursive: true })).filter(file => /\.(cu|cuh|cc|h)$/.test(file)).toSorted();
+  return /** @type {string[]} */ (fs.readdirSync(folder, { recursive: true }))
+    .filter(file => /\.(cu|cuh|cc|h)$/.test(file))
+    .toSorted();
 }
 
 /** The rule of native/cuda/CMakeLists.txt: which files are compiled to compute_90 PTX as well. */
@@ -74,7 +78,8 @@ function checkSources() {
   for (const file of filesOf(cuda)) {
     const text = fs.readFileSync(path.join(cuda, file), 'utf8');
     const bare = code(text, false);
-    const say = (at, sentence) => found.push(`native/cuda/${file}:${text.slice(0, at).split('\n').length}: ${sentence}`);
+    const say = (at, sentence) =>
+      found.push(`native/cuda/${file}:${text.slice(0, at).split('\n').length}: ${sentence}`);
     const refuse = (pattern, sentence, from = bare) => {
       for (const match of from.matchAll(pattern)) say(match.index, sentence);
     };
@@ -86,7 +91,10 @@ function checkSources() {
       'cooperative groups, CUB and thrust are not used: the emulator does not have them',
       code(text, true),
     );
-    refuse(/\b__(shfl|shfl_up|shfl_down|shfl_xor|ballot|any|all)\(|\b__activemask\b/g, 'a warp operation without an explicit mask');
+    refuse(
+      /\b__(shfl|shfl_up|shfl_down|shfl_xor|ballot|any|all)\(|\b__activemask\b/g,
+      'a warp operation without an explicit mask',
+    );
     if (file !== 'gpu.h') {
       refuse(
         /^[ \t]*#[ \t]*include[ \t]*[<"](?:cuda(?:_\w+)?(?:\.h|\/std)|cuda\w*\.h|cu\w+\.h|mma\.h|nv\/|crt\/|device_\w+|driver_types|vector_\w+|sm_\d+)/gm,
@@ -124,7 +132,8 @@ function checkWrappers(text, say) {
     const name = first.split(/[\s;]/)[0];
     if (isArithmetic(name)) continue;
     if (!match[1]) say(match.index, `${name} is not asm volatile, though it touches memory, order or other lanes`);
-    if (!name.startsWith('mma.') && !instructions.includes('memory')) say(match.index, `${name} has no "memory" clobber`);
+    if (!name.startsWith('mma.') && !instructions.includes('memory'))
+      say(match.index, `${name} has no "memory" clobber`);
   }
 }
 
@@ -147,19 +156,24 @@ async function checkKernels(compiler) {
   await Promise.all(Array.from({ length: Math.max(1, options.jobs) }, work));
   results.sort((a, b) => (a.file < b.file ? -1 : 1));
 
-  for (const { file, messages } of results) for (const message of messages) findings.push(`native/cuda/${file}: ${message}`);
+  for (const { file, messages } of results)
+    for (const message of messages) findings.push(`native/cuda/${file}: ${message}`);
   const kernels = results.flatMap(({ file, kernels: rows }) => rows.map(row => ({ file, ...row })));
   for (const kernel of kernels) judge(kernel);
   addDynamicShared(kernels);
   checkPlan(kernels);
   const bytes = results.reduce((sum, result) => sum + result.bytes, 0);
-  if (bytes > libraryLimit) findings.push(`the kernels take ${mib(bytes)}, compressed; at most ${mib(libraryLimit)} are allowed`);
+  if (bytes > libraryLimit)
+    findings.push(`the kernels take ${mib(bytes)}, compressed; at most ${mib(libraryLimit)} are allowed`);
   print(kernels);
   console.log(
     `${new Set(kernels.map(kernel => kernel.name)).size} kernels, ${mib(bytes)} compressed; ${compiled} of ${files.length} files compiled in ${((performance.now() - started) / 1000).toFixed(0)} s`,
   );
   if (options.json)
-    fs.writeFileSync(options.json, `${JSON.stringify({ compiler: compiler.trim().split('\n').at(-1), bytes, kernels }, null, 2)}\n`);
+    fs.writeFileSync(
+      options.json,
+      `${JSON.stringify({ compiler: compiler.trim().split('\n').at(-1), bytes, kernels }, null, 2)}\n`,
+    );
 }
 
 /** Of one kernel on one architecture: whether it may be as it is. */
@@ -180,11 +194,13 @@ function judge({ file, name, architecture, threads, registers, spillStores, spil
 function addDynamicShared(kernels) {
   const program = options.shared ?? (ours ? path.join(releaseTree, 'test', 'native', 'cuda_traffic_test') : null);
   const seen = program && fs.existsSync(program) ? dynamicShared(program) : null;
-  if (!seen) console.log('skipped: dynamic shared memory, a dash below, since cuda_traffic_test is not built here or fails.');
+  if (!seen)
+    console.log('skipped: dynamic shared memory, a dash below, since cuda_traffic_test is not built here or fails.');
   for (const kernel of kernels) kernel.dynamicShared = seen?.[kernel.name] ?? null;
   if (!seen) return;
   for (const [name, [{ file, dynamicShared: bytes }]] of groupByName(kernels))
-    if (bytes === null) findings.push(`native/cuda/${file}: ${name} is launched by nothing in cuda_traffic_test, as it is built here`);
+    if (bytes === null)
+      findings.push(`native/cuda/${file}: ${name} is launched by nothing in cuda_traffic_test, as it is built here`);
 }
 
 /** By kernel; kept as long as the program stays the same. */
@@ -196,7 +212,10 @@ function dynamicShared(program) {
   fs.rmSync(fresh, { force: true });
   const done = spawnSync(program, ['--json', fresh], { encoding: 'utf8', maxBuffer: 1 << 28 });
   if (done.status !== 0 || !fs.existsSync(fresh)) {
-    const why = done.stdout?.split('\n').find(line => line.startsWith('FAILED')) ?? done.error?.message ?? `exit code ${done.status}`;
+    const why =
+      done.stdout?.split('\n').find(line => line.startsWith('FAILED')) ??
+      done.error?.message ??
+      `exit code ${done.status}`;
     findings.push(`${path.basename(program)} fails or is an old one: ${why}`);
     return null;
   }
@@ -209,11 +228,15 @@ function dynamicShared(program) {
 function checkPlan(kernels) {
   const plan = path.join(cuda, 'gemm_plan.cc');
   if (!fs.existsSync(plan) || process.env.NVLM_CUDA_ARCHS) return;
-  for (const [, name, tile, registers] of fs.readFileSync(plan, 'utf8').matchAll(/\bsm80\("(\w+)", kSm80_(\w+), (\d+)/g)) {
+  for (const [, name, tile, registers] of fs
+    .readFileSync(plan, 'utf8')
+    .matchAll(/\bsm80\("(\w+)", kSm80_(\w+), (\d+)/g)) {
     const rows = kernels.filter(kernel => kernel.name.includes(`Sm80_${tile}>`));
     const most = Math.ceil(Math.max(0, ...rows.map(row => row.registers)) / 8) * 8;
     if (most !== Number(registers))
-      findings.push(`native/cuda/gemm_plan.cc: ${name} is planned with ${registers} registers, but the compiler takes ${most}`);
+      findings.push(
+        `native/cuda/gemm_plan.cc: ${name} is planned with ${registers} registers, but the compiler takes ${most}`,
+      );
   }
 }
 
@@ -230,14 +253,28 @@ async function report(file, compiler) {
   const folder = fs.mkdtempSync(path.join(cache, 'compile-'));
   try {
     const fatbin = path.join(folder, 'kernels.fatbin');
-    const args = [...flags, '-I', options.native, '--keep', '--keep-dir', folder, '-fatbin', path.join(cuda, file), '-o', fatbin];
+    const args = [
+      ...flags,
+      '-I',
+      options.native,
+      '--keep',
+      '--keep-dir',
+      folder,
+      '-fatbin',
+      path.join(cuda, file),
+      '-o',
+      fatbin,
+    ];
     const done = await promisify(execFile)('nvcc', args, { encoding: 'utf8', maxBuffer: 1 << 28 }).catch(error => ({
       ...error,
       failed: true,
     }));
     const log = `${done.stdout ?? ''}${done.stderr ?? ''}`;
-    const messages = log.split('\n').filter(line => /\bC75(0[89]|1\d|20)\b|\bwarning\b|\berror\b|\bfatal\b/i.test(line));
-    if (done.failed) return { result: { file, messages: [...messages, 'nvcc failed'], kernels: [], bytes: 0 }, fresh: true };
+    const messages = log
+      .split('\n')
+      .filter(line => /\bC75(0[89]|1\d|20)\b|\bwarning\b|\berror\b|\bfatal\b/i.test(line));
+    if (done.failed)
+      return { result: { file, messages: [...messages, 'nvcc failed'], kernels: [], bytes: 0 }, fresh: true };
     const result = { file, messages, kernels: rowsOf(log, folder), bytes: fs.statSync(fatbin).size };
     for (const old of fs.readdirSync(cache)) if (old.startsWith(`${stem}-`)) fs.rmSync(path.join(cache, old));
     fs.writeFileSync(kept, JSON.stringify(result));
@@ -249,12 +286,16 @@ async function report(file, compiler) {
 
 /** The flags of native/cuda/CMakeLists.txt. */
 function compilerFlags(file) {
-  const architectures = process.env.NVLM_CUDA_ARCHS ? process.env.NVLM_CUDA_ARCHS.trim().split(/[\s,;]+/) : listedArchitectures;
-  const from = (ptx, list) => `-gencode=arch=compute_${ptx},code=[${[`compute_${ptx}`, ...list.map(number => `sm_${number}`)].join(',')}]`;
+  const architectures = process.env.NVLM_CUDA_ARCHS
+    ? process.env.NVLM_CUDA_ARCHS.trim().split(/[\s,;]+/)
+    : listedArchitectures;
+  const from = (ptx, list) =>
+    `-gencode=arch=compute_${ptx},code=[${[`compute_${ptx}`, ...list.map(number => `sm_${number}`)].join(',')}]`;
   const newer = architectures.filter(number => Number(number) >= 90);
   const targets = () => {
     if (file.endsWith('_sm90.cu')) return ['-gencode=arch=compute_90a,code=sm_90a'];
-    if (newer.length === 0 || !includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8'))) return [from(80, architectures)];
+    if (newer.length === 0 || !includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8')))
+      return [from(80, architectures)];
     return [
       from(
         80,
@@ -339,8 +380,14 @@ function print(kernels) {
     (a, b) => Number.parseInt(a.slice(3), 10) - Number.parseInt(b.slice(3), 10),
   );
   const byName = groupByName(kernels);
-  console.log(`registers / kilobytes of code; shared memory (the most that a launch asks for), spills and local memory in bytes`);
-  console.log([`${'kernel'.padEnd(64)} threads`, ...architectures.map(name => name.padStart(10)), 'shared  spill  local'].join(' '));
+  console.log(
+    `registers / kilobytes of code; shared memory (the most that a launch asks for), spills and local memory in bytes`,
+  );
+  console.log(
+    [`${'kernel'.padEnd(64)} threads`, ...architectures.map(name => name.padStart(10)), 'shared  spill  local'].join(
+      ' ',
+    ),
+  );
   for (const [name, rows] of byName) {
     const most = of => Math.max(...rows.map(of));
     const cells = architectures.map(architecture => {
@@ -348,12 +395,18 @@ function print(kernels) {
       return (row ? `${row.registers} / ${(row.bytes / 1024).toFixed(1)}` : '').padStart(10);
     });
     const dynamic = rows[0].dynamicShared;
-    const tail = [dynamic === null ? '-' : most(r => r.shared) + dynamic, most(r => r.spillStores + r.spillLoads), most(r => r.stack)]
+    const tail = [
+      dynamic === null ? '-' : most(r => r.shared) + dynamic,
+      most(r => r.spillStores + r.spillLoads),
+      most(r => r.stack),
+    ]
       .map(n => String(n).padStart(6))
       .join(' ');
     console.log(`${name.slice(0, 64).padEnd(64)} ${String(rows[0].threads).padStart(7)} ${cells.join(' ')} ${tail}`);
   }
-  const sums = architectures.map(architecture => kernels.filter(k => k.architecture === architecture).reduce((sum, k) => sum + k.bytes, 0));
+  const sums = architectures.map(architecture =>
+    kernels.filter(k => k.architecture === architecture).reduce((sum, k) => sum + k.bytes, 0),
+  );
   console.log(`${'all'.padEnd(72)} ${sums.map(sum => `${(sum / 1024).toFixed(0)} KB`.padStart(10)).join(' ')}`);
 }
 
@@ -387,7 +440,8 @@ function checkLibrary() {
     if (size > libraryLimit) findings.push(`${name} has ${mib(size)}; at most ${mib(libraryLimit)} are allowed`);
     if (!process.env.NVLM_CUDA_ARCHS) checkContent(file, sentence => findings.push(`${name} ${sentence}`));
   }
-  if (process.env.NVLM_CUDA_ARCHS) console.log('skipped: what nvlm_cuda.so holds, since NVLM_CUDA_ARCHS leaves architectures out.');
+  if (process.env.NVLM_CUDA_ARCHS)
+    console.log('skipped: what nvlm_cuda.so holds, since NVLM_CUDA_ARCHS leaves architectures out.');
 }
 
 /** Code for every architecture and PTX for newer ones, of every file: as native/cuda/CMakeLists.txt asks for, whatever came out of the build. */
@@ -399,7 +453,9 @@ function checkContent(library, say) {
   }
   const files = filesOf(cuda).filter(file => file.endsWith('.cu'));
   const hopper = files.filter(file => file.endsWith('_sm90.cu'));
-  const dependent = files.filter(file => !hopper.includes(file) && includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8')));
+  const dependent = files.filter(
+    file => !hopper.includes(file) && includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8')),
+  );
   const always = ['compute_80', ...listedArchitectures.map(architecture => `sm_${architecture}`)];
   if (binaries.length !== files.length)
     say(`holds the kernels of ${binaries.length} files, but there are ${files.length} here; build it again`);

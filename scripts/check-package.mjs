@@ -8,7 +8,10 @@ const folder = inRoot('out', 'pack');
 fs.rmSync(folder, { recursive: true, force: true });
 fs.mkdirSync(folder, { recursive: true });
 
-const packed = spawnSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', folder], { cwd: root, encoding: 'utf8' });
+const packed = spawnSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', folder], {
+  cwd: root,
+  encoding: 'utf8',
+});
 if (packed.status !== 0) {
   console.error(packed.stdout + packed.stderr);
   process.exit(1);
@@ -21,7 +24,11 @@ const checks = [
 ];
 let failed = 0;
 for (const [name, file, args] of checks) {
-  const result = spawnSync(process.execPath, [file, ...args], { cwd: root, encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } });
+  const result = spawnSync(process.execPath, [file, ...args], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+  });
   console.log(`${name}: ${result.status === 0 ? 'ok' : `FAILED\n${result.stdout}${result.stderr}`}`);
   if (result.status !== 0) failed += 1;
 }

@@ -27,7 +27,11 @@ const libraries = [
   'ld-linux-aarch64.so.1',
 ];
 /** Electron refuses memory it did not allocate itself. */
-const refused = ['napi_create_external_buffer', 'napi_create_external_arraybuffer', 'node_api_create_buffer_from_arraybuffer'];
+const refused = [
+  'napi_create_external_buffer',
+  'napi_create_external_arraybuffer',
+  'node_api_create_buffer_from_arraybuffer',
+];
 
 const headers = require('node-api-headers');
 const nodeApi = new Set([...headers.symbols.v8.js_native_api_symbols, ...headers.symbols.v8.node_api_symbols]);
@@ -36,7 +40,8 @@ const prebuilds = fs.existsSync(inRoot('prebuilds'))
   ? fs.readdirSync(inRoot('prebuilds'), { recursive: true }).filter(file => /^linux-.*\.(node|so)$/.test(file))
   : [];
 const built = [addonFile, ...(fs.existsSync(cudaFile) ? [cudaFile] : [])];
-const files = process.argv.length > 2 ? process.argv.slice(2) : [...built, ...prebuilds.map(file => inRoot('prebuilds', file))];
+const files =
+  process.argv.length > 2 ? process.argv.slice(2) : [...built, ...prebuilds.map(file => inRoot('prebuilds', file))];
 
 let findings = 0;
 for (const file of files) {
@@ -55,23 +60,30 @@ function check(file) {
   for (const { type, name } of symbols) {
     const [plain, version] = name.split(/@+/);
     if (type !== 'U' && type !== 'w' && type !== 'v') {
-      if (!entryPoints[kind].includes(plain)) found.push(`exports ${plain}; only ${entryPoints[kind].join(' and ')} may leave it`);
+      if (!entryPoints[kind].includes(plain))
+        found.push(`exports ${plain}; only ${entryPoints[kind].join(' and ')} may leave it`);
       continue;
     }
     if (version) {
       const [family, number] = version.split('_');
       const limit = newest[family];
       if (!limit) found.push(`needs ${name}, a symbol version nobody has allowed`);
-      else if (isNewer(number.split('.').map(Number), limit)) found.push(`needs ${name}; at most ${family}_${limit.join('.')} is allowed`);
+      else if (isNewer(number.split('.').map(Number), limit))
+        found.push(`needs ${name}; at most ${family}_${limit.join('.')} is allowed`);
     } else if (refused.includes(plain)) {
       found.push(`imports ${plain}, which Electron refuses`);
     } else if (type === 'U' && !(kind === 'addon' && nodeApi.has(plain))) {
-      found.push(`imports ${plain}, which is ${kind === 'addon' ? 'not a Node-API 8 function' : 'in no library that it may link'}`);
+      found.push(
+        `imports ${plain}, which is ${kind === 'addon' ? 'not a Node-API 8 function' : 'in no library that it may link'}`,
+      );
     }
   }
   const [entry] = entryPoints[kind];
-  if (!symbols.some(({ type, name }) => type === 'T' && name.split('@')[0] === entry)) found.push(`does not export ${entry}`);
-  const needed = [...run('readelf', '--dynamic', '--wide', file).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(match => match[1]);
+  if (!symbols.some(({ type, name }) => type === 'T' && name.split('@')[0] === entry))
+    found.push(`does not export ${entry}`);
+  const needed = [...run('readelf', '--dynamic', '--wide', file).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(
+    match => match[1],
+  );
   for (const library of needed) if (!libraries.includes(library)) found.push(`links ${library}`);
   return found;
 }

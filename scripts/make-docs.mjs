@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url';
 const { errorTable } = createRequire(import.meta.url)('../dist/errors.js');
 const file = fileURLToPath(new URL('../docs/errors.md', import.meta.url));
 
-const rows = Object.entries(errorTable).map(([code, { description, mend }]) => `| \`${code}\` | ${description} | ${mend} |`);
+const rows = Object.entries(errorTable).map(
+  ([code, { description, mend }]) => `| \`${code}\` | ${description} | ${mend} |`,
+);
 const text = `# Which errors can I get?
 
 Every failure is an \`NvlmError\` with a \`code\` from this table; match the code, or test with \`NvlmError.is(error)\`, rather than with

@@ -29,7 +29,8 @@ for (const entry of await readdir(golden, { withFileTypes: true })) {
   const sizes = {};
   for (const name of images) {
     const { data, info } = await sharp(join(folder, name)).raw().toBuffer({ resolveWithObject: true });
-    if (info.channels !== 3) throw new Error(`${join(folder, name)} has ${info.channels} channels, but golden images are RGB.`);
+    if (info.channels !== 3)
+      throw new Error(`${join(folder, name)} has ${info.channels} channels, but golden images are RGB.`);
     const raw = name.replace(/\.png$/, '.rgb');
     sizes[raw] = { width: info.width, height: info.height };
     await put(join(folder, raw), data);

@@ -25,14 +25,28 @@ function prebuild() {
   const target = inRoot('prebuilds', `${process.platform}-${process.arch}`);
   fs.rmSync(target, { recursive: true, force: true });
   const prebuildify = path.join(path.dirname(require.resolve('prebuildify/package.json')), 'bin.js');
-  const args = [prebuildify, '--napi', '--strip', '-t', process.versions.node, '--cwd', stage, '--out', root, '--node-gyp', shim];
+  const args = [
+    prebuildify,
+    '--napi',
+    '--strip',
+    '-t',
+    process.versions.node,
+    '--cwd',
+    stage,
+    '--out',
+    root,
+    '--node-gyp',
+    shim,
+  ];
   const done = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
   if (done.status !== 0) process.exit(done.status ?? 1);
   // prebuildify takes the addon alone; the CUDA library stands beside it, where there is one.
   if (fs.existsSync(cudaFile)) {
     fs.copyFileSync(cudaFile, path.join(target, path.basename(cudaFile)));
   } else if (process.env.NVLM_CUDA !== 'off' && spawnSync('nvcc', ['--version']).status === 0) {
-    console.error('nvlm: nvcc is here, but the CUDA library was not built. NVLM_CUDA=off leaves it out of the prebuild on purpose.');
+    console.error(
+      'nvlm: nvcc is here, but the CUDA library was not built. NVLM_CUDA=off leaves it out of the prebuild on purpose.',
+    );
     process.exit(1);
   }
 }
@@ -40,7 +54,10 @@ function prebuild() {
 function answerNodeGyp() {
   // The development tree stays as it is configured, so that nothing in it is built anew.
   const tests = fs.existsSync(path.join(releaseTree, 'test')) ? ['--tests'] : [];
-  const built = spawnSync(process.execPath, [inRoot('scripts', 'build-native.mjs'), ...tests], { cwd: root, stdio: 'inherit' });
+  const built = spawnSync(process.execPath, [inRoot('scripts', 'build-native.mjs'), ...tests], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   if (built.status !== 0) process.exit(built.status ?? 1);
   const release = path.join(process.cwd(), 'build', 'Release');
   fs.mkdirSync(release, { recursive: true });

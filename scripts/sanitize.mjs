@@ -15,7 +15,8 @@ const programs = fs
   // What they look at needs the hooks of another sanitizer.
   .filter(name => !['emulator_test', 'cuda_traffic_test'].includes(name))
   .filter(name => wanted.length === 0 || wanted.includes(name));
-if (programs.length === 0) fail(`no native test is called ${wanted.join(', ')}; they are the files test/native/*_test.cc.`);
+if (programs.length === 0)
+  fail(`no native test is called ${wanted.join(', ')}; they are the files test/native/*_test.cc.`);
 
 const hasNinja = spawnSync('ninja', ['--version']).status === 0;
 run('cmake', [

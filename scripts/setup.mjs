@@ -31,14 +31,24 @@ const nativeSources = [
 const nativeMend = 'the native build failed; the compiler output above says where.';
 if (forTests) {
   const withTests = [...nativeSources, ...filesUnder(inRoot('test', 'native'))];
-  const results = [addonFile, path.join(releaseTree, 'test', 'native', 'ops_test'), path.join(releaseTree, 'Release', 'nvlm_emulator.so')];
+  const results = [
+    addonFile,
+    path.join(releaseTree, 'test', 'native', 'ops_test'),
+    path.join(releaseTree, 'Release', 'nvlm_emulator.so'),
+  ];
   step('native build with its tests (the first takes a few minutes)', 'native-tests', withTests, results, () => {
     run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeMend);
     markDone('native', nativeSources);
   });
-  step('native tests with sanitizers', 'native-sanitize', [...withTests, inRoot('scripts', 'sanitize.mjs')], [sanitizeTree], () => {
-    run(process.execPath, ['scripts/sanitize.mjs', '--build-only'], nativeMend);
-  });
+  step(
+    'native tests with sanitizers',
+    'native-sanitize',
+    [...withTests, inRoot('scripts', 'sanitize.mjs')],
+    [sanitizeTree],
+    () => {
+      run(process.execPath, ['scripts/sanitize.mjs', '--build-only'], nativeMend);
+    },
+  );
 } else {
   step('native build (the first takes a minute or two)', 'native', nativeSources, [addonFile], () => {
     run(process.execPath, ['scripts/build-native.mjs'], nativeMend);
@@ -54,7 +64,10 @@ step('TypeScript build', 'typescript', typescriptSources, [inRoot('dist', 'index
 function step(title, name, inputs, results, work) {
   const stampFile = path.join(stampFolder, name);
   const stamp = digest(inputs);
-  const done = results.every(file => fs.existsSync(file)) && fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp;
+  const done =
+    results.every(file => fs.existsSync(file)) &&
+    fs.existsSync(stampFile) &&
+    fs.readFileSync(stampFile, 'utf8') === stamp;
   if (done) return;
   console.error(`setup: ${title}`);
   work();
@@ -71,7 +84,8 @@ function digest(files) {
   // Whether and how the CUDA library is built hangs on these too.
   const cuda = `${has('nvcc')} ${process.env.NVLM_CUDA} ${process.env.NVLM_CUDA_ARCHS}`;
   const hash = createHash('sha256').update(process.version).update(process.arch).update(cuda);
-  for (const file of files.toSorted()) hash.update(path.relative(root, file)).update('\0').update(fs.readFileSync(file)).update('\0');
+  for (const file of files.toSorted())
+    hash.update(path.relative(root, file)).update('\0').update(fs.readFileSync(file)).update('\0');
   return hash.digest('hex');
 }
 
@@ -90,13 +104,16 @@ function installSystemTools() {
     { found: () => has('ninja') || has('make'), package: 'ninja-build' },
   ];
   // node-gyp, whose source fallback the packaging tests run, needs Python and make.
-  if (forTests) wanted.push({ found: () => has('python3'), package: 'python3' }, { found: () => has('make'), package: 'make' });
+  if (forTests)
+    wanted.push({ found: () => has('python3'), package: 'python3' }, { found: () => has('make'), package: 'make' });
 
   const missing = () => wanted.filter(tool => !tool.found()).map(tool => tool.package);
   const packages = missing();
   if (process.platform !== 'linux') {
     if (packages.length > 0)
-      fail(`missing: ${packages.join(', ')}. Install a C++20 compiler, CMake 3.18 or newer and Ninja, then run the command again.`);
+      fail(
+        `missing: ${packages.join(', ')}. Install a C++20 compiler, CMake 3.18 or newer and Ninja, then run the command again.`,
+      );
     return;
   }
   if (packages.length === 0) return;
@@ -107,7 +124,8 @@ function installSystemTools() {
     fail(
       `missing: ${packages.join(', ')}, and this system has no apt-get. Install them with its package manager, then run the command again.`,
     );
-  if (!isRoot && !has('sudo')) fail(`missing: ${packages.join(', ')}, and this user may not install them. Run as root: ${mend}`);
+  if (!isRoot && !has('sudo'))
+    fail(`missing: ${packages.join(', ')}, and this user may not install them. Run as root: ${mend}`);
 
   console.error(`setup: system packages ${packages.join(', ')}`);
   const sudo = process.stdin.isTTY ? ['sudo'] : ['sudo', '-n'];

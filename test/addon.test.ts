@@ -159,6 +159,10 @@ test('an engine that nobody holds ends its threads, idle and in the middle of an
     ['--expose-gc'],
   );
   expect(result).toEqual(
-    survived(['idle', 'busy', 'idle', 'busy'].map(how => `true true ${how === 'idle' ? 'closed' : 'closed,closed'}`).join('\n')),
+    survived(
+      ['idle', 'busy', 'idle', 'busy']
+        .map(how => `true true ${how === 'idle' ? 'closed' : 'closed,closed'}`)
+        .join('\n'),
+    ),
   );
 });

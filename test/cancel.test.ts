@@ -16,18 +16,28 @@ type Messages = Parameters<Model['generate']>[0]['messages'];
 const images: Messages = [
   {
     role: 'user',
-    content: [...[3, 5, 7, 11].map(shade => ({ type: 'image' as const, image: wide(shade) })), { type: 'text', text: 'What?' }],
+    content: [
+      ...[3, 5, 7, 11].map(shade => ({ type: 'image' as const, image: wide(shade) })),
+      { type: 'text', text: 'What?' },
+    ],
   },
 ];
 /** Four prompts of seven steps each. */
-const prompts: Messages[] = Array.from({ length: 4 }, (_, i) => [{ role: 'user', content: `${i}: ${'Read this. '.repeat(200)}` }]);
+const prompts: Messages[] = Array.from({ length: 4 }, (_, i) => [
+  { role: 'user', content: `${i}: ${'Read this. '.repeat(200)}` },
+]);
 const about = ask(picture, 'What is this?');
 
 /**
  * Aborts these calls together `after` milliseconds. Answers how long the engine then needed for the next call, in milliseconds, or undefined when
  * half of the calls were through by then. Either way the next answer must be right, and nothing may be left behind.
  */
-async function interrupt(model: Model, calls: readonly Messages[], after: number, next: number[]): Promise<number | undefined> {
+async function interrupt(
+  model: Model,
+  calls: readonly Messages[],
+  after: number,
+  next: number[],
+): Promise<number | undefined> {
   const before = model.stats();
   const controller = new AbortController();
   const reason = new Error('enough');
@@ -66,7 +76,12 @@ describe.each(bundled)('%s', name => {
     let soonest = Infinity;
     for (let trial = 0; trial < 6 && soonest > timings.encodeTiles / 2; trial++) {
       const before = model.stats().encodedTiles;
-      const freed = await interrupt(model, [images], timings.decodeImage + timings.cutTiles + timings.encodeTiles / 8, next);
+      const freed = await interrupt(
+        model,
+        [images],
+        timings.decodeImage + timings.cutTiles + timings.encodeTiles / 8,
+        next,
+      );
       // Only an encoder that was stopped has not counted the tiles of the aborted call; those of the next one are 7.
       if (freed !== undefined && model.stats().encodedTiles === before + 7) soonest = Math.min(soonest, freed - alone);
     }

@@ -28,7 +28,17 @@ describe('nvlm ask', () => {
   });
 
   test('takes several images, or none', async () => {
-    const two = await runCli(['ask', receipt, picture, 'What is the total?', '--json', '-m', 'nvlm-tiny-x', '--max-tiles', '2']);
+    const two = await runCli([
+      'ask',
+      receipt,
+      picture,
+      'What is the total?',
+      '--json',
+      '-m',
+      'nvlm-tiny-x',
+      '--max-tiles',
+      '2',
+    ]);
     expect(two.code).toBe(0);
     const { usage } = JSON.parse(two.stdout) as { usage: { images: { tiles: number }[] } };
     expect(usage.images.map(({ tiles }) => tiles)).toEqual([3, 3]);
@@ -36,7 +46,16 @@ describe('nvlm ask', () => {
   });
 
   test('prints everything with --json', async () => {
-    const { stdout } = await runCli(['ask', receipt, 'What is the total?', '--json', '--seed', '5', '--temperature', '0']);
+    const { stdout } = await runCli([
+      'ask',
+      receipt,
+      'What is the total?',
+      '--json',
+      '--seed',
+      '5',
+      '--temperature',
+      '0',
+    ]);
     expect(JSON.parse(stdout)).toMatchObject({
       model: 'nvlm-tiny-d',
       text: '$26.14',
@@ -71,7 +90,11 @@ describe('nvlm tiles', () => {
       expect([tile, drawn.equals(expected)]).toEqual([tile, true]);
     }
     // The line above it holds the tag: dark letters on the light ground.
-    const line = await sharp(output).extract({ left: 12, top: 12, width: 112, height: 26 }).greyscale().raw().toBuffer();
+    const line = await sharp(output)
+      .extract({ left: 12, top: 12, width: 112, height: 26 })
+      .greyscale()
+      .raw()
+      .toBuffer();
     expect(Math.min(...line)).toBeLessThan(120);
   });
 
@@ -93,7 +116,10 @@ test('nvlm inspect shows sizes, memory, tokens per image and the program', async
   expect(code).toBe(0);
   for (const part of ['NVLM-X', 'Parameters', 'Memory', 'Image tokens', '4032x3024', 'Decoder program', 'attention'])
     expect(stdout).toContain(part);
-  const json = JSON.parse((await runCli(['inspect', 'nvlm-tiny-x', '--json', '--max-tiles', '12'])).stdout) as Record<string, unknown>;
+  const json = JSON.parse((await runCli(['inspect', 'nvlm-tiny-x', '--json', '--max-tiles', '12'])).stdout) as Record<
+    string,
+    unknown
+  >;
   expect(json).toMatchObject({
     architecture: 'NVLM-X',
     maxTiles: 12,
@@ -158,7 +184,15 @@ test.each([
 });
 
 test('Ctrl-C ends an answer with exit code 130 and says nothing', async () => {
-  const child = spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), 'ask', 'Hello', '-m', endless, '--max-tokens', '1900']);
+  const child = spawn(process.execPath, [
+    join(root, 'dist', 'cli', 'main.js'),
+    'ask',
+    'Hello',
+    '-m',
+    endless,
+    '--max-tokens',
+    '1900',
+  ]);
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();

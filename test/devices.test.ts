@@ -28,7 +28,8 @@ describe('devices', () => {
     expect(cpu?.memoryFree).toBeGreaterThan(0);
     expect(cpu?.memoryTotal).toBeGreaterThanOrEqual(cpu?.memoryFree ?? 0);
     expect(gpus.length).toBeGreaterThan(0);
-    for (const { available, reason } of gpus) expect([available, reason]).toEqual(available ? [true, null] : [false, expect.any(String)]);
+    for (const { available, reason } of gpus)
+      expect([available, reason]).toEqual(available ? [true, null] : [false, expect.any(String)]);
   });
 
   test('describes a GPU', async () => {
@@ -55,7 +56,14 @@ describe('devices', () => {
   ])('says why and what to do where %s', async (_, library, reason) => {
     process.env['NVLM_CUDA_LIBRARY'] = library;
     const [, gpu, ...others] = await devices();
-    const expected: Partial<Device> = { id: 'cuda', name: null, available: false, memoryTotal: 0, computeCapability: null, driver: null };
+    const expected: Partial<Device> = {
+      id: 'cuda',
+      name: null,
+      available: false,
+      memoryTotal: 0,
+      computeCapability: null,
+      driver: null,
+    };
     expect([gpu, others]).toEqual([expect.objectContaining(expected), []]);
     expect(gpu?.reason).toContain(reason);
     expect(gpu?.reason).toMatch(/device: 'cpu'\.$/);
@@ -74,7 +82,9 @@ describe('the option device', () => {
     const onLog = (entry: LogEntry): number => heard.push(entry);
     await using model = await load('nvlm-tiny-d', { onLog });
     expect(model.info.device).toBe('cpu');
-    expect(heard).toEqual([{ level: 'info', message: expect.stringMatching(/^The model runs on the CPU\. .*no CUDA library/) }]);
+    expect(heard).toEqual([
+      { level: 'info', message: expect.stringMatching(/^The model runs on the CPU\. .*no CUDA library/) },
+    ]);
     await (await load('nvlm-tiny-d', { device: 'cpu', onLog })).close();
     expect(heard).toHaveLength(1);
   });
@@ -99,7 +109,8 @@ describe('the option device', () => {
       { NVLM_CUDA_LIBRARY: emulator, NVLM_EMULATOR_KERNELS: '0' },
     );
     expect([code, stderr]).toEqual([0, '']);
-    const reason = "Emulator can't run the kernels of this package (no kernel image is available for execution on the device). ";
+    const reason =
+      "Emulator can't run the kernels of this package (no kernel image is available for execution on the device). ";
     const mend = "Install a newer driver, build the package from source with NVLM_CUDA_ARCHS=80, or use device: 'cpu'.";
     expect(stdout.trim().split('\n')).toEqual([
       `info The model runs on the CPU. ${reason}${mend}`,

@@ -15,21 +15,24 @@ const about = (image: unknown, question = 'What is the total?') => [
   },
 ];
 
-test.each(bundled)('%s answers about an encoded image as about the image itself, without running the encoder again', async name => {
-  await using model = await load(name);
-  const plain = await model.generate({ messages: ask(receipt, 'What is the total?') });
-  using image = await model.encodeImage(receipt);
-  expect(image.usage).toEqual(plain.usage.images[0]);
-  expect(image.bytes).toBeGreaterThan(0);
-  const before = model.stats();
-  for (let i = 0; i < 2; i++) {
-    const again = await model.generate({ messages: about(image) });
-    expect(again.tokens).toEqual(plain.tokens);
-    expect(again.usage).toEqual(plain.usage);
-    expect(again.timings.encodeTiles).toBe(0);
-  }
-  expect(model.stats().encodedTiles).toBe(before.encodedTiles);
-});
+test.each(bundled)(
+  '%s answers about an encoded image as about the image itself, without running the encoder again',
+  async name => {
+    await using model = await load(name);
+    const plain = await model.generate({ messages: ask(receipt, 'What is the total?') });
+    using image = await model.encodeImage(receipt);
+    expect(image.usage).toEqual(plain.usage.images[0]);
+    expect(image.bytes).toBeGreaterThan(0);
+    const before = model.stats();
+    for (let i = 0; i < 2; i++) {
+      const again = await model.generate({ messages: about(image) });
+      expect(again.tokens).toEqual(plain.tokens);
+      expect(again.usage).toEqual(plain.usage);
+      expect(again.timings.encodeTiles).toBe(0);
+    }
+    expect(model.stats().encodedTiles).toBe(before.encodedTiles);
+  },
+);
 
 describe('a handle', () => {
   let model: Model;
@@ -80,7 +83,9 @@ describe('a handle', () => {
 
   test('counts as an image in countTokens', async () => {
     using image = await model.encodeImage(receipt);
-    expect(await model.countTokens({ messages: about(image) })).toEqual(await model.countTokens({ messages: about(receipt) }));
+    expect(await model.countTokens({ messages: about(image) })).toEqual(
+      await model.countTokens({ messages: about(receipt) }),
+    );
   });
 
   test('that is released or that nobody holds is freed', async () => {

@@ -41,7 +41,12 @@ test('an NvlmError is an Error with name, code, message and cause', () => {
   const cause = new Error('inner');
   const error = new NvlmError('closed', 'It was closed.', { cause });
   expect(error).toBeInstanceOf(Error);
-  expect([error.name, error.code, error.message, error.cause]).toEqual(['NvlmError', 'closed', 'It was closed.', cause]);
+  expect([error.name, error.code, error.message, error.cause]).toEqual([
+    'NvlmError',
+    'closed',
+    'It was closed.',
+    cause,
+  ]);
   expect(Object.keys(error)).toEqual(['code', 'name'].filter(key => Object.keys(error).includes(key)));
 });
 
@@ -51,18 +56,26 @@ test('NvlmError.is works by marker: across copies of the package and across real
   const foreign = new copy('aborted', 'x');
   expect(foreign instanceof NvlmError).toBe(false);
   expect(NvlmError.is(foreign)).toBe(true);
-  const realm: unknown = runInNewContext(`Object.assign(new Error('x'), { code: 'closed', [Symbol.for('nvlm.error')]: true })`);
+  const realm: unknown = runInNewContext(
+    `Object.assign(new Error('x'), { code: 'closed', [Symbol.for('nvlm.error')]: true })`,
+  );
   expect(NvlmError.is(realm)).toBe(true);
   expect(NvlmError.is(realm, 'closed')).toBe(true);
   expect(NvlmError.is(realm, 'aborted')).toBe(false);
 });
 
-test.each([[new Error('x')], [{ code: 'closed' }], [null], [undefined], ['closed'], [5]])('NvlmError.is(%p) is false', value => {
-  expect(NvlmError.is(value)).toBe(false);
-});
+test.each([[new Error('x')], [{ code: 'closed' }], [null], [undefined], ['closed'], [5]])(
+  'NvlmError.is(%p) is false',
+  value => {
+    expect(NvlmError.is(value)).toBe(false);
+  },
+);
 
 test('what the addon answers keeps its code; a code we do not know is a fault of ours', () => {
-  expect(fromNative({ code: 'corrupt-checkpoint', message: 'm' })).toMatchObject({ code: 'corrupt-checkpoint', message: 'm' });
+  expect(fromNative({ code: 'corrupt-checkpoint', message: 'm' })).toMatchObject({
+    code: 'corrupt-checkpoint',
+    message: 'm',
+  });
   const unknown = fromNative({ code: 'toString', message: 'm' });
   expect(unknown.code).toBe('internal');
   expect(unknown.message).toContain('toString');

@@ -66,12 +66,18 @@ test('a 100 KB prompt, a 12-megapixel image as a file or as pixels, and a load b
   // With parallel garbage collection the thread waits for helpers that a loaded machine may have put aside.
   const { code, stdout, stderr } = await runProgram(program, ['--single-threaded-gc']);
   expect([code, stderr]).toEqual([0, '']);
-  const { bytes, result } = JSON.parse(stdout) as { bytes: number; result: Record<string, { busy: number; idle: number }[]> };
+  const { bytes, result } = JSON.parse(stdout) as {
+    bytes: number;
+    result: Record<string, { busy: number; idle: number }[]>;
+  };
   expect(bytes).toBeGreaterThan(100_000);
   for (const [name, runs] of Object.entries(result)) {
     // What is ours comes back in every run, the machine's hiccups and most garbage collections do not: the best of three runs counts, of the
     // idle loop too.
     const over = Math.min(...runs.map(({ busy }) => busy)) - Math.min(...runs.map(({ idle }) => idle));
-    expect([name, over < 5 ? 'never blocked' : `blocked for ${over} ms: ${JSON.stringify(runs)}`]).toEqual([name, 'never blocked']);
+    expect([name, over < 5 ? 'never blocked' : `blocked for ${over} ms: ${JSON.stringify(runs)}`]).toEqual([
+      name,
+      'never blocked',
+    ]);
   }
 }, 180_000);

@@ -5,7 +5,8 @@ import { evalFolder, root } from './support/models';
 import { type Finished, runNode } from './support/run';
 
 const demo = (name: string): string => join(evalFolder, 'demo', name);
-const example = (name: string, ...args: string[]): Promise<Finished> => runNode([join(root, 'examples', name), ...args]);
+const example = (name: string, ...args: string[]): Promise<Finished> =>
+  runNode([join(root, 'examples', name), ...args]);
 
 test('ask.mjs answers, and says what is wrong', async () => {
   const { code, stdout } = await example('ask.mjs', demo('receipt.png'), 'What is the total?');
@@ -25,20 +26,28 @@ test('stream.cjs prints the answer as it comes, and stops early when its time is
 });
 
 test('chat.mjs encodes its image once for all turns', async () => {
-  const { code, stdout, stderr } = await example('chat.mjs', demo('receipt.png'), 'What is the total?', 'How much is the tea?');
+  const { code, stdout, stderr } = await example(
+    'chat.mjs',
+    demo('receipt.png'),
+    'What is the total?',
+    'How much is the tea?',
+  );
   expect([code, stderr]).toEqual([0, '']);
   expect(stdout).toBe('> What is the total?\n$26.14\n> How much is the tea?\n$1.90\n7 tiles encoded in 2 turns\n');
 });
 
 test('server.mjs streams server-sent events, refuses what it cannot take, and ends on SIGTERM', async () => {
-  const server = spawn(process.execPath, [join(root, 'examples', 'server.mjs')], { env: { ...process.env, PORT: '0' } });
+  const server = spawn(process.execPath, [join(root, 'examples', 'server.mjs')], {
+    env: { ...process.env, PORT: '0' },
+  });
   const ended = new Promise(resolve => server.on('close', resolve));
   try {
     const origin = await new Promise<string>((resolve, reject) => {
       server.on('close', () => reject(new Error('The server ended before it listened.')));
       server.stdout.on('data', (data: Buffer) => resolve(data.toString().trim().replace('listening on ', '')));
     });
-    const ask = (body: Buffer): Promise<Response> => fetch(`${origin}/ask?question=What+is+the+total%3F`, { method: 'POST', body });
+    const ask = (body: Buffer): Promise<Response> =>
+      fetch(`${origin}/ask?question=What+is+the+total%3F`, { method: 'POST', body });
 
     const answer = await ask(readFileSync(demo('receipt.png')));
     expect(answer.headers.get('content-type')).toBe('text/event-stream');

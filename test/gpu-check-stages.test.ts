@@ -12,7 +12,10 @@ const writeProgram = (file: string, body: string): void => {
 };
 
 // A tree of programs that do nothing but what `bodies` say and note what they were called with; in `bin` those of the machine. Python makes the report alone.
-function standIns(name: string, bodies: Record<string, string> = {}): { place: string; python: string; bin: string; said: () => string[] } {
+function standIns(
+  name: string,
+  bodies: Record<string, string> = {},
+): { place: string; python: string; bin: string; said: () => string[] } {
   const place = path.join(folder, `stand-ins-${name}`);
   const log = path.join(place, 'said');
   const say = `echo "$(basename "$0") $*" >> ${log}\n`;
@@ -25,7 +28,8 @@ function standIns(name: string, bodies: Record<string, string> = {}): { place: s
   for (const file of ['nvlm_emulator.so', 'nvlm_emulator_random.so', 'nvlm_cuda.so', 'nvlm_cuda_random.so'])
     fs.writeFileSync(path.join(place, file), '');
   const bin = path.join(place, 'bin');
-  for (const file of ['nvidia-smi', 'nvcc', 'cmake', 'compute-sanitizer']) writeProgram(path.join(bin, file), say + (bodies[file] ?? ':'));
+  for (const file of ['nvidia-smi', 'nvcc', 'cmake', 'compute-sanitizer'])
+    writeProgram(path.join(bin, file), say + (bodies[file] ?? ':'));
   const python = path.join(place, 'python');
   writeProgram(
     python,
@@ -38,10 +42,19 @@ describe('a program that hangs', () => {
   it('is a fault when it is stopped at its own limit, and want of time when the run is over; the run ends in time', () => {
     const seconds = 30;
     const hang = 'trap "" TERM; sleep 100 & wait; sleep 100';
-    const run = (name: string, bodies: Record<string, string>, env: Record<string, string>): Result & { took: number } => {
+    const run = (
+      name: string,
+      bodies: Record<string, string>,
+      env: Record<string, string>,
+    ): Result & { took: number } => {
       const { place, python } = standIns(name, bodies);
       const started = Date.now();
-      const result = gpuCheck(name, { GPU_CHECK_TREE: place, GPU_CHECK_PYTHON: python, GPU_CHECK_SECONDS: String(seconds), ...env });
+      const result = gpuCheck(name, {
+        GPU_CHECK_TREE: place,
+        GPU_CHECK_PYTHON: python,
+        GPU_CHECK_SECONDS: String(seconds),
+        ...env,
+      });
       return { ...result, took: (Date.now() - started) / 1e3 };
     };
     const hung = run('hung', { model_times: hang }, { GPU_CHECK_STAGE_SECONDS: '3' });
@@ -64,9 +77,14 @@ describe('a program that hangs', () => {
   });
 
   it('is no fault when it is a rival, and a fault when it writes the checkpoint', () => {
-    const hangs = 'case "$*" in *random_model.py*) sleep 100;; *rivals.py*) sleep 100;; *"import torch"*) echo torch; exit;; esac';
+    const hangs =
+      'case "$*" in *random_model.py*) sleep 100;; *rivals.py*) sleep 100;; *"import torch"*) echo torch; exit;; esac';
     const { place, python } = standIns('rival', { python: hangs });
-    const { stages, status } = gpuCheck('rival', { GPU_CHECK_TREE: place, GPU_CHECK_PYTHON: python, GPU_CHECK_STAGE_SECONDS: '3' });
+    const { stages, status } = gpuCheck('rival', {
+      GPU_CHECK_TREE: place,
+      GPU_CHECK_PYTHON: python,
+      GPU_CHECK_STAGE_SECONDS: '3',
+    });
     expect(stages).toMatchObject({ rivals: 'late', 'header-D-tiny': 'HUNG', 'header-H-tiny': 'HUNG' });
     expect(stages).not.toHaveProperty('model-D-tiny');
     expect(status).toBe(1);
@@ -88,7 +106,12 @@ describe('with a GPU (its programs, driver and compiler stand-ins)', () => {
     bodies: Record<string, string>,
     env: Record<string, string> = {},
   ): Result & { said: string[]; order: string[] } => {
-    const { place, python, bin, said } = standIns(name, { 'nvidia-smi': smi, model_times: models, python: withTorch, ...bodies });
+    const { place, python, bin, said } = standIns(name, {
+      'nvidia-smi': smi,
+      model_times: models,
+      python: withTorch,
+      ...bodies,
+    });
     const result = gpuCheck(name, {
       GPU_CHECK_EMULATOR: '',
       GPU_CHECK_SECONDS: '120',
@@ -118,13 +141,21 @@ describe('with a GPU (its programs, driver and compiler stand-ins)', () => {
     expect(output).toContain('one of 3 GPUs');
     expect(output).toContain('every result is right');
     expect(status).toBe(0);
-    expect(said).toContainEqual(expect.stringMatching(/^cmake -S .* -DNVLM_CUDA=on -DNVLM_CUDA_ARCHS=90 -DNVLM_GPU_CHECK=ON$/));
-    expect(said).toContainEqual(expect.stringMatching(/^cmake --build .* --target .*cuda_ops_gpu.* op_times .*nvlm_cuda_random$/));
+    expect(said).toContainEqual(
+      expect.stringMatching(/^cmake -S .* -DNVLM_CUDA=on -DNVLM_CUDA_ARCHS=90 -DNVLM_GPU_CHECK=ON$/),
+    );
+    expect(said).toContainEqual(
+      expect.stringMatching(/^cmake --build .* --target .*cuda_ops_gpu.* op_times .*nvlm_cuda_random$/),
+    );
     expect(said).toContainEqual(expect.stringMatching(/^op_times --json .*times\.json$/));
-    expect(said).toContainEqual(expect.stringMatching(/^compute-sanitizer --tool racecheck .*cuda_ops_gpu layer_norm$/));
+    expect(said).toContainEqual(
+      expect.stringMatching(/^compute-sanitizer --tool racecheck .*cuda_ops_gpu layer_norm$/),
+    );
     expect(said).toContainEqual(expect.stringMatching(/^model_times \S+ D, 72b-layer, 6b-layer .*--check$/));
     const [file] = fs.readdirSync(path.join(folder, 'gpu')).filter(entry => entry.endsWith('-gpu-nvidia-h200.json'));
-    const report = JSON.parse(fs.readFileSync(path.join(folder, 'gpu', file ?? 'nothing was written'), 'utf8')) as object;
+    const report = JSON.parse(
+      fs.readFileSync(path.join(folder, 'gpu', file ?? 'nothing was written'), 'utf8'),
+    ) as object;
     expect(report).toMatchObject({ gpu: 'NVIDIA H200', capability: '90', emulated: false });
   });
 
@@ -141,8 +172,20 @@ describe('with a GPU (its programs, driver and compiler stand-ins)', () => {
   });
 
   it('goes red over a program of the GPU that fails, and sends compute-sanitizer ahead', () => {
-    const { status, output, stages, order: ran } = run('gpu-wrong', { cuda_ops_gpu: 'echo "FAILED layer_norm"; exit 1' });
-    expect(stages).toMatchObject({ ptx: 'ok', ops: 'WRONG', golden: 'ok', memcheck: 'ok', times: 'ok', 'model-D-7b': 'ok' });
+    const {
+      status,
+      output,
+      stages,
+      order: ran,
+    } = run('gpu-wrong', { cuda_ops_gpu: 'echo "FAILED layer_norm"; exit 1' });
+    expect(stages).toMatchObject({
+      ptx: 'ok',
+      ops: 'WRONG',
+      golden: 'ok',
+      memcheck: 'ok',
+      times: 'ok',
+      'model-D-7b': 'ok',
+    });
     expect(ran.indexOf('racecheck-ptx')).toBeLessThan(ran.indexOf('times'));
     expect(output).toMatch(/^ops +WRONG .*exit code 1.*\n +FAILED layer_norm$/m);
     expect(status).toBe(1);
@@ -154,7 +197,9 @@ describe('with a GPU (its programs, driver and compiler stand-ins)', () => {
     ['compute-sanitizer', 'memcheck'],
   ])('goes red over %s alone', (name, stage) => {
     // compute-sanitizer is tried first, and then told which exit code means that it found something.
-    const { status, stages } = run(`gpu-${name}`, { [name]: stage === 'memcheck' ? '[[ $* != *exitcode* ]] || exit 9' : 'exit 9' });
+    const { status, stages } = run(`gpu-${name}`, {
+      [name]: stage === 'memcheck' ? '[[ $* != *exitcode* ]] || exit 9' : 'exit 9',
+    });
     expect(stages).toMatchObject({ ptx: 'ok', ops: 'ok', golden: 'ok', [stage]: 'WRONG' });
     expect(status).toBe(1);
   });

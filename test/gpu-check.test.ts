@@ -19,7 +19,9 @@ const opNames = (): string[] => {
 };
 
 const written = (name: string): string => {
-  const [file] = fs.readdirSync(path.join(folder, name)).filter(entry => /^\d{4}-\d\d-\d\d-gpu-emulated\.json$/.test(entry));
+  const [file] = fs
+    .readdirSync(path.join(folder, name))
+    .filter(entry => /^\d{4}-\d\d-\d\d-gpu-emulated\.json$/.test(entry));
   return path.join(folder, name, file ?? 'nothing was written');
 };
 
@@ -33,8 +35,18 @@ it('runs every stage, writes one file of everything and passes', () => {
     golden: 'ok',
     times: 'ok',
     rivals: torch ? 'ok' : 'skipped',
-    ...Object.fromEntries(['D', 'X', 'H'].flatMap(family => [`header-${family}-tiny`, `model-${family}-tiny`].map(stage => [stage, 'ok']))),
-    ...(torch ? { 'logits-D-tiny': 'ok', 'logits-X-tiny': 'ok', 'logits-H-tiny': 'ok', 'rival-tiny': 'ok', 'encoder-tiny': 'ok' } : {}),
+    ...Object.fromEntries(
+      ['D', 'X', 'H'].flatMap(family => [`header-${family}-tiny`, `model-${family}-tiny`].map(stage => [stage, 'ok'])),
+    ),
+    ...(torch
+      ? {
+          'logits-D-tiny': 'ok',
+          'logits-X-tiny': 'ok',
+          'logits-H-tiny': 'ok',
+          'rival-tiny': 'ok',
+          'encoder-tiny': 'ok',
+        }
+      : {}),
   });
   expect(output).toContain('every result is right');
   expect(status).toBe(0);
@@ -79,7 +91,10 @@ it('runs every stage, writes one file of everything and passes', () => {
 it('goes red over one wrong value of one wrapper and a program that fails, and still runs and reports the rest', () => {
   const expected = path.join(folder, 'expected.txt');
   const right = fs.readFileSync(path.join(folder, 'whole', 'ptx.txt'), 'utf8');
-  const wrong = right.replace(/^(load_matrices_transposed \d+ \w+ )(\w+)/m, (_, before, word) => `${before}${word === '1' ? '2' : '1'}`);
+  const wrong = right.replace(
+    /^(load_matrices_transposed \d+ \w+ )(\w+)/m,
+    (_, before, word) => `${before}${word === '1' ? '2' : '1'}`,
+  );
   expect(wrong).not.toBe(right);
   fs.writeFileSync(expected, wrong);
   // A tree whose op_times does not run.
@@ -141,9 +156,18 @@ describe('a model whose logits are wrong', () => {
     const logits = path.join(folder, `logits-${family}`);
     run('python3', [path.join(benchmarks, 'random_model.py'), place, family, 'tiny', 'tiny']);
     const options = ['--device', 'emulator', '--text', '8', '--tiles', '0', '--decode', '1', '--logits', logits];
-    expect(run(path.join(tree, 'test', 'native', 'gpu', 'model_times'), [place, family, ...options])).toMatchObject({ status: 0 });
+    expect(run(path.join(tree, 'test', 'native', 'gpu', 'model_times'), [place, family, ...options])).toMatchObject({
+      status: 0,
+    });
     const check = (): { status: number | null; stdout: string } =>
-      run(python, [path.join(benchmarks, 'check_logits.py'), place, logits, path.join(folder, 'logits.json'), '--device', 'cpu']);
+      run(python, [
+        path.join(benchmarks, 'check_logits.py'),
+        place,
+        logits,
+        path.join(folder, 'logits.json'),
+        '--device',
+        'cpu',
+      ]);
     const planted = (name: string, plant: (bytes: Buffer) => void): { status: number | null; stdout: string } => {
       const file = path.join(logits, name);
       const right = fs.readFileSync(file);
@@ -160,17 +184,28 @@ describe('a model whose logits are wrong', () => {
         fs.statSync(path.join(logits, `${name}.logits`)).size /
         JSON.parse(fs.readFileSync(path.join(logits, `${name}.json`), 'utf8')).outs.length;
       // The last step's logits, as if it had seen one key too few: those of the step before.
-      const before = planted(`${name}.logits`, bytes => bytes.copyWithin(bytes.length - row, bytes.length - 2 * row, bytes.length - row));
-      expect(before).toMatchObject({ status: 1, stdout: expect.stringMatching(new RegExp(`^WRONG: logits of ${name} are 1\\.\\d`, 'm')) });
+      const before = planted(`${name}.logits`, bytes =>
+        bytes.copyWithin(bytes.length - row, bytes.length - 2 * row, bytes.length - row),
+      );
+      expect(before).toMatchObject({
+        status: 1,
+        stdout: expect.stringMatching(new RegExp(`^WRONG: logits of ${name} are 1\\.\\d`, 'm')),
+      });
       const nan = planted(`${name}.logits`, bytes => bytes.fill(0xff, 0, 4));
-      expect(nan).toMatchObject({ status: 1, stdout: expect.stringMatching(new RegExp(`^WRONG: logits of ${name} are nan`, 'm')) });
+      expect(nan).toMatchObject({
+        status: 1,
+        stdout: expect.stringMatching(new RegExp(`^WRONG: logits of ${name} are nan`, 'm')),
+      });
     }
     // The last regular tile and the thumbnail have changed places.
     const swapped = planted('image.pixels', bytes => {
       const tile = bytes.length / 3;
       Buffer.concat([bytes.subarray(0, tile), bytes.subarray(2 * tile), bytes.subarray(tile, 2 * tile)]).copy(bytes);
     });
-    expect(swapped).toMatchObject({ status: 1, stdout: expect.stringMatching(/^logits of text .*\nWRONG: logits of image/) });
+    expect(swapped).toMatchObject({
+      status: 1,
+      stdout: expect.stringMatching(/^logits of text .*\nWRONG: logits of image/),
+    });
   });
 });
 
@@ -188,23 +223,46 @@ it('holds times against rivals and targets in one table', () => {
   fs.writeFileSync(path.join(place, 'stages.tsv'), 'check\tstage\tstate\tseconds\tdetail\nmust\tptx\tok\t1\t\n');
   const times = {
     copy_gbytes: 4000,
-    ops: [op('gemm 4096', 400, 343, 250), op('gemv 72B o', 40, 3, 3300), op('attention tiles 7x1025, 16 heads of 64', 100, 300, 100)],
+    ops: [
+      op('gemm 4096', 400, 343, 250),
+      op('gemv 72B o', 40, 3, 3300),
+      op('attention tiles 7x1025, 16 heads of 64', 100, 300, 100),
+    ],
     wrong: [] as string[],
   };
   const write = (name: string, value: object): void => fs.writeFileSync(path.join(place, name), JSON.stringify(value));
   const report = (): { status: number | null; stdout: string } => {
     write('times.json', times);
-    return spawnSync('python3', [path.join(root, 'benchmarks', 'gpu', 'report.py'), place, 'NVIDIA H100', '90', '580.1'], {
-      encoding: 'utf8',
-    });
+    return spawnSync(
+      'python3',
+      [path.join(root, 'benchmarks', 'gpu', 'report.py'), place, 'NVIDIA H100', '90', '580.1'],
+      {
+        encoding: 'utf8',
+      },
+    );
   };
   const model = (name: string, prefill: number): string =>
     `${JSON.stringify({ name, positions: 2000, text: 1024, tiles: 7, token_bytes: 15e9, encode_ms: 10, prefill_ms: prefill, token_ms: 5, cpu_error: null })}\n`;
-  fs.writeFileSync(path.join(place, 'models.json'), `${model('D, 7b, 300m', 180)}${model('X, 7b, 300m', 90)}{"name": "H, 7b`);
+  fs.writeFileSync(
+    path.join(place, 'models.json'),
+    `${model('D, 7b, 300m', 180)}${model('X, 7b, 300m', 90)}{"name": "H, 7b`,
+  );
   const rival = (error: number | null): void =>
-    write('rival-7b.json', { rival: 'transformers 5', positions: 1024, prefill_ms: 70, token_ms: 12, decode: 'graph', error });
+    write('rival-7b.json', {
+      rival: 'transformers 5',
+      positions: 1024,
+      prefill_ms: 70,
+      token_ms: 12,
+      decode: 'graph',
+      error,
+    });
   rival(0.01);
-  const checked = (error: number | null): object => ({ error, pytorch_error: 0.01, limit: 0.02, right: error !== null });
+  const checked = (error: number | null): object => ({
+    error,
+    pytorch_error: 0.01,
+    limit: 0.02,
+    right: error !== null,
+  });
   write('logits-D-7b.json', { text: checked(0.011), image: checked(0.012), right: true });
   const encoder = (error: number | null): void =>
     write('encoder-300m.json', { rival: 'transformers 5', tiles: 7, encode_ms: 5, error, limit: 0.02 });
@@ -241,7 +299,9 @@ it('holds times against rivals and targets in one table', () => {
     encoder(error);
     const { status: exit, stdout: table } = report();
     for (const [name, value, unit, least] of against) {
-      expect(table).toMatch(new RegExp(`^${name} +${value} +- +${unit} +- +${least} +not measured: the rival's ${words}$`, 'm'));
+      expect(table).toMatch(
+        new RegExp(`^${name} +${value} +- +${unit} +- +${least} +not measured: the rival's ${words}$`, 'm'),
+      );
     }
     expect(exit).toBe(0);
   }

@@ -16,13 +16,20 @@ interface Digest {
   sha256: string;
 }
 
-const expected = JSON.parse(readFileSync(join(fixtures, 'expected.json'), 'utf8')) as Record<string, { stored: Digest; oriented: Digest }>;
+const expected = JSON.parse(readFileSync(join(fixtures, 'expected.json'), 'utf8')) as Record<
+  string,
+  { stored: Digest; oriented: Digest }
+>;
 
 const read = (image: unknown, more: Partial<ReadOptions> = {}): Promise<Pixels> =>
   readPixels(interpretSource(image, 'image'), { ...options, ...more });
 const size = (image: unknown, more: Partial<ReadOptions> = {}): Promise<{ width: number; height: number }> =>
   readSize(interpretSource(image, 'image'), { ...options, ...more });
-const digest = ({ data, width, height }: Pixels): Digest => ({ width, height, sha256: createHash('sha256').update(data).digest('hex') });
+const digest = ({ data, width, height }: Pixels): Digest => ({
+  width,
+  height,
+  sha256: createHash('sha256').update(data).digest('hex'),
+});
 
 let folder: string;
 beforeAll(() => {
@@ -97,10 +104,16 @@ describe('every way to give an image leads to the same pixels', () => {
     ['a file URL', () => pathToFileURL(file)],
     ['a file URL as a string', () => pathToFileURL(file).href],
     ['a base64 data: URL', () => `data:image/png;base64,${bytes.toString('base64')}`],
-    ['a percent-encoded data: URL', () => `data:image/png,${Array.from(bytes, b => `%${b.toString(16).padStart(2, '0')}`).join('')}`],
+    [
+      'a percent-encoded data: URL',
+      () => `data:image/png,${Array.from(bytes, b => `%${b.toString(16).padStart(2, '0')}`).join('')}`,
+    ],
     ['a data: URL object', () => new URL(`data:image/png;base64,${bytes.toString('base64')}`)],
     ['a Buffer', () => bytes],
-    ['a Uint8Array that is part of a larger one', () => new Uint8Array([0, 0, 0, ...bytes, 9]).subarray(3, 3 + bytes.length)],
+    [
+      'a Uint8Array that is part of a larger one',
+      () => new Uint8Array([0, 0, 0, ...bytes, 9]).subarray(3, 3 + bytes.length),
+    ],
     ['an ArrayBuffer', () => new Uint8Array(bytes).buffer],
     [
       'shared memory',
@@ -127,10 +140,16 @@ describe('every way to give an image leads to the same pixels', () => {
     const { info } = rgba;
     // Red alone is the grey value; the fourth channel is alpha.
     const kept = { 1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3] }[channels];
-    const data = Buffer.from(Array.from({ length: 61 * 43 }, (_unused, k) => kept.map(c => rgba.data[k * 4 + c] ?? 0)).flat());
-    expect(digest(await read({ data, width: info.width, height: info.height, channels }))).toEqual(expected[name]?.oriented);
+    const data = Buffer.from(
+      Array.from({ length: 61 * 43 }, (_unused, k) => kept.map(c => rgba.data[k * 4 + c] ?? 0)).flat(),
+    );
+    expect(digest(await read({ data, width: info.width, height: info.height, channels }))).toEqual(
+      expected[name]?.oriented,
+    );
     const clamped = new Uint8ClampedArray(data);
-    expect(digest(await read({ data: clamped, width: info.width, height: info.height, channels }))).toEqual(expected[name]?.oriented);
+    expect(digest(await read({ data: clamped, width: info.width, height: info.height, channels }))).toEqual(
+      expected[name]?.oriented,
+    );
   });
 
   test('raw RGB in shared memory is read in place, everything else is copied', async () => {
@@ -184,7 +203,10 @@ function crc32(bytes: Uint8Array): number {
 test.each([
   ['text', Buffer.from('hello, this is no image at all')],
   ['nothing', Buffer.alloc(0)],
-  ['SVG, which is not among the formats', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')],
+  [
+    'SVG, which is not among the formats',
+    Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+  ],
   ['PDF', Buffer.from('%PDF-1.7 something')],
   ['HEIC', Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')],
 ])('%s is not an image', async (_, bytes) => {

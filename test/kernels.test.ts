@@ -14,7 +14,10 @@ beforeEach(() => {
 });
 afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 
-function check({ compiler = false, architectures = '80', words = [] as string[] } = {}): { status: number | null; output: string } {
+function check({ compiler = false, architectures = '80', words = [] as string[] } = {}): {
+  status: number | null;
+  output: string;
+} {
   // Without nvcc on the way, the sources alone are checked.
   const away = fs.mkdtempSync(path.join(folder, 'bin-'));
   for (const tool of ['node', 'c++filt', 'readelf']) {
@@ -22,7 +25,10 @@ function check({ compiler = false, architectures = '80', words = [] as string[] 
     if (found) fs.symlinkSync(found, path.join(away, tool));
   }
   const env = { ...process.env, NVLM_CUDA_ARCHS: architectures, ...(compiler ? {} : { PATH: away }) };
-  const done = spawnSync(process.execPath, [path.join(root, 'scripts', 'check-kernels.mjs'), folder, ...words], { encoding: 'utf8', env });
+  const done = spawnSync(process.execPath, [path.join(root, 'scripts', 'check-kernels.mjs'), folder, ...words], {
+    encoding: 'utf8',
+    env,
+  });
   return { status: done.status, output: done.stdout + done.stderr };
 }
 
@@ -60,7 +66,12 @@ it.each([
     'not asm volatile',
   ],
   ['a wrapper without a clobber', 'ptx/x.h', 'asm volatile("cp.async.commit_group;");', 'no "memory" clobber'],
-  ['an mma that may move', 'ptx/x.h', 'asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0};" : "+f"(d));', 'not asm volatile'],
+  [
+    'an mma that may move',
+    'ptx/x.h',
+    'asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0};" : "+f"(d));',
+    'not asm volatile',
+  ],
 ])('refuses %s', (_, file, text, words) => {
   write(file, `// one line\n${text}\n`);
   const { status, output } = check();
@@ -156,7 +167,11 @@ describe('a built library', () => {
   });
 
   it.each<[string, Buffer, string]>([
-    ['code for one architecture of one file', libraryOf([without(2, 86), dependent]), 'holds sm_86 of 1 files instead of 2'],
+    [
+      'code for one architecture of one file',
+      libraryOf([without(2, 86), dependent]),
+      'holds sm_86 of 1 files instead of 2',
+    ],
     ['PTX of one file', libraryOf([without(1, 80), dependent]), 'holds compute_80 of 1 files instead of 2'],
     ['PTX for dependent launches', libraryOf([plain, plain]), 'holds compute_90 of 0 files, but 1 include ptx/sm90.h'],
     ['a file', libraryOf([dependent]), 'holds the kernels of 1 files, but there are 2 here'],
@@ -176,7 +191,9 @@ describe('a built library', () => {
 
   it('is not looked into when architectures were left out, and need not be there', () => {
     expect(checkLibrary(libraryOf([]), '80').output).toContain('skipped: what nvlm_cuda.so holds');
-    expect(check({ words: ['--library', path.join(folder, 'missing.so')] }).output).toContain('skipped: size and content of nvlm_cuda.so');
+    expect(check({ words: ['--library', path.join(folder, 'missing.so')] }).output).toContain(
+      'skipped: size and content of nvlm_cuda.so',
+    );
   });
 });
 
@@ -216,7 +233,10 @@ __global__ void __launch_bounds__(128) planted(float* x, unsigned long long a, u
   });
 
   it('adds the shared memory of launches, and refuses a kernel that nothing launched', () => {
-    write('kernels/x.cu', kernel('__shared__ float y[128];\ny[threadIdx.x] = x[n];\n__syncthreads();\nx[threadIdx.x] = y[n];'));
+    write(
+      'kernels/x.cu',
+      kernel('__shared__ float y[128];\ny[threadIdx.x] = x[n];\n__syncthreads();\nx[threadIdx.x] = y[n];'),
+    );
     const program = path.join(folder, 'launches');
     const answer = (json: string, rc = 0): { status: number | null; output: string } => {
       const text = `#!${process.execPath}\nrequire('node:fs').writeFileSync(process.argv[3], '${json}');\nconsole.log('FAILED somewhere');\nprocess.exit(${rc});\n`;

@@ -56,14 +56,17 @@ test.each([
   expect(total).toBe(parts.weights + parts.kvCache + parts.crossCache + parts.activations + parts.images);
 });
 
-test.each(bundled)('the memory of %s in use is what was planned, the images once there are as many as fit', async name => {
-  await using model = await load(name, { maxImages: 3 });
-  const { free: _, ...planned } = model.info.memory;
-  await model.generate({ messages: [{ role: 'user', content: 'What is 2 + 3?' }] });
-  expect(model.stats().memory).toEqual({ ...planned, images: 0, total: planned.total - planned.images });
-  for (let i = 0; i < 3; i++) await model.encodeImage(picture).then(image => held.push(image));
-  expect(model.stats().memory).toEqual(planned);
-});
+test.each(bundled)(
+  'the memory of %s in use is what was planned, the images once there are as many as fit',
+  async name => {
+    await using model = await load(name, { maxImages: 3 });
+    const { free: _, ...planned } = model.info.memory;
+    await model.generate({ messages: [{ role: 'user', content: 'What is 2 + 3?' }] });
+    expect(model.stats().memory).toEqual({ ...planned, images: 0, total: planned.total - planned.images });
+    for (let i = 0; i < 3; i++) await model.encodeImage(picture).then(image => held.push(image));
+    expect(model.stats().memory).toEqual(planned);
+  },
+);
 
 test('inspect plans the same without loading, and lists the decoder program', async () => {
   const { program, memory, ...rest } = await inspect('nvlm-tiny-x', { contextLength: 512 });
@@ -181,7 +184,9 @@ describe('what cannot be loaded is refused with a code that says why', () => {
     });
     const error = await failureOf(() => load(copy, { maxSequences: 64, contextLength: 2 ** 20 }));
     expect(error.code).toBe('out-of-memory');
-    expect(error.message).toMatch(/ MB are free\. Load it with contextLength: \d+( or maxSequences: \d+)?, or free memory\.$/);
+    expect(error.message).toMatch(
+      / MB are free\. Load it with contextLength: \d+( or maxSequences: \d+)?, or free memory\.$/,
+    );
   });
 
   test.each([
@@ -216,6 +221,8 @@ test('an aborted load rejects with the reason as cause', async () => {
   const before = await failureOf(() => load('nvlm-tiny-d', { signal: AbortSignal.abort(reason) }));
   expect([before.code, before.cause]).toEqual(['aborted', reason]);
   const controller = new AbortController();
-  const during = failureOf(() => load('nvlm-tiny-d', { signal: controller.signal, onProgress: () => controller.abort(reason) }));
+  const during = failureOf(() =>
+    load('nvlm-tiny-d', { signal: controller.signal, onProgress: () => controller.abort(reason) }),
+  );
   expect([(await during).code, (await during).cause]).toEqual(['aborted', reason]);
 });

@@ -88,8 +88,19 @@ test('V8 is told the bytes of an encoded image, and told of their end when it is
   }
   const handle = Number(/^bytes (\d+)$/m.exec(stdout)?.[1]) / 1024;
   expect(handle).toBeGreaterThan(16);
-  const handles = Object.entries(reported).map(([name, size]) => [name, Math.round((size - (reported['at first'] ?? NaN)) / handle)]);
-  expect(Object.fromEntries(handles)).toEqual({ 'at first': 0, one: 1, two: 2, 'one left': 1, none: 0, 'one again': 1, closed: 0 });
+  const handles = Object.entries(reported).map(([name, size]) => [
+    name,
+    Math.round((size - (reported['at first'] ?? NaN)) / handle),
+  ]);
+  expect(Object.fromEntries(handles)).toEqual({
+    'at first': 0,
+    one: 1,
+    two: 2,
+    'one left': 1,
+    none: 0,
+    'one again': 1,
+    closed: 0,
+  });
 });
 
 test('models that nobody holds end their threads and give their memory back, idle and in the middle of an answer', async () => {

@@ -20,9 +20,19 @@ test('parts keep their order, and images theirs over all turns', () => {
     { role: 'assistant', content: 'b' },
     { role: 'user', content: [{ type: 'image', image: 'second.png', maxTiles: 2, orient: false }] },
   ]);
-  expect(messages.map(({ parts }) => parts.map(({ type }) => type))).toEqual([['text'], ['text', 'image'], ['text'], ['image']]);
+  expect(messages.map(({ parts }) => parts.map(({ type }) => type))).toEqual([
+    ['text'],
+    ['text', 'image'],
+    ['text'],
+    ['image'],
+  ]);
   expect(images.map(({ source, maxTiles, orient, where }) => ({ source, maxTiles, orient, where }))).toEqual([
-    { source: { kind: 'file', path: 'picture.png' }, maxTiles: undefined, orient: true, where: 'messages[1].content[1].image' },
+    {
+      source: { kind: 'file', path: 'picture.png' },
+      maxTiles: undefined,
+      orient: true,
+      where: 'messages[1].content[1].image',
+    },
     { source: { kind: 'file', path: 'second.png' }, maxTiles: 2, orient: false, where: 'messages[3].content[0].image' },
   ]);
 });
@@ -57,27 +67,57 @@ test.each([
     ],
     'messages[1]',
   ],
-  ['a part of unknown type', [{ role: 'user', content: [{ type: 'image_url', image_url: 'x' }] }], 'messages[0].content[0].type'],
+  [
+    'a part of unknown type',
+    [{ role: 'user', content: [{ type: 'image_url', image_url: 'x' }] }],
+    'messages[0].content[0].type',
+  ],
   ['a part that is a string', [{ role: 'user', content: ['x'] }], 'messages[0].content[0]'],
   ['a text part without text', [{ role: 'user', content: [{ type: 'text' }] }], 'messages[0].content[0].text'],
-  ['a misspelt key of an image part', [{ role: 'user', content: [{ ...image, maxTile: 2 }] }], 'Did you mean maxTiles?'],
+  [
+    'a misspelt key of an image part',
+    [{ role: 'user', content: [{ ...image, maxTile: 2 }] }],
+    'Did you mean maxTiles?',
+  ],
   ['an image part without image', [{ role: 'user', content: [{ type: 'image' }] }], 'messages[0].content[0].image'],
-  ['an image that is a number', [{ role: 'user', content: [{ type: 'image', image: 5 }] }], 'messages[0].content[0].image'],
-  ['an http URL', [{ role: 'user', content: [{ type: 'image', image: 'https://example.org/a.png' }] }], 'nothing is fetched'],
+  [
+    'an image that is a number',
+    [{ role: 'user', content: [{ type: 'image', image: 5 }] }],
+    'messages[0].content[0].image',
+  ],
+  [
+    'an http URL',
+    [{ role: 'user', content: [{ type: 'image', image: 'https://example.org/a.png' }] }],
+    'nothing is fetched',
+  ],
   [
     'an http URL object',
     [{ role: 'user', content: [{ type: 'image', image: new URL('http://example.org/a.png') }] }],
     'nothing is fetched',
   ],
-  ['a data: URL without data', [{ role: 'user', content: [{ type: 'image', image: 'data:image/png;base64,' }] }], 'data: URL'],
+  [
+    'a data: URL without data',
+    [{ role: 'user', content: [{ type: 'image', image: 'data:image/png;base64,' }] }],
+    'data: URL',
+  ],
   [
     'too few raw bytes',
-    [{ role: 'user', content: [{ type: 'image', image: { data: new Uint8Array(5), width: 2, height: 1, channels: 3 } }] }],
+    [
+      {
+        role: 'user',
+        content: [{ type: 'image', image: { data: new Uint8Array(5), width: 2, height: 1, channels: 3 } }],
+      },
+    ],
     'Expected 6 bytes',
   ],
   [
     'raw pixels of five channels',
-    [{ role: 'user', content: [{ type: 'image', image: { data: new Uint8Array(5), width: 1, height: 1, channels: 5 } }] }],
+    [
+      {
+        role: 'user',
+        content: [{ type: 'image', image: { data: new Uint8Array(5), width: 1, height: 1, channels: 5 } }],
+      },
+    ],
     '.channels',
   ],
 ] as const)('%s is refused with bad-messages, saying where', async (_, messages, named) => {
@@ -87,9 +127,17 @@ test.each([
 });
 
 test.each([
-  ['maxTiles of an image beyond the model', [{ role: 'user', content: [{ ...image, maxTiles: 7 }] }], 'messages[0].content[0].maxTiles'],
+  [
+    'maxTiles of an image beyond the model',
+    [{ role: 'user', content: [{ ...image, maxTiles: 7 }] }],
+    'messages[0].content[0].maxTiles',
+  ],
   ['maxTiles 0', [{ role: 'user', content: [{ ...image, maxTiles: 0 }] }], 'between 1 and 6'],
-  ['orient that is a string', [{ role: 'user', content: [{ ...image, orient: 'yes' }] }], 'messages[0].content[0].orient'],
+  [
+    'orient that is a string',
+    [{ role: 'user', content: [{ ...image, orient: 'yes' }] }],
+    'messages[0].content[0].orient',
+  ],
 ] as const)('%s is refused with bad-option, saying where', async (_, messages, named) => {
   const error = await failureOf(() => interpret(messages));
   expect(error.code).toBe('bad-option');

@@ -23,7 +23,10 @@ test.each(programs)(
 function run(file: string): Promise<{ code: number | string; output: string }> {
   return new Promise(resolve => {
     execFile(file, [], { cwd: root, maxBuffer: 1 << 28 }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : (error.code ?? error.signal ?? 'an unknown error'), output: stdout + stderr });
+      resolve({
+        code: error === null ? 0 : (error.code ?? error.signal ?? 'an unknown error'),
+        output: stdout + stderr,
+      });
     });
   });
 }

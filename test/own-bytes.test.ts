@@ -28,10 +28,15 @@ test('a long copy gives way to the event loop, and many at once take no more of 
 });
 
 test.each([
-  ['transferred', (bytes: Uint8Array) => void structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] })],
+  [
+    'transferred',
+    (bytes: Uint8Array) => void structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] }),
+  ],
   ['shrunk', (bytes: Uint8Array) => (bytes.buffer as ArrayBuffer & { resize(length: number): void }).resize(1000)],
 ])('bytes that are %s while they are copied are refused', async (_, take) => {
-  const bytes = new Uint8Array(new (ArrayBuffer as new (length: number, options: object) => ArrayBuffer)(LONG, { maxByteLength: LONG }));
+  const bytes = new Uint8Array(
+    new (ArrayBuffer as new (length: number, options: object) => ArrayBuffer)(LONG, { maxByteLength: LONG }),
+  );
   const copy = ownBytes(bytes, LONG, 'images[0].data');
   take(bytes);
   const error = await failureOf(() => copy);

@@ -31,7 +31,8 @@ beforeAll(async () => {
 
   barePath = join(scratch, 'bare-bin');
   await mkdir(barePath);
-  for (const command of ['node', 'npm', 'npx', 'sh', 'env', 'uname']) await symlink(await which(command), join(barePath, command));
+  for (const command of ['node', 'npm', 'npx', 'sh', 'env', 'uname'])
+    await symlink(await which(command), join(barePath, command));
 }, 300_000);
 
 afterAll(async () => {
@@ -42,18 +43,36 @@ describe('the tarball', () => {
   test('holds what the package needs', () => {
     const paths = new Set(packed.files.map(file => file.path));
     const needed = [
-      ...['package.json', 'LICENSE', 'README.md', 'THIRD_PARTY.md', 'CMakeLists.txt', 'binding.gyp', 'scripts/build-native.mjs'],
+      ...[
+        'package.json',
+        'LICENSE',
+        'README.md',
+        'THIRD_PARTY.md',
+        'CMakeLists.txt',
+        'binding.gyp',
+        'scripts/build-native.mjs',
+      ],
       ...['dist/index.js', 'dist/index.mjs', 'dist/index.d.ts', 'dist/index.d.mts', 'dist/cli/main.js'],
       ...['native/addon/addon.cc', 'native/cpu/CMakeLists.txt', 'native/exports.map'],
-      ...['native/cuda/CMakeLists.txt', 'native/cuda/gpu.cu', 'native/cuda/kernels/gemm_sm80.cuh', 'native/cuda/exports.map'],
+      ...[
+        'native/cuda/CMakeLists.txt',
+        'native/cuda/gpu.cu',
+        'native/cuda/kernels/gemm_sm80.cuh',
+        'native/cuda/exports.map',
+      ],
       ...['d', 'x', 'h'].flatMap(kind =>
-        ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json'].map(file => `models/nvlm-tiny-${kind}/${file}`),
+        ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json'].map(
+          file => `models/nvlm-tiny-${kind}/${file}`,
+        ),
       ),
     ];
     expect(needed.filter(file => !paths.has(file))).toEqual([]);
     const prebuild = `prebuilds/${process.platform}-${process.arch}/`;
     const prebuilt = packed.files.filter(file => file.path.startsWith(prebuild)).map(file => file.path);
-    expect(prebuilt.toSorted()).toEqual([expect.stringMatching(/\.node$/), ...(hasCuda ? [`${prebuild}nvlm_cuda.so`] : [])]);
+    expect(prebuilt.toSorted()).toEqual([
+      expect.stringMatching(/\.node$/),
+      ...(hasCuda ? [`${prebuild}nvlm_cuda.so`] : []),
+    ]);
   });
 
   test('holds no test data, build tree or source map', () => {
@@ -61,7 +80,8 @@ describe('the tarball', () => {
       .map(file => file.path)
       .filter(path => /^(test|out|build|shared|examples|benchmarks|node_modules)\/|\.(map|o|a|tgz)$/.test(path));
     expect(strangers).toEqual(['native/cuda/exports.map', 'native/exports.map']);
-    const most = (path: string): number => (path.startsWith('models/') ? Infinity : path.endsWith('/nvlm_cuda.so') ? 12e6 : 2 * MiB);
+    const most = (path: string): number =>
+      path.startsWith('models/') ? Infinity : path.endsWith('/nvlm_cuda.so') ? 12e6 : 2 * MiB;
     expect(packed.files.filter(({ path, size }) => size > most(path))).toEqual([]);
   });
 
@@ -91,7 +111,10 @@ describe('installed with --ignore-scripts where no compiler is', () => {
       "const cjs = createRequire(process.cwd() + '/')('nvlm');",
       'console.log(JSON.stringify(Object.keys(cjs).map(name => [name, esm[name] === cjs[name]])));',
     ].join('\n');
-    const { stdout } = await run('node', ['--input-type=module', '-e', script], { cwd: folder, env: { PATH: barePath } });
+    const { stdout } = await run('node', ['--input-type=module', '-e', script], {
+      cwd: folder,
+      env: { PATH: barePath },
+    });
     const same = JSON.parse(stdout) as [string, boolean][];
     expect(same.length).toBeGreaterThan(3);
     expect(same.filter(([, equal]) => !equal)).toEqual([]);
@@ -99,10 +122,14 @@ describe('installed with --ignore-scripts where no compiler is', () => {
 
   test('answers on the command line', async () => {
     const image = join(root, 'test', 'eval', 'demo', 'receipt.png');
-    const { stdout } = await run('npx', ['--no-install', 'nvlm', 'ask', '--model', 'nvlm-tiny-d', image, 'What is the total?'], {
-      cwd: folder,
-      env: { PATH: barePath },
-    });
+    const { stdout } = await run(
+      'npx',
+      ['--no-install', 'nvlm', 'ask', '--model', 'nvlm-tiny-d', image, 'What is the total?'],
+      {
+        cwd: folder,
+        env: { PATH: barePath },
+      },
+    );
     expect(stdout).toBe('$26.14\n');
   });
 });
@@ -111,7 +138,10 @@ test('installs with scripts where no compiler is, since the prebuild is found', 
   const folder = await install('scripts', ['--foreground-scripts'], tarball, { PATH: barePath });
   expect(await readFile(join(folder, 'npm-install.log'), 'utf8')).toContain('> node-gyp-build');
   expect(existsSync(join(folder, 'node_modules', 'nvlm', 'build'))).toBe(false);
-  await run('node', ['-e', "require('nvlm').devices().catch(() => process.exit(1))"], { cwd: folder, env: { PATH: barePath } });
+  await run('node', ['-e', "require('nvlm').devices().catch(() => process.exit(1))"], {
+    cwd: folder,
+    env: { PATH: barePath },
+  });
 }, 180_000);
 
 test('builds from source where no prebuild is', async () => {
@@ -129,7 +159,9 @@ test('builds from source where no prebuild is', async () => {
   expect(existsSync(join(installed, 'build', 'Release', 'nvlm_cuda.so'))).toBe(hasCuda);
   // The compiler's leftovers would more than double the size.
   expect(existsSync(join(installed, 'out', 'from-source'))).toBe(false);
-  const { stdout } = await run('node', ['-e', "require('nvlm').devices().then(found => console.log(found[0].id))"], { cwd: folder });
+  const { stdout } = await run('node', ['-e', "require('nvlm').devices().then(found => console.log(found[0].id))"], {
+    cwd: folder,
+  });
   expect(stdout).toBe('cpu\n');
 }, 900_000);
 
@@ -141,7 +173,9 @@ test('the lockfile names no registry host', async () => {
 });
 
 async function pack(folder: string, destination: string): Promise<Packed> {
-  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', destination], { cwd: folder });
+  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', destination], {
+    cwd: folder,
+  });
   const [answer] = JSON.parse(stdout) as Packed[];
   if (answer === undefined) throw new Error(`npm pack said ${stdout}`);
   return answer;
@@ -152,10 +186,14 @@ async function install(name: string, flags: string[], file: string, env: NodeJS.
   const folder = join(scratch, name);
   await mkdir(folder);
   await writeFile(join(folder, 'package.json'), '{ "name": "a-user", "version": "1.0.0", "private": true }\n');
-  const { stdout, stderr } = await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', ...flags, file], {
-    cwd: folder,
-    env,
-  });
+  const { stdout, stderr } = await run(
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--prefer-offline', ...flags, file],
+    {
+      cwd: folder,
+      env,
+    },
+  );
   await writeFile(join(folder, 'npm-install.log'), stdout + stderr);
   return folder;
 }
@@ -185,9 +223,14 @@ function run(
     ),
   );
   return new Promise((resolve, reject) => {
-    execFile(command, args, { cwd: options.cwd, env: { ...inherited, ...options.env }, maxBuffer: 1 << 28 }, (error, stdout, stderr) => {
-      if (error === null) resolve({ stdout, stderr });
-      else reject(new Error(`${command} ${args.join(' ')} failed: ${error.message}\n${stdout}\n${stderr}`));
-    });
+    execFile(
+      command,
+      args,
+      { cwd: options.cwd, env: { ...inherited, ...options.env }, maxBuffer: 1 << 28 },
+      (error, stdout, stderr) => {
+        if (error === null) resolve({ stdout, stderr });
+        else reject(new Error(`${command} ${args.join(' ')} failed: ${error.message}\n${stdout}\n${stderr}`));
+      },
+    );
   });
 }

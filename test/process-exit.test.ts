@@ -20,7 +20,10 @@ const moments: [string, string][] = [
     `const model = await ${loadEndless}; const stream = model.stream({ messages: ${sum}, maxTokens: 1900 });
      await stream.next();`,
   ],
-  ['a long text in the thread', `const model = await ${loadEndless}; model.tokenize('word '.repeat(20000)).catch(() => {});`],
+  [
+    'a long text in the thread',
+    `const model = await ${loadEndless}; model.tokenize('word '.repeat(20000)).catch(() => {});`,
+  ],
   ['close', `const model = await ${loadEndless}; void model.close();`],
 ];
 

@@ -1,14 +1,24 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { interpretMessages } from 'nvlm/dist/messages.js';
-import { encodePrompt, PAD, type Prompt, type PromptConfig, promptRuns, tileTagIds, tileTags } from 'nvlm/dist/prompt.js';
+import {
+  encodePrompt,
+  PAD,
+  type Prompt,
+  type PromptConfig,
+  promptRuns,
+  tileTagIds,
+  tileTags,
+} from 'nvlm/dist/prompt.js';
 import { Tokenizer } from 'nvlm/dist/tokenizer.js';
 import { type GoldenCase, goldenCases } from './support/golden';
 
 const limits = { minTiles: 1, maxTiles: 12, maxImages: 8 };
 const cases = goldenCases();
 
-async function promptOf(golden: GoldenCase): Promise<{ prompt: Prompt; config: PromptConfig; tokenizer: Tokenizer; tiles: number[] }> {
+async function promptOf(
+  golden: GoldenCase,
+): Promise<{ prompt: Prompt; config: PromptConfig; tokenizer: Tokenizer; tiles: number[] }> {
   const stored = JSON.parse(readFileSync(join(golden.folder, 'config.json'), 'utf8')) as {
     system_message?: string | null;
     force_image_size: number;
@@ -29,36 +39,44 @@ test('there are thirteen golden cases', () => {
   expect(cases).toHaveLength(13);
 });
 
-test.each(cases.map(golden => [golden.name, golden] as const))('the ids of %s equal the reference', async (_, golden) => {
-  const { prompt } = await promptOf(golden);
-  expect(Array.from(prompt.ids)).toEqual(golden.input_ids);
-});
+test.each(cases.map(golden => [golden.name, golden] as const))(
+  'the ids of %s equal the reference',
+  async (_, golden) => {
+    const { prompt } = await promptOf(golden);
+    expect(Array.from(prompt.ids)).toEqual(golden.input_ids);
+  },
+);
 
-test.each(cases.map(golden => [golden.name, golden] as const))('the slots of %s are exactly its pads', async (_, golden) => {
-  const { prompt, config, tokenizer, tiles } = await promptOf(golden);
-  const pad = tokenizer.specialId(PAD);
-  const pads = Array.from(prompt.ids.keys()).filter(position => prompt.ids[position] === pad);
-  const slots: number[] = [];
-  const order: [number, number][] = [];
-  for (let i = 0; i < prompt.slots.length; i += 3) {
-    const [position = -1, image = -1, tile = -1] = prompt.slots.slice(i, i + 3);
-    for (let k = 0; k < config.tokensPerTile; k++) slots.push(position + k);
-    order.push([image, tile]);
-  }
-  expect(slots).toEqual(pads);
-  const expected = tiles.flatMap((count, image) =>
-    Array.from({ length: count }, (_unused, tile): [number, number] => [image, tile]).filter(
-      ([, tile]) => golden.arch === 'D' || (golden.arch === 'H' && tile === count - 1),
-    ),
-  );
-  expect(order).toEqual(expected);
-});
+test.each(cases.map(golden => [golden.name, golden] as const))(
+  'the slots of %s are exactly its pads',
+  async (_, golden) => {
+    const { prompt, config, tokenizer, tiles } = await promptOf(golden);
+    const pad = tokenizer.specialId(PAD);
+    const pads = Array.from(prompt.ids.keys()).filter(position => prompt.ids[position] === pad);
+    const slots: number[] = [];
+    const order: [number, number][] = [];
+    for (let i = 0; i < prompt.slots.length; i += 3) {
+      const [position = -1, image = -1, tile = -1] = prompt.slots.slice(i, i + 3);
+      for (let k = 0; k < config.tokensPerTile; k++) slots.push(position + k);
+      order.push([image, tile]);
+    }
+    expect(slots).toEqual(pads);
+    const expected = tiles.flatMap((count, image) =>
+      Array.from({ length: count }, (_unused, tile): [number, number] => [image, tile]).filter(
+        ([, tile]) => golden.arch === 'D' || (golden.arch === 'H' && tile === count - 1),
+      ),
+    );
+    expect(order).toEqual(expected);
+  },
+);
 
 test('in X every tag is found where its ids stand, one per tile in order', async () => {
   const golden = cases.find(({ name }) => name === 'x-two-images') as GoldenCase;
   const { prompt, tokenizer, tiles } = await promptOf(golden);
   const expected = tiles.flatMap((count, image) => tileTags(count).map((tag, tile) => ({ tag, image, tile })));
-  expect(prompt.tags.map(({ image, tile }) => ({ image, tile }))).toEqual(expected.map(({ image, tile }) => ({ image, tile })));
+  expect(prompt.tags.map(({ image, tile }) => ({ image, tile }))).toEqual(
+    expected.map(({ image, tile }) => ({ image, tile })),
+  );
   for (const [k, { position, length }] of prompt.tags.entries()) {
     const [alone] = await tokenizer.encode([expected[k]?.tag ?? '']);
     expect(Array.from(prompt.ids.subarray(position, position + length))).toEqual(Array.from(alone ?? []));
@@ -100,6 +118,10 @@ test("the checkpoint's system message stands in front unless the messages bring 
       .join('');
   const user = { role: 'user', parts: [{ type: 'text' as const, text: 'Hi' }] };
   const system = { role: 'system', parts: [{ type: 'text' as const, text: 'Shout.' }] };
-  expect(text([user])).toBe('<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n');
-  expect(text([system, user])).toBe('<|im_start|>system\nShout.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n');
+  expect(text([user])).toBe(
+    '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n',
+  );
+  expect(text([system, user])).toBe(
+    '<|im_start|>system\nShout.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n',
+  );
 });

@@ -25,7 +25,9 @@ afterAll(async () => {
   await forever.close();
 });
 
-async function collect(stream: AsyncIterable<StreamPart>): Promise<{ text: string; result: GenerateResult | undefined; parts: number }> {
+async function collect(
+  stream: AsyncIterable<StreamPart>,
+): Promise<{ text: string; result: GenerateResult | undefined; parts: number }> {
   let text = '';
   let parts = 0;
   let result: GenerateResult | undefined;
@@ -149,7 +151,9 @@ test('a stream that is read later keeps running under garbage collection', async
 });
 
 test('bad options are thrown at the call', () => {
-  expect(() => forever.stream({ messages: sum, maxTokens: -1 })).toThrow(expect.objectContaining({ code: 'bad-option' }));
+  expect(() => forever.stream({ messages: sum, maxTokens: -1 })).toThrow(
+    expect.objectContaining({ code: 'bad-option' }),
+  );
 });
 
 test('a failure to come rejects the reader, and nobody else when there is none', async () => {

@@ -10,7 +10,15 @@ test('an image is cut as the model sees it, thumbnail last', async () => {
   const { data, info } = await sharp(picture).removeAlpha().raw().toBuffer({ resolveWithObject: true });
   const cut = await tileImage(picture);
   expect(cut).toMatchObject({ width: info.width, height: info.height, columns: 3, rows: 2, tileSize: 112 });
-  expect(cut.tags).toEqual(['<tile_1>', '<tile_2>', '<tile_3>', '<tile_4>', '<tile_5>', '<tile_6>', '<tile_global_thumbnail>']);
+  expect(cut.tags).toEqual([
+    '<tile_1>',
+    '<tile_2>',
+    '<tile_3>',
+    '<tile_4>',
+    '<tile_5>',
+    '<tile_6>',
+    '<tile_global_thumbnail>',
+  ]);
   expect(cut.pixels.map(({ length }) => length)).toEqual(Array.from({ length: 7 }, () => 112 * 112 * 3));
   const raw = await tileImage({ data, width: info.width, height: info.height, channels: 3 });
   expect(raw.pixels).toEqual(cut.pixels);

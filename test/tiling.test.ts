@@ -12,7 +12,13 @@ interface Size {
 
 const sizes = JSON.parse(readFileSync(join(goldenFolder, 'grids.json'), 'utf8')) as Size[];
 
-const config = (maxTiles: number): TilingConfig => ({ tileSize: 448, minTiles: 1, maxTiles, dynamicTiles: true, useThumbnail: true });
+const config = (maxTiles: number): TilingConfig => ({
+  tileSize: 448,
+  minTiles: 1,
+  maxTiles,
+  dynamicTiles: true,
+  useThumbnail: true,
+});
 
 test('the golden list holds all its 426 sizes', () => {
   expect(sizes).toHaveLength(426);

@@ -46,13 +46,16 @@ test('tokenize refuses what is no text', async () => {
 });
 
 describe('countTokens', () => {
-  test.each(goldenCases().map(golden => [golden.name, golden] as const))('counts %s as the reference does', async (_, golden) => {
-    await using loaded = await load(golden.folder);
-    const count = await loaded.countTokens({ messages: golden.messages });
-    expect(count.promptTokens).toBe(golden.input_ids.length);
-    expect(count.room).toBe(loaded.info.contextLength - golden.input_ids.length);
-    expect(count.images.map(({ columns, rows }) => [columns, rows])).toEqual(golden.grids);
-  });
+  test.each(goldenCases().map(golden => [golden.name, golden] as const))(
+    'counts %s as the reference does',
+    async (_, golden) => {
+      await using loaded = await load(golden.folder);
+      const count = await loaded.countTokens({ messages: golden.messages });
+      expect(count.promptTokens).toBe(golden.input_ids.length);
+      expect(count.room).toBe(loaded.info.contextLength - golden.input_ids.length);
+      expect(count.images.map(({ columns, rows }) => [columns, rows])).toEqual(golden.grids);
+    },
+  );
 
   test('says what generate will say', async () => {
     const messages = ask(join(evalFolder, 'demo', 'receipt.png'), 'What is the total?');

@@ -43,7 +43,9 @@ test('typed special tokens are characters', async () => {
 test('special tokens have no text', async () => {
   const tokenizer = await Tokenizer.open(whole);
   const [ids] = await tokenizer.encode(['a']);
-  expect(tokenizer.decode([tokenizer.specialId('<|im_start|>'), ids?.[0] ?? 0, tokenizer.specialId('<|im_end|>')])).toBe('a');
+  expect(
+    tokenizer.decode([tokenizer.specialId('<|im_start|>'), ids?.[0] ?? 0, tokenizer.specialId('<|im_end|>')]),
+  ).toBe('a');
 });
 
 test('a long text, encoded in the thread, has the ids of its short pieces', async () => {
@@ -57,7 +59,10 @@ test('a long text, encoded in the thread, has the ids of its short pieces', asyn
 
 test('a large vocabulary is read in the thread and gives the same ids and bytes', async () => {
   const stored = JSON.parse(readFileSync(join(whole, 'tokenizer.json'), 'utf8')) as Record<string, unknown>;
-  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify({ ...stored, padding_of_the_test: 'x'.repeat(200_000) }));
+  writeFileSync(
+    join(folder, 'tokenizer.json'),
+    JSON.stringify({ ...stored, padding_of_the_test: 'x'.repeat(200_000) }),
+  );
   const small = await Tokenizer.open(whole);
   const large = await Tokenizer.open(folder);
   const [expected] = await small.encode([text]);

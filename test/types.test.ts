@@ -53,7 +53,8 @@ async function uses(model: Model, handle: EncodedImage, error: unknown): Promise
     { data: new Uint8Array(3), width: 1, height: 1, channels: 3 as const },
     handle,
   ];
-  for (const image of images) await model.generate({ messages: [{ role: 'user', content: [{ type: 'image', image }] }] });
+  for (const image of images)
+    await model.generate({ messages: [{ role: 'user', content: [{ type: 'image', image }] }] });
   expectTypeOf(await model.encodeImage('photo.jpg')).toEqualTypeOf<EncodedImage>();
 
   // Messages can be kept as constants.

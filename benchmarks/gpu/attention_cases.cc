@@ -20,14 +20,18 @@ std::pair<int32_t, int32_t> interval(const AttentionShape& s, int32_t row) {
 
 Line attention(const Machine& machine, const AttentionShape& s) {
   const bool tile = s.source == NVLM_KEYS_TILE, cross = s.source == NVLM_KEYS_CROSS;
-  const int64_t d = s.head_dim, rows = int64_t{s.sequences} * s.rows, cols = (s.heads + (cross ? 0 : 2 * s.kv_heads)) * d, out_cols = s.heads * d;
-  const int32_t pages_each = (s.keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS, pages = tile ? 0 : s.sequences * pages_each;
+  const int64_t d = s.head_dim, rows = int64_t{s.sequences} * s.rows,
+                cols = (s.heads + (cross ? 0 : 2 * s.kv_heads)) * d, out_cols = s.heads * d;
+  const int32_t pages_each = (s.keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS,
+                pages = tile ? 0 : s.sequences * pages_each;
   const int64_t page_elements = int64_t{s.kv_heads} * NVLM_PAGE_KEYS * d;
-  const double bytes = 2.0 * (static_cast<double>(tile ? rows * cols : rows * out_cols) + static_cast<double>(rows * out_cols) +
-                              (tile ? 0.0 : 2.0 * s.sequences * s.keys * static_cast<double>(s.kv_heads * d)));
+  const double bytes =
+      2.0 * (static_cast<double>(tile ? rows * cols : rows * out_cols) + static_cast<double>(rows * out_cols) +
+             (tile ? 0.0 : 2.0 * s.sequences * s.keys * static_cast<double>(s.kv_heads * d)));
   const int buffers = buffers_for(machine, bytes);
   const Pattern q(3, 2), kv(4, 2);
-  const Buffers in = filled(machine, q, buffers, rows * cols), cache = filled(machine, kv, buffers, std::max<int64_t>(8, 2 * pages * page_elements)),
+  const Buffers in = filled(machine, q, buffers, rows * cols),
+                cache = filled(machine, kv, buffers, std::max<int64_t>(8, 2 * pages * page_elements)),
                 out = unwritten(machine, buffers, rows * out_cols * 2);
 
   // The batch: sequences of whole pages, but the last.
@@ -88,13 +92,21 @@ Line attention(const Machine& machine, const AttentionShape& s) {
   // The first and the last row, and of a cross mask those where a part begins or ends.
   const int64_t eighth = rows / 8, edges[] = {0, eighth, std::max<int64_t>(0, 2 * eighth - 1), rows - 1};
   for (int64_t i = 0; i < 16; ++i) {
-    const int64_t row = i < 4 ? edges[i] : sampled(i, rows), head = sampled(i + 5, s.heads), sequence = row / s.rows, kv_head = head * s.kv_heads / s.heads;
+    const int64_t row = i < 4 ? edges[i] : sampled(i, rows), head = sampled(i + 5, s.heads), sequence = row / s.rows,
+                  kv_head = head * s.kv_heads / s.heads;
     const int64_t first = begin[static_cast<size_t>(row)], last = end[static_cast<size_t>(row)];
     const auto in_cache = [&](int64_t key, bool value) {
-      return (value ? pages * page_elements : 0) + (sequence * pages_each + key / NVLM_PAGE_KEYS) * page_elements + (kv_head * NVLM_PAGE_KEYS + key % NVLM_PAGE_KEYS) * d;
+      return (value ? pages * page_elements : 0) + (sequence * pages_each + key / NVLM_PAGE_KEYS) * page_elements +
+             (kv_head * NVLM_PAGE_KEYS + key % NVLM_PAGE_KEYS) * d;
     };
-    const auto key_at = [&](int64_t key, int64_t c) { return tile ? q.at((sequence * s.rows + key) * cols + (s.heads + kv_head) * d + c) : kv.at(in_cache(key, false) + c); };
-    const auto value_at = [&](int64_t key, int64_t c) { return tile ? q.at((sequence * s.rows + key) * cols + (s.heads + s.kv_heads + kv_head) * d + c) : kv.at(in_cache(key, true) + c); };
+    const auto key_at = [&](int64_t key, int64_t c) {
+      return tile ? q.at((sequence * s.rows + key) * cols + (s.heads + kv_head) * d + c)
+                  : kv.at(in_cache(key, false) + c);
+    };
+    const auto value_at = [&](int64_t key, int64_t c) {
+      return tile ? q.at((sequence * s.rows + key) * cols + (s.heads + s.kv_heads + kv_head) * d + c)
+                  : kv.at(in_cache(key, true) + c);
+    };
     std::vector<double> score;
     for (int64_t key = first; key < last; ++key) {
       double sum = 0;
@@ -104,7 +116,8 @@ Line attention(const Machine& machine, const AttentionShape& s) {
     const double largest = score.empty() ? 0 : *std::max_element(score.begin(), score.end());
     double total = 0;
     for (double& x : score) total += x = std::exp(x - largest);
-    const std::vector<bf16> got = out[0]->read<bf16>(static_cast<uint64_t>(row * out_cols + head * d), static_cast<uint64_t>(d));
+    const std::vector<bf16> got =
+        out[0]->read<bf16>(static_cast<uint64_t>(row * out_cols + head * d), static_cast<uint64_t>(d));
     for (int64_t c = 0; c < d; ++c) {
       double value = 0, size = 0;
       for (int64_t key = first; key < last; ++key) {  // none: exactly 0
@@ -113,7 +126,8 @@ Line attention(const Machine& machine, const AttentionShape& s) {
         size += share * std::abs(value_at(key, c));
       }
       // Probabilities are rounded to bf16 as the output is.
-      difference.add(to_float(got[static_cast<size_t>(c)]), value, kHalfUlp * (std::abs(value) + size) + kSums * size, row, head * d + c);
+      difference.add(to_float(got[static_cast<size_t>(c)]), value, kHalfUlp * (std::abs(value) + size) + kSums * size,
+                     row, head * d + c);
     }
   }
   difference.expect_none();
@@ -121,7 +135,9 @@ Line attention(const Machine& machine, const AttentionShape& s) {
   // Two products of 2 flops, of those keys alone that a row sees.
   double keys_seen = 0;
   for (size_t r = 0; r < end.size(); ++r) keys_seen += end[r] - begin[r];
-  return {s.name, record.op, s.rows == 1 ? "memory" : "attention", times, 4.0 * static_cast<double>(out_cols) * keys_seen, bytes};
+  return {
+      s.name, record.op, s.rows == 1 ? "memory" : "attention", times, 4.0 * static_cast<double>(out_cols) * keys_seen,
+      bytes};
 }
 
 }  // namespace nvlm::times

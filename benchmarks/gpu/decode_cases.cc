@@ -1,15 +1,23 @@
-// What a step of one row launches beside plain products and attention: norm and product fused, norm + qkv + rope + cache write fused.
+// What a step of one row launches beside plain products and attention: norm and product fused, norm + qkv + rope +
+// cache write fused.
 #include "op_cases.h"
 
 namespace nvlm::times {
 namespace {
 
-// A norm over one row and the product behind it, whose matrices take turns; `out` is the fused launch's, `apart` that of the ops one by one.
+// A norm over one row and the product behind it, whose matrices take turns; `out` is the fused launch's, `apart` that
+// of the ops one by one.
 struct NormedProduct {
   NormedProduct(const Machine& machine, nvlm_op product_op, int64_t n, int64_t depth, double rotated)
-      : k(depth), width(product_op == NVLM_LINEAR_SWIGLU ? 2 * n : n), buffers(buffers_for(machine, rotated)),
-        in(Pattern(5, 1).on_device(machine, k)), normal(machine, static_cast<uint64_t>(k) * 2), scale(machine, static_cast<uint64_t>(k) * 4), bias(machine, static_cast<uint64_t>(width) * 4),
-        out(machine, static_cast<uint64_t>(n) * 2), apart(machine, static_cast<uint64_t>(n) * 2) {
+      : k(depth),
+        width(product_op == NVLM_LINEAR_SWIGLU ? 2 * n : n),
+        buffers(buffers_for(machine, rotated)),
+        in(Pattern(5, 1).on_device(machine, k)),
+        normal(machine, static_cast<uint64_t>(k) * 2),
+        scale(machine, static_cast<uint64_t>(k) * 4),
+        bias(machine, static_cast<uint64_t>(width) * 4),
+        out(machine, static_cast<uint64_t>(n) * 2),
+        apart(machine, static_cast<uint64_t>(n) * 2) {
     const Pattern values(2, static_cast<float>(3 / std::sqrt(static_cast<double>(k))));
     for (int i = 0; i < buffers; ++i) {
       matrix.push_back(values.on_device(machine, width * k));
@@ -71,13 +79,15 @@ Line norm_product(const Machine& machine, const ProductShape& s) {
   expect(enqueue_rms_norm(p.norm), s.name);
   expect(enqueue_gemv(apart), s.name);
   Difference difference;
-  compare(p.out.read<bf16>(0, static_cast<uint64_t>(s.n)), p.apart.read<bf16>(0, static_cast<uint64_t>(s.n)), &difference);
+  compare(p.out.read<bf16>(0, static_cast<uint64_t>(s.n)), p.apart.read<bf16>(0, static_cast<uint64_t>(s.n)),
+          &difference);
   difference.expect_none(kAgainst);
   return {s.name, kNoOp, "memory", timed(machine, p.buffers, enqueue), 2.0 * static_cast<double>(p.width * s.k), bytes};
 }
 
 Line norm_qkv_rope_write(const Machine& machine, const QkvShape& s) {
-  const int64_t n = int64_t{s.heads + 2 * s.kv_heads} * s.head_dim, page_elements = int64_t{s.kv_heads} * NVLM_PAGE_KEYS * s.head_dim;
+  const int64_t n = int64_t{s.heads + 2 * s.kv_heads} * s.head_dim,
+                page_elements = int64_t{s.kv_heads} * NVLM_PAGE_KEYS * s.head_dim;
   const double bytes = 2.0 * static_cast<double>(n * s.hidden + s.hidden + 2 * n);
   NormedProduct p(machine, NVLM_LINEAR, n, s.hidden, bytes);
   p.product.bias = &p.bias_weight;

@@ -1,12 +1,18 @@
-// How fast does a whole model encode an image, read a prompt and write an answer? One checkpoint of random_model.py, one line.
+// How fast does a whole model encode an image, read a prompt and write an answer? One checkpoint of random_model.py,
+// one line.
 //
-//   model_times FOLDER NAME [--device cuda|emulator|cpu] [--text N] [--tiles N] [--decode N] [--check] [--logits FOLDER] [--json FILE]
+//   model_times FOLDER NAME [--device cuda|emulator|cpu] [--text N] [--tiles N] [--decode N] [--check] [--logits
+//     FOLDER] [--json FILE]
 //
-// The image of N tiles, thumbnail included, is encoded alone; then a prompt of it and N text tokens is read in chunks (time without encoding); then N tokens are written, one a
-// step, each chosen on the device. Wall-clock times, medians of three runs; of decoding, of all steps. Weights are made on the device, and written out where
-// the CPU wants them (random_weights.h). --check: logits of a short prompt with an image, and of tokens behind it, are compared with those of the CPU backend.
-// --logits: those of such a prompt, and of one without an image, go to a folder together with ids and pixels, for check_logits.py, which computes all
-// else by itself. Logits that differ from run to run, or are not finite, are an error too. The library is NVLM_CUDA_LIBRARY; JSON is appended, an object a line.
+// The image of N tiles, thumbnail included, is encoded alone; then a prompt of it and N text tokens is read in chunks
+// (time without encoding); then N tokens are written, one a step, each chosen on the device. Wall-clock times, medians
+// of three runs; of decoding, of all steps. Weights are made on the device, and written out where the CPU wants them
+// (random_weights.h). --check: logits of a short prompt with an image, and of tokens behind it, are compared with those
+// of the CPU backend.
+// --logits: those of such a prompt, and of one without an image, go to a folder together with ids and pixels, for
+// check_logits.py, which computes all else by itself. Logits that differ from run to run, or are not finite, are an
+// error too. The library is
+// NVLM_CUDA_LIBRARY; JSON is appended, an object a line.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -27,8 +33,9 @@ namespace {
 
 using namespace nvlm;
 
-// Root mean square of the error, as a share of that of the logits. One side rounds to bf16 after every op, the other sums float32: check_logits.py measured
-// 1.6e-2 to 1.9e-2 between such two in PyTorch at the 0.5B shape. Logits of another token are 1.4 off. Ops are held to their own limits.
+// Root mean square of the error, as a share of that of the logits. One side rounds to bf16 after every op, the other
+// sums float32: check_logits.py measured 1.6e-2 to 1.9e-2 between such two in PyTorch at the 0.5B shape. Logits of
+// another token are 1.4 off. Ops are held to their own limits.
 constexpr double kLimit = 5e-2;
 
 // Of the prompts whose logits are checked: tokens of text, steps behind it, and tiles of the image, thumbnail included.
@@ -76,7 +83,8 @@ test::GoldenCase prompt_case(const ModelConfig& config, int tiles, int text) {
   if (tiles == 0) return golden;
   golden.json["images"].push_back("image");
   const int64_t side = config.tile_size;
-  test::GoldenTensor pixels{"U8", {tiles, side, side, 3}, std::vector<char>(static_cast<size_t>(tiles * side * side * 3))};
+  test::GoldenTensor pixels{
+      "U8", {tiles, side, side, 3}, std::vector<char>(static_cast<size_t>(tiles * side * side * 3))};
   test::SplitMix64 noise(1);  // in a regular pattern patches would be alike, and so would tiles
   for (char& byte : pixels.bytes) byte = static_cast<char>(noise.bits() >> 56);
   golden.tensors["tiles1"] = std::move(pixels);
@@ -105,15 +113,17 @@ struct Checked {
   std::vector<float> logits;       // [outs, vocab]
 };
 
-// A prompt is read in pieces, up to the end of each tile's tokens or tag, of the image, of the first position that sees it across and of the text, then kCheckSteps
-// tokens one a step. Logits of each piece's last position: far from the image they say little about it.
+// A prompt is read in pieces, up to the end of each tile's tokens or tag, of the image, of the first position that sees
+// it across and of the text, then kCheckSteps tokens one a step. Logits of each piece's last position: far from the
+// image they say little about it.
 Checked check_logits(Model& model, const test::GoldenCase& golden) {
   test::GoldenSequence sequence(model, golden);
   const Prompt& prompt = sequence.prompt();
   Checked checked{prompt.ids, {}, {}};
   std::vector<int32_t> ends;
   for (const int32_t end : prompt.image_ends) ends.insert(ends.end(), {end, end + 1});
-  for (const auto& slot : prompt.slots) ends.push_back(slot.position + static_cast<int32_t>(model.config().tokens_per_tile()));
+  for (const auto& slot : prompt.slots)
+    ends.push_back(slot.position + static_cast<int32_t>(model.config().tokens_per_tile()));
   for (const auto& tag : prompt.tags) ends.push_back(tag.position + tag.length);
   for (int step = 0; step <= kCheckSteps; ++step) {
     ends.push_back(static_cast<int32_t>(checked.ids.size()));
@@ -133,7 +143,8 @@ Checked check_logits(Model& model, const test::GoldenCase& golden) {
 
 void write_file(const std::string& path, const void* bytes, size_t count) {
   std::ofstream out(path, std::ios::binary);
-  if (!out.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(count)).flush()) throw std::runtime_error("cannot write " + path);
+  if (!out.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(count)).flush())
+    throw std::runtime_error("cannot write " + path);
 }
 
 // NAME.json: ids, outs and the pixels' shape; NAME.pixels: bytes; NAME.logits: float32.
@@ -141,7 +152,9 @@ void write_logits(const std::string& folder, const std::string& name, Model& mod
   const test::GoldenCase golden = prompt_case(model.config(), tiles, kCheckText);
   const Checked checked = check_logits(model, golden);
   const test::GoldenTensor pixels = tiles > 0 ? golden["tiles1"] : test::GoldenTensor{"U8", {0}, {}};
-  const std::string path = folder + "/" + name, json = nlohmann::json({{"ids", checked.ids}, {"outs", checked.outs}, {"pixels", pixels.shape}}).dump();
+  const std::string path = folder + "/" + name,
+                    json =
+                        nlohmann::json({{"ids", checked.ids}, {"outs", checked.outs}, {"pixels", pixels.shape}}).dump();
   write_file(path + ".pixels", pixels.bytes.data(), pixels.bytes.size());
   write_file(path + ".logits", checked.logits.data(), checked.logits.size() * sizeof(float));
   write_file(path + ".json", json.data(), json.size());
@@ -167,7 +180,8 @@ double against_cpu(const Options& o, Model& model) {
   return worst;
 }
 
-// A model whose steps choose their token on the device, as they do in the engine, and are timed; of logits only the token comes to the host.
+// A model whose steps choose their token on the device, as they do in the engine, and are timed; of logits only the
+// token comes to the host.
 class SamplingModel final : public test::ForwardingModel {
  public:
   using ForwardingModel::ForwardingModel;
@@ -184,15 +198,18 @@ class SamplingModel final : public test::ForwardingModel {
   void read_logits(float*, int64_t) override {}
 };
 
-// Bytes that a step of one row reads at least: the decoder's matrices, and keys and values. Of the embedding table a row.
+// Bytes that a step of one row reads at least: the decoder's matrices, and keys and values. Of the embedding table a
+// row.
 double token_bytes(const Model& model, int positions, size_t cross_tokens) {
   const ModelConfig& c = model.config();
   const ParameterCounts& p = model.description().parameters;
   const double table = c.decoder.tied ? 0 : static_cast<double>(c.decoder.vocab) * c.decoder.hidden;
   const double kv = 2.0 * positions * c.decoder.layers * c.decoder.kv_heads * c.decoder.head_dim;
   // Keys and values of the image are there already: their matrices are not read.
-  const double kv_matrices = 2.0 * static_cast<double>(c.cross.layers.size()) * c.cross.kv_heads * c.cross.head_dim * c.decoder.hidden;
-  const double cross_kv = 2.0 * static_cast<double>(cross_tokens * c.cross.layers.size()) * c.cross.kv_heads * c.cross.head_dim;
+  const double kv_matrices =
+      2.0 * static_cast<double>(c.cross.layers.size()) * c.cross.kv_heads * c.cross.head_dim * c.decoder.hidden;
+  const double cross_kv =
+      2.0 * static_cast<double>(cross_tokens * c.cross.layers.size()) * c.cross.kv_heads * c.cross.head_dim;
   const double cross = cross_tokens ? static_cast<double>(p.cross_attention) - kv_matrices + cross_kv : 0;
   return 2 * (static_cast<double>(p.decoder) - table + kv + cross);
 }
@@ -202,7 +219,8 @@ int run(const Options& o) {
   const double loading = seconds_of([&] { model = load_model(o, o.device); });
   const double error = o.check ? against_cpu(o, *model) : 0;
   const bool right = error <= kLimit;
-  if (!right) std::printf("%s: WRONG: logits differ from the CPU's by %g\n", o.name.c_str(), error);  // it is timed all the same
+  // It is timed all the same.
+  if (!right) std::printf("%s: WRONG: logits differ from the CPU's by %g\n", o.name.c_str(), error);
   if (o.logits) {
     std::filesystem::create_directories(o.logits);
     write_logits(o.logits, "text", *model, 0);
@@ -240,7 +258,8 @@ int run(const Options& o) {
     if (i > 0) reading.push_back(seconds - encode);
     expect_finite(logits, "the prompt's logits");
     if (first.empty()) first = logits;
-    if (std::memcmp(first.data(), logits.data(), first.size() * sizeof(float)) != 0) throw std::runtime_error("the same prompt has other logits the second time");
+    if (std::memcmp(first.data(), logits.data(), first.size() * sizeof(float)) != 0)
+      throw std::runtime_error("the same prompt has other logits the second time");
   }
   SamplingModel sampling(*model);
   size_t cross_tokens = 0;
@@ -255,14 +274,18 @@ int run(const Options& o) {
   }
   const double prefill = median(reading), decode = median(writing);
   const double bytes = token_bytes(*model, positions + o.decode / 2, cross_tokens);
-  std::printf("%-22s load %6.1f s  encode %d tiles %8.2f ms  prompt of %d %8.2f ms (%8.0f tokens/s)  a token %7.3f ms (%6.1f/s, %5.0f GB/s)", o.name.c_str(), loading, o.tiles, encode * 1e3,
-              positions, prefill * 1e3, positions / prefill, decode * 1e3, 1 / decode, bytes / decode / 1e9);
+  std::printf(
+      "%-22s load %6.1f s  encode %d tiles %8.2f ms  prompt of %d %8.2f ms (%8.0f tokens/s)  a token %7.3f ms "
+      "(%6.1f/s, %5.0f GB/s)",
+      o.name.c_str(), loading, o.tiles, encode * 1e3, positions, prefill * 1e3, positions / prefill, decode * 1e3,
+      1 / decode, bytes / decode / 1e9);
   if (o.check) std::printf("  %.1e off the CPU", error);
   std::printf("\n1 timed, %d wrong\n", right ? 0 : 1);
   if (o.json) {
     std::ofstream out(o.json, std::ios::app);
-    out << "{\"name\": \"" << o.name << "\", \"device\": \"" << o.device << "\", \"positions\": " << positions << ", \"text\": " << o.text << ", \"tiles\": " << o.tiles
-        << ", \"weight_bytes\": " << model->measured().weights << ", \"load_s\": " << loading << ", \"encode_ms\": " << encode * 1e3 << ", \"prefill_ms\": " << prefill * 1e3
+    out << "{\"name\": \"" << o.name << "\", \"device\": \"" << o.device << "\", \"positions\": " << positions
+        << ", \"text\": " << o.text << ", \"tiles\": " << o.tiles << ", \"weight_bytes\": " << model->measured().weights
+        << ", \"load_s\": " << loading << ", \"encode_ms\": " << encode * 1e3 << ", \"prefill_ms\": " << prefill * 1e3
         << ", \"token_ms\": " << decode * 1e3 << ", \"token_bytes\": " << bytes << ", \"cpu_error\": ";
     (o.check && std::isfinite(error) ? out << error : out << "null") << "}\n";
     if (!out.flush()) throw std::runtime_error(std::string("cannot write ") + o.json);

@@ -10,18 +10,29 @@ constexpr double kSmall = 1e-5;
 // A norm's weight and bias, and what they make of one value of a row.
 struct NormWeights {
   NormWeights(const Machine& machine, int64_t columns, uint64_t seed = 8)
-      : w_values(seed, 2), bias_values(seed + 1, 1), cols(columns), w(floats_on_device(machine, w_values, columns)), bias(floats_on_device(machine, bias_values, columns)),
-        w_weight(vector_of(*w)), bias_weight(vector_of(*bias)) {}
+      : w_values(seed, 2),
+        bias_values(seed + 1, 1),
+        cols(columns),
+        w(floats_on_device(machine, w_values, columns)),
+        bias(floats_on_device(machine, bias_values, columns)),
+        w_weight(vector_of(*w)),
+        bias_weight(vector_of(*bias)) {}
 
   // `at(c)`: the row.
   template <typename At>
-  void compare(double got, const At& at, bool layer_norm, double eps, int64_t row, int64_t column, Difference* difference) const {
+  void compare(double got, const At& at, bool layer_norm, double eps, int64_t row, int64_t column,
+               Difference* difference) const {
     double sum = 0, squares = 0;
     for (int64_t c = 0; c < cols; ++c) sum += at(c);
     const double mean = layer_norm ? sum / static_cast<double>(cols) : 0;
     for (int64_t c = 0; c < cols; ++c) squares += (at(c) - mean) * (at(c) - mean);
-    const double scaled = (at(column) - mean) / std::sqrt(squares / static_cast<double>(cols) + eps) * w_values.at(column), value = scaled + (layer_norm ? bias_values.at(column) : 0);
-    difference->add(got, value, kHalfUlp * std::abs(value) + kSmall * (std::abs(scaled) + std::abs(value) + (layer_norm ? std::abs(w_values.at(column)) : 0)), row, column);
+    const double scaled =
+                     (at(column) - mean) / std::sqrt(squares / static_cast<double>(cols) + eps) * w_values.at(column),
+                 value = scaled + (layer_norm ? bias_values.at(column) : 0);
+    difference->add(got, value,
+                    kHalfUlp * std::abs(value) + kSmall * (std::abs(scaled) + std::abs(value) +
+                                                           (layer_norm ? std::abs(w_values.at(column)) : 0)),
+                    row, column);
   }
 
   Pattern w_values, bias_values;
@@ -55,7 +66,9 @@ Line norm(const Machine& machine, const std::string& name, nvlm_op which, int64_
   Difference difference;
   for (int64_t i = 0; i < 16; ++i) {
     const int64_t row = sampled(i, rows), column = sampled(3 * i + 1, cols);
-    weights.compare(bf16_at(*out[0], row * cols + column), [&](int64_t c) { return a.at(row * cols + c); }, layer_norm, record.c.eps, row, column, &difference);
+    weights.compare(
+        bf16_at(*out[0], row * cols + column), [&](int64_t c) { return a.at(row * cols + c); }, layer_norm,
+        record.c.eps, row, column, &difference);
   }
   difference.expect_none();
   return {name, record.op, "memory", timed(machine, buffers, enqueue), 0, bytes};
@@ -87,7 +100,9 @@ Line qk_norm(const Machine& machine, const std::string& name, int64_t rows, int6
       if (part == 2) {
         difference.add(got, a.at(first + column), 0, row, part * width + column);
       } else {
-        (part == 0 ? query : key).compare(got, [&](int64_t c) { return a.at(first + c); }, false, record.c.eps, row, column, &difference);
+        (part == 0 ? query : key)
+            .compare(
+                got, [&](int64_t c) { return a.at(first + c); }, false, record.c.eps, row, column, &difference);
       }
     }
   }
@@ -97,7 +112,8 @@ Line qk_norm(const Machine& machine, const std::string& name, int64_t rows, int6
 
 Line pixel_shuffle_norm(const Machine& machine, const ShuffleShape& s) {
   const int32_t side = s.grid / s.ratio;
-  const int64_t patches = int64_t{s.grid} * s.grid, tokens = int64_t{side} * side, in_rows = s.tiles * (1 + patches), rows = s.tiles * tokens, cols = s.ratio * s.ratio * s.n;
+  const int64_t patches = int64_t{s.grid} * s.grid, tokens = int64_t{side} * side, in_rows = s.tiles * (1 + patches),
+                rows = s.tiles * tokens, cols = s.ratio * s.ratio * s.n;
   const double bytes = 4.0 * static_cast<double>(rows * cols);  // class rows are passed over
   const int buffers = buffers_for(machine, bytes);
   const Pattern a(5, 1);
@@ -120,7 +136,8 @@ Line pixel_shuffle_norm(const Machine& machine, const ShuffleShape& s) {
   Difference difference;
   for (int64_t i = 0; i < 16; ++i) {
     const int64_t row = sampled(i, rows), column = sampled(3 * i + 1, cols), token = row % tokens;
-    const int64_t down = (s.transpose ? token % side : token / side) * s.ratio, across = (s.transpose ? token / side : token % side) * s.ratio;
+    const int64_t down = (s.transpose ? token % side : token / side) * s.ratio,
+                  across = (s.transpose ? token / side : token % side) * s.ratio;
     const auto value = [&](int64_t c) {
       const int64_t block = c / s.n, y = down + block / s.ratio, x = across + block % s.ratio;
       return a.at((row / tokens * (1 + patches) + 1 + y * s.grid + x) * s.n + c % s.n);

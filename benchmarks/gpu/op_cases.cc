@@ -18,7 +18,8 @@ Line product(const Machine& machine, const ProductShape& s) {
   const bool swiglu = s.op == NVLM_LINEAR_SWIGLU, logits = s.op == NVLM_LOGITS, residual = s.op == NVLM_LINEAR_RESIDUAL;
   const int64_t weight_rows = swiglu ? 2 * s.n : s.n;
   const uint64_t out_bytes = static_cast<uint64_t>(s.rows * s.n) * (logits ? 4 : 2);
-  const double bytes = 2.0 * static_cast<double>(s.rows * s.k + weight_rows * s.k) + static_cast<double>(out_bytes) * (residual ? 2 : 1);
+  const double bytes =
+      2.0 * static_cast<double>(s.rows * s.k + weight_rows * s.k) + static_cast<double>(out_bytes) * (residual ? 2 : 1);
   const int buffers = buffers_for(machine, bytes);
   const Pattern a(1, static_cast<float>(3 / std::sqrt(static_cast<double>(s.k)))), w(2, 1), before(6, 1);
   std::vector<std::unique_ptr<Memory>> in, weight, out;
@@ -32,7 +33,8 @@ Line product(const Machine& machine, const ProductShape& s) {
   nvlm_record record{};
   record.op = s.op;
   std::vector<Weight> weights;
-  for (int i = 0; i < buffers; ++i) weights.push_back({NVLM_MATRIX, swiglu, weight_rows, s.k, s.k, weight[static_cast<size_t>(i)]->as<void>()});
+  for (int i = 0; i < buffers; ++i)
+    weights.push_back({NVLM_MATRIX, swiglu, weight_rows, s.k, s.k, weight[static_cast<size_t>(i)]->as<void>()});
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
     Op op = op_of(machine, record);
@@ -62,16 +64,23 @@ Line product(const Machine& machine, const ProductShape& s) {
     if (swiglu) {
       const Dot gate = dot(row, 2 * column), up = dot(row, 2 * column + 1);
       const double silu = test::silu(gate.sum), value = silu * up.sum;
-      difference.add(got, value, kHalfUlp * std::abs(value) + kSums * (1.1 * gate.size * std::abs(up.sum) + up.size * std::abs(silu) + 1e-3), row, column);
+      difference.add(
+          got, value,
+          kHalfUlp * std::abs(value) + kSums * (1.1 * gate.size * std::abs(up.sum) + up.size * std::abs(silu) + 1e-3),
+          row, column);
     } else {
       const Dot d = dot(row, column);
-      const double value = s.op == NVLM_LINEAR_GELU ? test::gelu(d.sum) : residual ? before.at(row * s.n + column) + d.sum : d.sum;
+      const double value = s.op == NVLM_LINEAR_GELU ? test::gelu(d.sum)
+                           : residual               ? before.at(row * s.n + column) + d.sum
+                                                    : d.sum;
       difference.add(got, value, (logits ? 0 : kHalfUlp) * std::abs(value) + kSums * 1.2 * d.size, row, column);
     }
   }
   difference.expect_none();
   const Times times = timed(machine, buffers, enqueue);
-  return {s.name, s.op, s.rows <= 16 ? "memory" : "product", times, 2.0 * static_cast<double>(s.rows * weight_rows * s.k), bytes};
+  return {
+      s.name, s.op, s.rows <= 16 ? "memory" : "product", times, 2.0 * static_cast<double>(s.rows * weight_rows * s.k),
+      bytes};
 }
 
 // ---- Copies: the ceiling of what is bound by memory ----
@@ -80,7 +89,9 @@ Line device_copy(const Machine& machine) {
   const uint64_t bytes = machine.tiny ? uint64_t{1} << 16 : uint64_t{1} << 30;
   const Memory from(machine, bytes), to(machine, bytes);
   from.fill_with(1);
-  const Times times = timed(machine, 1, [&](int) { expect(copy_on_device(to.as<void>(), from.as<void>(), bytes, machine.stream), "copying"); });
+  const Times times = timed(machine, 1, [&](int) {
+    expect(copy_on_device(to.as<void>(), from.as<void>(), bytes, machine.stream), "copying");
+  });
   return {"device copy", kNoOp, "memory", times, 0, 2.0 * static_cast<double>(bytes)};
 }
 

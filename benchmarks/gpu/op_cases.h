@@ -1,5 +1,5 @@
-// The ops that are timed: each makes its operands, compares sampled outputs with a double-precision computation (throws std::runtime_error with what is
-// wrong), and then measures.
+// The ops that are timed: each makes its operands, compares sampled outputs with a double-precision computation (throws
+// std::runtime_error with what is wrong), and then measures.
 #pragma once
 
 #include <string>
@@ -13,7 +13,8 @@ namespace nvlm::times {
 // What a launcher asked for, as a step would find it.
 struct Scratch {
   Scratch(const Machine& machine, const WorkspaceNeed& need)
-      : floats(machine, static_cast<uint64_t>(need.floats) * 4), counters(machine, static_cast<uint64_t>(need.counters) * 4),
+      : floats(machine, static_cast<uint64_t>(need.floats) * 4),
+        counters(machine, static_cast<uint64_t>(need.counters) * 4),
         workspace{floats.as<float>(), need.floats, counters.as<uint32_t>(), need.counters} {
     counters.fill_with(0);
   }
@@ -29,8 +30,12 @@ inline Op op_of(const Machine& machine, const nvlm_record& record) {
   op.stream = machine.stream;
   return op;
 }
-inline void reads(Op* op, const Memory& memory, int64_t rows, int64_t cols) { op->in = memory.as<const bf16>(), op->in_rows = rows, op->in_cols = cols; }
-inline void writes(Op* op, const Memory& memory, int64_t rows, int64_t cols) { op->out = memory.as<void>(), op->out_rows = rows, op->out_cols = cols; }
+inline void reads(Op* op, const Memory& memory, int64_t rows, int64_t cols) {
+  op->in = memory.as<const bf16>(), op->in_rows = rows, op->in_cols = cols;
+}
+inline void writes(Op* op, const Memory& memory, int64_t rows, int64_t cols) {
+  op->out = memory.as<void>(), op->out_rows = rows, op->out_cols = cols;
+}
 
 // Float32, the whole of it.
 inline Weight vector_of(const Memory& memory) {
@@ -47,20 +52,21 @@ struct ProductShape {
 Line product(const Machine& machine, const ProductShape& s);
 Line device_copy(const Machine& machine);
 
-// attention_cases.cc. Cross: the first eighth of each sequence's rows stands before the image, the next eighth are tags of a tile each, of `tile_keys`
-// keys, and the rest sees all. 0: every row sees all.
+// attention_cases.cc. Cross: the first eighth of each sequence's rows stands before the image, the next eighth are tags
+// of a tile each, of `tile_keys` keys, and the rest sees all. 0: every row sees all.
 struct AttentionShape {
   std::string name;
   nvlm_key_source source;
-  int32_t sequences;      // tiles
-  int32_t rows, keys;     // of each; of its own cache the rows are the last keys, causal
+  int32_t sequences;   // tiles
+  int32_t rows, keys;  // of each; of its own cache the rows are the last keys, causal
   int32_t heads, kv_heads, head_dim;
   int32_t tile_keys = 0;
 };
 Line attention(const Machine& machine, const AttentionShape& s);
 
 // norm_cases.cc
-Line norm(const Machine& machine, const std::string& name, nvlm_op op, int64_t rows, int64_t cols);  // rms_norm, layer_norm
+// Rms_norm, layer_norm.
+Line norm(const Machine& machine, const std::string& name, nvlm_op op, int64_t rows, int64_t cols);
 Line qk_norm(const Machine& machine, const std::string& name, int64_t rows, int64_t width);
 struct ShuffleShape {
   std::string name;

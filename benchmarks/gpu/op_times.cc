@@ -1,12 +1,16 @@
-// How fast is each op on this GPU, and what share of a ceiling measured in the same run is that? Shapes of NVLM-D-72B, Qwen2-7B and InternViT.
+// How fast is each op on this GPU, and what share of a ceiling measured in the same run is that? Shapes of NVLM-D-72B,
+// Qwen2-7B and InternViT.
 //
-//   op_times [--json FILE] [--tiny] [WORD…]     --tiny: shapes for the emulator, whose times mean nothing; WORD: only cases whose name contains one
+//   op_times [--json FILE] [--tiny] [WORD…]     --tiny: shapes for the emulator, whose times mean nothing; WORD: only
+//     cases whose name contains one
 //
-// Launchers are driven directly. Buffers take turns beyond three times the second-level cache, so that operands come from memory as they do in a model; all
-// launches of a measurement are one graph, as a step of decoding is. Before it is timed, each case's output is compared at sampled places with a
-// double-precision computation from the same operands: one that is wrong has no time, and the exit code is 1. Built by scripts/gpu-check.sh, which
-// puts the times beside those of cuBLAS and of PyTorch's attention (rivals.py: the same shapes by the same names). In the JSON file "op" is the op's number
-// in ops.h, -1 where several are one launch or it is none of the table's: test/gpu-check.test.ts sees that every op has a line.
+// Launchers are driven directly. Buffers take turns beyond three times the second-level cache, so that operands come
+// from memory as they do in a model; all launches of a measurement are one graph, as a step of decoding is. Before it
+// is timed, each case's output is compared at sampled places with a double-precision computation from the same
+// operands: one that is wrong has no time, and the exit code is 1. Built by scripts/gpu-check.sh, which puts the times
+// beside those of cuBLAS and of PyTorch's attention (rivals.py: the same shapes by the same names). In the JSON file
+// "op" is the op's number in ops.h, -1 where several are one launch or it is none of the table's:
+// test/gpu-check.test.ts sees that every op has a line.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -50,7 +54,9 @@ void add_encoder_cases(bool tiny, std::vector<Case>* all) {
   add_norm("rms norm 7x1025 x 3200", NVLM_RMS_NORM, 7 * 1025, 3200);
   add_norm("rms norm 2048 x 8192", NVLM_RMS_NORM, 2048, 8192);
   add_norm("rms norm 2048 x 3584", NVLM_RMS_NORM, 2048, 3584);
-  all->emplace_back("qk norm 7x1025 x 3200", [=](const Machine& m) { return qk_norm(m, "qk norm 7x1025 x 3200", tiny ? 3 : 7 * 1025, tiny ? 64 : 3200); });
+  all->emplace_back("qk norm 7x1025 x 3200", [=](const Machine& m) {
+    return qk_norm(m, "qk norm 7x1025 x 3200", tiny ? 3 : 7 * 1025, tiny ? 64 : 3200);
+  });
   const auto add_shuffle = [&](ShuffleShape s) {
     if (tiny) s.tiles = 2, s.grid = 4, s.n = 64;
     all->emplace_back(s.name, [s](const Machine& m) { return pixel_shuffle_norm(m, s); });
@@ -75,7 +81,9 @@ void add_row_cases(bool tiny, std::vector<Case>* all) {
   };
   add_embed({"embed 2048 x 8192, text", 2048, 0, 152064, 8192});
   add_embed({"embed 2048 x 3584, 1792 of an image", 2048, 1792, 152064, 3584});
-  all->emplace_back("gather 256 of 2048 x 8192", [=](const Machine& m) { return gather_rows(m, "gather 256 of 2048 x 8192", tiny ? 5 : 256, tiny ? 24 : 2048, tiny ? 64 : 8192); });
+  all->emplace_back("gather 256 of 2048 x 8192", [=](const Machine& m) {
+    return gather_rows(m, "gather 256 of 2048 x 8192", tiny ? 5 : 256, tiny ? 24 : 2048, tiny ? 64 : 8192);
+  });
 }
 
 void add_sample_cases(bool tiny, std::vector<Case>* all) {
@@ -83,14 +91,17 @@ void add_sample_cases(bool tiny, std::vector<Case>* all) {
   plain.temperature = 0.8f, plain.top_p = 1, plain.repetition_penalty = 1, plain.top_logprobs = -1;
   const auto add = [&](const std::string& words, const nvlm_sampling& options, int32_t history) {
     const std::string name = "sample " + words + " of 152064";
-    all->emplace_back(name, [=](const Machine& m) { return sample(m, name, tiny ? 512 : 152064, options, tiny ? std::min(history, 64) : history); });
+    all->emplace_back(name, [=](const Machine& m) {
+      return sample(m, name, tiny ? 512 : 152064, options, tiny ? std::min(history, 64) : history);
+    });
   };
   nvlm_sampling greedy = plain, top_p = plain, top_k = plain, min_p = plain;
   greedy.temperature = 0, top_p.top_p = 0.9f, top_k.top_k = 50, min_p.min_p = 0.5f;
   nvlm_sampling penalties = greedy;
   penalties.repetition_penalty = 0.9f, penalties.presence_penalty = 0.2f, penalties.frequency_penalty = 0.2f;
   nvlm_sampling every = penalties;
-  every.temperature = 0.8f, every.top_k = 50, every.top_p = 0.9f, every.min_p = 0.05f, every.top_logprobs = NVLM_MAX_TOP_LOGPROBS;
+  every.temperature = 0.8f, every.top_k = 50, every.top_p = 0.9f, every.min_p = 0.05f,
+  every.top_logprobs = NVLM_MAX_TOP_LOGPROBS;
   add("greedy", greedy, 0);
   add("top-p 0.9", top_p, 0);
   add("top-k 50", top_k, 0);
@@ -107,7 +118,12 @@ std::vector<Case> cases(bool tiny) {
   };
   const auto add_attention = [&](AttentionShape s) {
     const bool decode = s.rows == 1;
-    if (tiny) s.sequences = std::min(s.sequences, 2), s.keys = 70, s.rows = decode ? 1 : s.source == NVLM_KEYS_TILE ? 70 : 24, s.tile_keys = s.tile_keys ? 10 : 0, s.heads = s.heads == s.kv_heads ? 2 : 4, s.kv_heads = 2;
+    if (tiny)
+      s.sequences = std::min(s.sequences, 2), s.keys = 70,
+      s.rows = decode                       ? 1
+               : s.source == NVLM_KEYS_TILE ? 70
+                                            : 24,
+      s.tile_keys = s.tile_keys ? 10 : 0, s.heads = s.heads == s.kv_heads ? 2 : 4, s.kv_heads = 2;
     all.emplace_back(s.name, [s](const Machine& m) { return attention(m, s); });
   };
   add_product({"gemm 4096", NVLM_LINEAR, 4096, 4096, 4096});
@@ -122,8 +138,10 @@ std::vector<Case> cases(bool tiny) {
   add_product({"gemv 72B logits", NVLM_LOGITS, 1, 152064, 8192});
   // A layer's launches in a step of one row, beside attention: what is fused into them counts.
   const auto add_layer = [&](const std::string& model, int64_t hidden, int32_t heads, int32_t kv_heads, int64_t mlp) {
-    const ProductShape gate_up{"decode " + model + " norm + gate/up + swiglu", NVLM_LINEAR_SWIGLU, 1, tiny ? 64 : mlp, tiny ? 136 : hidden};
-    const QkvShape qkv{"decode " + model + " norm + qkv + rope + write", tiny ? 128 : hidden, tiny ? 4 : heads, tiny ? 2 : kv_heads, tiny ? 32 : 128};
+    const ProductShape gate_up{"decode " + model + " norm + gate/up + swiglu", NVLM_LINEAR_SWIGLU, 1, tiny ? 64 : mlp,
+                               tiny ? 136 : hidden};
+    const QkvShape qkv{"decode " + model + " norm + qkv + rope + write", tiny ? 128 : hidden, tiny ? 4 : heads,
+                       tiny ? 2 : kv_heads, tiny ? 32 : 128};
     all.emplace_back(qkv.name, [qkv](const Machine& m) { return norm_qkv_rope_write(m, qkv); });
     add_product({"decode " + model + " o + residual", NVLM_LINEAR_RESIDUAL, 1, hidden, hidden});
     all.emplace_back(gate_up.name, [gate_up](const Machine& m) { return norm_product(m, gate_up); });
@@ -150,19 +168,25 @@ std::vector<Case> cases(bool tiny) {
 }
 
 void print(const Line& l, double copy) {
-  std::printf("%-48s %9.1f us ± %4.1f %%", l.name.c_str(), l.times.median * 1e6, l.times.median > 0 ? 100 * l.times.spread / l.times.median : 0);
+  std::printf("%-48s %9.1f us ± %4.1f %%", l.name.c_str(), l.times.median * 1e6,
+              l.times.median > 0 ? 100 * l.times.spread / l.times.median : 0);
   if (l.flops > 0) std::printf(" %8.1f TFLOP/s", l.flops / l.times.median / 1e12);
-  std::printf(" %7.0f GB/s, %3.0f %% of device copy\n", l.bytes / l.times.median / 1e9, 100 * l.bytes / l.times.median / copy);
+  std::printf(" %7.0f GB/s, %3.0f %% of device copy\n", l.bytes / l.times.median / 1e9,
+              100 * l.bytes / l.times.median / copy);
   std::fflush(stdout);
 }
 
-bool write_json(const char* path, const Machine& machine, const std::vector<Line>& lines, const std::map<std::string, std::string>& wrong, double copy) {
+bool write_json(const char* path, const Machine& machine, const std::vector<Line>& lines,
+                const std::map<std::string, std::string>& wrong, double copy) {
   std::ofstream out(path);
-  out << "{\"gpu\": \"" << machine.info.name << "\", \"capability\": \"" << machine.info.major << '.' << machine.info.minor << "\", \"copy_gbytes\": " << copy / 1e9 << ", \"ops\": [";
+  out << "{\"gpu\": \"" << machine.info.name << "\", \"capability\": \"" << machine.info.major << '.'
+      << machine.info.minor << "\", \"copy_gbytes\": " << copy / 1e9 << ", \"ops\": [";
   for (size_t i = 0; i < lines.size(); ++i) {
     const Line& l = lines[i];
-    out << (i ? ",\n" : "\n") << "{\"name\": \"" << l.name << "\", \"op\": " << l.op << ", \"bound\": \"" << l.bound << "\", \"us\": " << l.times.median * 1e6 << ", \"spread_us\": " << l.times.spread * 1e6
-        << ", \"tflops\": " << l.flops / l.times.median / 1e12 << ", \"gbytes\": " << l.bytes / l.times.median / 1e9 << "}";
+    out << (i ? ",\n" : "\n") << "{\"name\": \"" << l.name << "\", \"op\": " << l.op << ", \"bound\": \"" << l.bound
+        << "\", \"us\": " << l.times.median * 1e6 << ", \"spread_us\": " << l.times.spread * 1e6
+        << ", \"tflops\": " << l.flops / l.times.median / 1e12 << ", \"gbytes\": " << l.bytes / l.times.median / 1e9
+        << "}";
   }
   out << "], \"wrong\": [";
   bool first = true;
@@ -188,7 +212,9 @@ int run(bool tiny, const char* json, const std::vector<std::string>& words) {
   print(lines[0], copy);
   std::map<std::string, std::string> wrong;
   for (const auto& [name, work] : cases(tiny)) {
-    if (!words.empty() && std::none_of(words.begin(), words.end(), [&, n = name](const std::string& w) { return n.find(w) != std::string::npos; })) continue;
+    if (!words.empty() && std::none_of(words.begin(), words.end(),
+                                       [&, n = name](const std::string& w) { return n.find(w) != std::string::npos; }))
+      continue;
     try {
       lines.push_back(work(machine));
       print(lines.back(), copy);
@@ -198,14 +224,17 @@ int run(bool tiny, const char* json, const std::vector<std::string>& words) {
       std::fflush(stdout);
     }
     trim();
-    if (json && !write_json(json, machine, lines, wrong, copy)) throw std::runtime_error(std::string("cannot write ") + json);  // each time: the next may not end
+    // Each time: the next may not end.
+    if (json && !write_json(json, machine, lines, wrong, copy))
+      throw std::runtime_error(std::string("cannot write ") + json);
   }
   destroy_stream(machine.stream);
 #ifdef NVLM_EMULATOR
   if (!nvlm::emulator::fault().empty()) wrong["emulator"] = nvlm::emulator::fault();
 #endif
   std::printf("%zu timed, %zu wrong\n", lines.size(), wrong.size());
-  if (json && !write_json(json, machine, lines, wrong, copy)) throw std::runtime_error(std::string("cannot write ") + json);
+  if (json && !write_json(json, machine, lines, wrong, copy))
+    throw std::runtime_error(std::string("cannot write ") + json);
   return wrong.empty() && lines.size() > 1 ? 0 : 1;
 }
 

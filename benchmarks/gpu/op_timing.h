@@ -1,4 +1,5 @@
-// What a timed op needs: device memory with values that the host knows, a comparison at sampled places, and the time of a launch.
+// What a timed op needs: device memory with values that the host knows, a comparison at sampled places, and the time of
+// a launch.
 #pragma once
 
 #include <algorithm>
@@ -33,12 +34,16 @@ struct Machine {
 
 class Memory {
  public:
-  Memory(const Machine& machine, uint64_t bytes) : machine_(machine), bytes_(bytes) { expect(alloc(&data_, bytes, machine.stream), "taking " + std::to_string(bytes) + " bytes"); }
+  Memory(const Machine& machine, uint64_t bytes) : machine_(machine), bytes_(bytes) {
+    expect(alloc(&data_, bytes, machine.stream), "taking " + std::to_string(bytes) + " bytes");
+  }
   ~Memory() { gpu::free(data_, machine_.stream); }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
   template <typename T>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   uint64_t bytes() const { return bytes_; }
   void fill_with(int byte) const { expect(gpu::fill(data_, byte, bytes_, machine_.stream), "filling"); }
 
@@ -70,7 +75,8 @@ class Memory {
   uint64_t bytes_;
 };
 
-// Random bf16 that repeat after a prime number of elements: no two rows of a matrix are alike, and the host knows each value.
+// Random bf16 that repeat after a prime number of elements: no two rows of a matrix are alike, and the host knows each
+// value.
 class Pattern {
  public:
   Pattern(uint64_t seed, float size) {
@@ -84,7 +90,9 @@ class Pattern {
     const uint64_t first = std::min<uint64_t>(kPeriod, static_cast<uint64_t>(elements)) * sizeof(bf16);
     memory->write(values_.data(), first);
     for (uint64_t done = first; done < memory->bytes(); done *= 2) {
-      expect(copy_on_device(memory->as<char>() + done, memory->as<char>(), std::min(done, memory->bytes() - done), machine.stream), "repeating");
+      expect(copy_on_device(memory->as<char>() + done, memory->as<char>(), std::min(done, memory->bytes() - done),
+                            machine.stream),
+             "repeating");
     }
     return memory;
   }
@@ -109,7 +117,9 @@ inline std::unique_ptr<Memory> floats_on_device(const Machine& machine, const Pa
 }
 
 // How many operands of so many bytes take turns.
-inline int buffers_for(const Machine& machine, double bytes) { return static_cast<int>(std::min<uint64_t>(64, 1 + machine.rotated_bytes() / static_cast<uint64_t>(bytes))); }
+inline int buffers_for(const Machine& machine, double bytes) {
+  return static_cast<int>(std::min<uint64_t>(64, 1 + machine.rotated_bytes() / static_cast<uint64_t>(bytes)));
+}
 
 using Buffers = std::vector<std::unique_ptr<Memory>>;
 
@@ -155,7 +165,8 @@ inline Times timed(const Machine& machine, int buffers, const std::function<void
   once();
   const double guess = seconds_of(once) / buffers;
   // A graph of some 10 ms, and whole turns of the buffers.
-  const int turns = machine.tiny ? 1 : std::clamp(static_cast<int>(0.01 / guess / buffers), 1, 512 / buffers + 1), launches = turns * buffers;
+  const int turns = machine.tiny ? 1 : std::clamp(static_cast<int>(0.01 / guess / buffers), 1, 512 / buffers + 1),
+            launches = turns * buffers;
   Graph graph = nullptr;
   expect(begin_capture(machine.stream), "recording");
   for (int i = 0; i < launches; ++i) enqueue(i % buffers);
@@ -194,7 +205,8 @@ class Difference {
     ++count_;
     if (std::abs(got - expected) <= limit || !words_.empty()) return;
     char text[160];
-    std::snprintf(text, sizeof text, "[%lld, %lld]: expected %g within %g but got %g", static_cast<long long>(row), static_cast<long long>(column), expected, limit, got);
+    std::snprintf(text, sizeof text, "[%lld, %lld]: expected %g within %g but got %g", static_cast<long long>(row),
+                  static_cast<long long>(column), expected, limit, got);
     words_ = text;
   }
   // Throws what is wrong, behind `against`.
@@ -209,12 +221,16 @@ class Difference {
 };
 
 constexpr double kHalfUlp = 0x1p-8 * 1.01;  // of bf16, relative
-// Sums of k products in float32, rounded or cut at each step of 16: (k / 16 + 17) * 2^-23 of what has been summed so far, whose size is about the root of
-// the sum of squares; three times that for the longest k here.
+// Sums of k products in float32, rounded or cut at each step of 16: (k / 16 + 17) * 2^-23 of what has been summed so
+// far, whose size is about the root of the sum of squares; three times that for the longest k here.
 constexpr double kSums = 1e-3;
 
-inline double bf16_at(const Memory& memory, int64_t i) { return to_float(memory.read<bf16>(static_cast<uint64_t>(i), 1)[0]); }
+inline double bf16_at(const Memory& memory, int64_t i) {
+  return to_float(memory.read<bf16>(static_cast<uint64_t>(i), 1)[0]);
+}
 
-inline int64_t sampled(int64_t i, int64_t count) { return count <= 1 ? 0 : (i * 7919 + (i % 2 ? count - 1 : 0)) % count; }
+inline int64_t sampled(int64_t i, int64_t count) {
+  return count <= 1 ? 0 : (i * 7919 + (i % 2 ? count - 1 : 0)) % count;
+}
 
 }  // namespace nvlm::times

@@ -21,8 +21,11 @@ nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source,
       } catch (const std::runtime_error& error) {
         return device->refuse(NVLM_INVALID, error.what());
       }
-      filled.data = vector ? static_cast<void*>(static_cast<float*>(weight.data) + first) : static_cast<gpu::bf16*>(weight.data) + first * pitch;
-      if (const nvlm_status status = device->check(enqueue_random_weights(filled, device->stream), "making a weight"); status != NVLM_OK) return status;
+      filled.data = vector ? static_cast<void*>(static_cast<float*>(weight.data) + first)
+                           : static_cast<gpu::bf16*>(weight.data) + first * pitch;
+      if (const nvlm_status status = device->check(enqueue_random_weights(filled, device->stream), "making a weight");
+          status != NVLM_OK)
+        return status;
       first += vector ? part.cols : source->interleave ? 1 : part.rows;
     }
     return NVLM_OK;

@@ -1,5 +1,6 @@
-// Which tensor of a file of random_model.py an address belongs to. The backend's table hands over addresses alone, so that the file is found by its mapping,
-// and what is random about the tensor in its header: "__metadata__" has "mean size" for each.
+// Which tensor of a file of random_model.py an address belongs to. The backend's table hands over addresses alone, so
+// that the file is found by its mapping, and what is random about the tensor in its header: "__metadata__" has "mean
+// size" for each.
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -32,7 +33,7 @@ struct Tensor {
 };
 
 struct Header {
-  std::string words;  // as read: another file may come to lie at the same address
+  std::string words;                   // as read: another file may come to lie at the same address
   std::map<uint64_t, Tensor> tensors;  // by begin, bytes from the start of the data section
 };
 
@@ -59,7 +60,8 @@ Values values_of(const void* part, int64_t row_stride) {
   const Header& header = header_at(file, length);
   const auto at = static_cast<uint64_t>(static_cast<const char*>(part) - file) - 8 - length;
   auto tensor = header.tensors.upper_bound(at);
-  if (tensor == header.tensors.begin() || at >= (--tensor)->second.end) throw std::runtime_error("a weight that random_model.py did not describe");
+  if (tensor == header.tensors.begin() || at >= (--tensor)->second.end)
+    throw std::runtime_error("a weight that random_model.py did not describe");
   return {at / sizeof(gpu::bf16), row_stride, tensor->second.mean, tensor->second.size};
 }
 

@@ -1,4 +1,5 @@
-// Which backend a device name means, in programs whose weights are random: in place of model/backends.cc, which the linker then leaves out of the program.
+// Which backend a device name means, in programs whose weights are random: in place of model/backends.cc, which the
+// linker then leaves out of the program.
 #include <stdexcept>
 #include <vector>
 

@@ -1,7 +1,7 @@
 // Random weights (random_weights.h) in the layouts of native/cuda/weights.cc.
 //
-// grid: rows, at most 65536, each block takes every such one | block: 256 threads, an element each at a time | shared: none | bound by arithmetic: some 30
-// integer instructions an element, 20 ms for the 7.6 G of a 7B model
+// grid: rows, at most 65536, each block takes every such one | block: 256 threads, an element each at a time | shared:
+// none | bound by arithmetic: some 30 integer instructions an element, 20 ms for the 7.6 G of a 7B model
 #include "random_weights.h"
 
 namespace nvlm::random {

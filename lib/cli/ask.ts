@@ -56,7 +56,10 @@ Examples:
 async function ask(given: string[], options: AskOptions): Promise<void> {
   const question = given.at(-1) ?? '';
   if (question === '-' || existsSync(question)) {
-    throw new NvlmError('bad-option', `The last argument is the question, but ${show(question)} is an image. Put the question behind it.`);
+    throw new NvlmError(
+      'bad-option',
+      `The last argument is the question, but ${show(question)} is an image. Put the question behind it.`,
+    );
   }
   const { signal, done } = interruptSignal();
   const { onProgress, clear } = progressLine();
@@ -70,7 +73,10 @@ async function ask(given: string[], options: AskOptions): Promise<void> {
         ...(system === undefined ? [] : [{ role: 'system' as const, content: system }]),
         {
           role: 'user',
-          content: [...images.map(image => ({ type: 'image' as const, image, orient })), { type: 'text', text: question }],
+          content: [
+            ...images.map(image => ({ type: 'image' as const, image, orient })),
+            { type: 'text', text: question },
+          ],
         },
       ],
       signal,

@@ -48,8 +48,14 @@ async function inspectModel(name: string, { json, ...options }: InspectOptions):
   const lines = [
     row('model', `${model.name} (${model.folder})`),
     row('architecture', `${model.architecture}, ${model.dtype}, licence ${model.license ?? 'not stated'}`),
-    row('encoder', `${vision.layers} layers of ${vision.hiddenSize}, ${vision.heads} heads of ${vision.headDim}, ${vision.norm}`),
-    row('decoder', `${decoder.layers} layers of ${decoder.hiddenSize}, ${decoder.heads}/${decoder.kvHeads} heads of ${decoder.headDim}`),
+    row(
+      'encoder',
+      `${vision.layers} layers of ${vision.hiddenSize}, ${vision.heads} heads of ${vision.headDim}, ${vision.norm}`,
+    ),
+    row(
+      'decoder',
+      `${decoder.layers} layers of ${decoder.hiddenSize}, ${decoder.heads}/${decoder.kvHeads} heads of ${decoder.headDim}`,
+    ),
     row('cross-attention', `layers ${cross}`),
     row('tiles', `${model.tileSize} pixels, ${model.tokensPerTile} tokens, at most ${model.maxTiles} and a thumbnail`),
     row('context', `${model.contextLength} positions, ${model.maxSequences} sequences, ${model.maxImages} images each`),

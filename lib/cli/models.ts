@@ -30,6 +30,8 @@ async function models(options: { json?: boolean }): Promise<void> {
   }
   for (const { name, architecture, parameters, dtype, memory } of rows) {
     const size = `${(parameters / 1e6).toFixed(1)} M parameters`;
-    process.stdout.write(`${name.padEnd(16)}${architecture.padEnd(9)}${size.padEnd(20)}${dtype.padEnd(10)}needs ${megabytes(memory)}\n`);
+    process.stdout.write(
+      `${name.padEnd(16)}${architecture.padEnd(9)}${size.padEnd(20)}${dtype.padEnd(10)}needs ${megabytes(memory)}\n`,
+    );
   }
 }

@@ -13,7 +13,8 @@ export async function imageArgument(argument: string): Promise<string | Uint8Arr
 export function progressLine(): { onProgress?: (progress: LoadProgress) => void; clear: () => void } {
   if (!process.stderr.isTTY) return { clear: () => {} };
   return {
-    onProgress: ({ loaded, total }) => process.stderr.write(`\rLoading ${Math.floor((100 * loaded) / Math.max(total, 1))}%`),
+    onProgress: ({ loaded, total }) =>
+      process.stderr.write(`\rLoading ${Math.floor((100 * loaded) / Math.max(total, 1))}%`),
     clear: () => process.stderr.write('\r\x1b[K'),
   };
 }

@@ -26,7 +26,10 @@ export function tilesCommand(): Command {
     .option('--max-tiles <n>', 'most tiles', numberArgument)
     .option('--no-orient', 'do not apply the EXIF orientation')
     .option('--json', 'print grid and tags as JSON')
-    .addHelpText('after', '\nExamples:\n  nvlm tiles chart.png -o tiles.png\n  nvlm tiles chart.png -o tiles.png --max-tiles 12 --json')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  nvlm tiles chart.png -o tiles.png\n  nvlm tiles chart.png -o tiles.png --max-tiles 12 --json',
+    )
     .action(tiles);
 }
 

@@ -1,7 +1,7 @@
 // What `require` of nvlm.node answers: NativeAddon of lib/native-types.ts.
 //
-// There is no state per environment beside the engines themselves, each of which has its own cleanup hook (engine_object.h), and no static one at all:
-// several environments (worker threads) may load this library at once.
+// There is no state per environment beside the engines themselves, each of which has its own cleanup hook
+// (engine_object.h), and no static one at all: several environments (worker threads) may load this library at once.
 #include <napi.h>
 
 #include "addon/engine_object.h"

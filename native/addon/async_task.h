@@ -1,5 +1,5 @@
-// Work on libuv's thread pool that ends in one call of a Node-style callback: done(failure, null) or done(null, value). Made with new and queued; it
-// deletes itself, on the JS thread.
+// Work on libuv's thread pool that ends in one call of a Node-style callback: done(failure, null) or done(null, value).
+// Made with new and queued; it deletes itself, on the JS thread.
 #pragma once
 
 #include <napi.h>

@@ -43,7 +43,8 @@ void Bridge::push(Event event) {
   woken_ = function_.NonBlockingCall() == napi_ok;
 }
 
-// Joining is safe whatever stands between: events of different requests have no order, and after its text a request has only its last event.
+// Joining is safe whatever stands between: events of different requests have no order, and after its text a request has
+// only its last event.
 bool Bridge::merge(Event& event) {
   if (event.type == Event::Type::progress && !queue_.empty() && queue_.back().type == Event::Type::progress) {
     queue_.back() = std::move(event);
@@ -55,7 +56,8 @@ bool Bridge::merge(Event& event) {
   Event& text = queue_[found->second];
   text.text += event.text;
   text.ids.insert(text.ids.end(), event.ids.begin(), event.ids.end());
-  text.logprobs.insert(text.logprobs.end(), std::make_move_iterator(event.logprobs.begin()), std::make_move_iterator(event.logprobs.end()));
+  text.logprobs.insert(text.logprobs.end(), std::make_move_iterator(event.logprobs.begin()),
+                       std::make_move_iterator(event.logprobs.end()));
   return true;
 }
 

@@ -1,7 +1,9 @@
-// Events on their way from an engine's thread to JavaScript: a queue, and a ThreadSafeFunction that wakes the event loop.
+// Events on their way from an engine's thread to JavaScript: a queue, and a ThreadSafeFunction that wakes the event
+// loop.
 //
-// Node may crash when a thread calls a ThreadSafeFunction whose environment is gone. So `close`, called by the environment's cleanup hook before that
-// happens, and `push` take the same lock; a closed bridge swallows events and never touches the function again.
+// Node may crash when a thread calls a ThreadSafeFunction whose environment is gone. So `close`, called by the
+// environment's cleanup hook before that happens, and `push` take the same lock; a closed bridge swallows events and
+// never touches the function again.
 #pragma once
 
 #include <napi.h>
@@ -37,7 +39,8 @@ class Bridge {
   // JS thread; idempotent. `release`: lets go of the function too (the environment does it itself when it ends).
   void close(bool release);
 
-  // Any thread. Text of a request that still waits for the event loop is joined, so a busy loop costs memory for text only.
+  // Any thread. Text of a request that still waits for the event loop is joined, so a busy loop costs memory for text
+  // only.
   void push(Event event);
 
  private:

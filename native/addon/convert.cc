@@ -60,7 +60,8 @@ ImageInput read_image(Napi::Value value, std::vector<Napi::Object>& pinned, js::
   Napi::Uint8Array pixels = fields.bytes("pixels");
   const uint64_t expected = uint64_t{3} * static_cast<uint64_t>(image.width) * static_cast<uint64_t>(image.height);
   if (!pixels.Data() || pixels.ElementLength() != expected) {
-    fields.refuse("pixels", std::to_string(expected) + " bytes (they are " + std::to_string(pixels.ElementLength()) + ")");
+    fields.refuse("pixels",
+                  std::to_string(expected) + " bytes (they are " + std::to_string(pixels.ElementLength()) + ")");
     return image;
   }
   image.pixels = pixels.Data();
@@ -68,7 +69,8 @@ ImageInput read_image(Napi::Value value, std::vector<Napi::Object>& pinned, js::
   return image;
 }
 
-std::vector<std::vector<int32_t>> read_tile_tags(const std::vector<int32_t>& ids, const std::vector<int32_t>& lengths, js::Failure& failure) {
+std::vector<std::vector<int32_t>> read_tile_tags(const std::vector<int32_t>& ids, const std::vector<int32_t>& lengths,
+                                                 js::Failure& failure) {
   std::vector<std::vector<int32_t>> tags;
   size_t at = 0;
   for (const int32_t length : lengths) {
@@ -90,10 +92,12 @@ Request read_request(Napi::Value value, std::vector<Napi::Object>& pinned, js::F
   for (const Napi::Value& image : fields.array("images")) request.images.push_back(read_image(image, pinned, failure));
   const std::vector<int32_t> slots = fields.int32_array("slots");
   if (slots.size() % 3 != 0) fields.refuse("slots", "triples");
-  for (size_t i = 0; i + 2 < slots.size(); i += 3) request.prompt.slots.push_back({slots[i], slots[i + 1], slots[i + 2]});
+  for (size_t i = 0; i + 2 < slots.size(); i += 3)
+    request.prompt.slots.push_back({slots[i], slots[i + 1], slots[i + 2]});
   for (const Napi::Value& tag : fields.array("tags")) {
     js::Fields tag_fields(tag, "request.tags", failure);
-    request.prompt.tags.push_back({tag_fields.integer("position", 0, kMostInt), tag_fields.integer("length", 0, kMostInt), tag_fields.integer("image", 0, kMostInt),
+    request.prompt.tags.push_back({tag_fields.integer("position", 0, kMostInt),
+                                   tag_fields.integer("length", 0, kMostInt), tag_fields.integer("image", 0, kMostInt),
                                    tag_fields.integer("tile", 0, kMostInt)});
   }
   request.prompt.image_ends = fields.int32_array("imageEnds");

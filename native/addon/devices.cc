@@ -11,7 +11,9 @@ namespace {
 
 Napi::Object device_to_js(Napi::Env env, const DeviceEntry& entry) {
   const nvlm_device_description& d = entry.description;
-  const auto version = [](int major, int minor) { return major ? std::to_string(major) + "." + std::to_string(minor) : std::string(); };
+  const auto version = [](int major, int minor) {
+    return major ? std::to_string(major) + "." + std::to_string(minor) : std::string();
+  };
   Napi::Object object = Napi::Object::New(env);
   object.Set("id", entry.id);
   object.Set("name", js::or_null(env, d.name));

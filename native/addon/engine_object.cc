@@ -54,15 +54,23 @@ Napi::Value EngineObject::create(const Napi::CallbackInfo& info) {
     return Napi::Value();
   }
   self->owners_ = 1;
-  if (!self->bridge_.open(env)) return js::to_js(env, js::Failure{"internal", "The environment refused a thread-safe function. Load the model in an environment that is not ending."});
+  if (!self->bridge_.open(env))
+    return js::to_js(
+        env,
+        js::Failure{
+            "internal",
+            "The environment refused a thread-safe function. Load the model in an environment that is not ending."});
   self->owners_ = 2;
   // After the bridge: hooks run last in, first out, and this one must run before that of the thread-safe function.
   self->hook_ = Napi::Env(env).AddCleanupHook(on_environment_ends, self);
   try {
-    self->engine_ = std::make_unique<Engine>(std::move(options), [bridge = &self->bridge_](Event event) { bridge->push(std::move(event)); });
+    self->engine_ = std::make_unique<Engine>(
+        std::move(options), [bridge = &self->bridge_](Event event) { bridge->push(std::move(event)); });
   } catch (const std::exception& error) {
     self->abandon(env);
-    return js::to_js(env, js::Failure{"internal", std::string("The system refused a thread for the engine (") + error.what() + "). Close other programs, or raise the limit of threads."});
+    return js::to_js(
+        env, js::Failure{"internal", std::string("The system refused a thread for the engine (") + error.what() +
+                                         "). Close other programs, or raise the limit of threads."});
   }
   return object;
 }
@@ -76,12 +84,17 @@ template <EngineObject::Method method>
 Napi::Value EngineObject::call(const Napi::CallbackInfo& info) {
   EngineObject* self = unwrap(info.This());
   if (self && self->engine_) return (self->*method)(info);
-  return js::to_js(info.Env(), js::Failure{"internal", "A method of the engine was called on another object. Call it on what createEngine answered."});
+  return js::to_js(
+      info.Env(),
+      js::Failure{"internal",
+                  "A method of the engine was called on another object. Call it on what createEngine answered."});
 }
 
 EngineObject* EngineObject::unwrap(Napi::Value value) {
   void* self = nullptr;
-  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag) || napi_unwrap(value.Env(), value, &self) != napi_ok) return nullptr;
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag) ||
+      napi_unwrap(value.Env(), value, &self) != napi_ok)
+    return nullptr;
   return static_cast<EngineObject*>(self);
 }
 
@@ -94,7 +107,8 @@ Napi::Value EngineObject::set_vocabulary(const Napi::CallbackInfo& info) {
   for (size_t i = 1; good && i < offsets.size(); ++i) good = offsets[i] >= offsets[i - 1];
   const size_t length = bytes.Data() ? bytes.ElementLength() : 0;
   if (!good || static_cast<size_t>(offsets.back()) > length) {
-    return js::to_js(info.Env(), js::mismatch("The vocabulary's offsets do not ascend inside its " + std::to_string(length) + " bytes."));
+    return js::to_js(info.Env(), js::mismatch("The vocabulary's offsets do not ascend inside its " +
+                                              std::to_string(length) + " bytes."));
   }
   if (closing_) return js::to_js(info.Env(), closed_failure());
   engine_->set_vocabulary(std::string(reinterpret_cast<const char*>(bytes.Data()), length), std::move(offsets));
@@ -118,7 +132,8 @@ Napi::Value EngineObject::encode(const Napi::CallbackInfo& info) {
   const ImageInput image = read_image(info[0], arrays, failure);
   std::vector<int32_t> ids, lengths;
   const bool typed = js::as_int32(info[1], &ids) && js::as_int32(info[2], &lengths);
-  if (!failure && (!typed || image.handle != 0)) failure = js::mismatch("Expected pixels and two Int32Arrays for encode.");
+  if (!failure && (!typed || image.handle != 0))
+    failure = js::mismatch("Expected pixels and two Int32Arrays for encode.");
   std::vector<std::vector<int32_t>> tags = read_tile_tags(ids, lengths, failure);
   if (failure) return js::to_js(info.Env(), failure);
   const uint64_t id = closing_ ? 0 : engine_->encode(image, std::move(tags));
@@ -179,11 +194,12 @@ void EngineObject::deliver(Napi::Env env, std::vector<Event> events) {
     engine_->stop();
     abandon(env);
   }
-  // Last: the function may end the process, or run the event loop's other callbacks. Node would only warn of what it throws, which is a mistake of ours
-  // or of the program's: an uncaught exception, as from any other callback.
+  // Last: the function may end the process, or run the event loop's other callbacks. Node would only warn of what it
+  // throws, which is a mistake of ours or of the program's: an uncaught exception, as from any other callback.
   on_events.Call({list});
   napi_value thrown = nullptr;
-  if (env.IsExceptionPending() && napi_get_and_clear_last_exception(env, &thrown) == napi_ok) napi_fatal_exception(env, thrown);
+  if (env.IsExceptionPending() && napi_get_and_clear_last_exception(env, &thrown) == napi_ok)
+    napi_fatal_exception(env, thrown);
 }
 
 void EngineObject::pin(uint64_t request, const std::vector<Napi::Object>& arrays) {

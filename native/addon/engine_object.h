@@ -1,9 +1,10 @@
 // NativeEngine of lib/native-types.ts: one Engine, its events, and what of JavaScript it keeps alive.
 //
-// Who owns what: this object belongs to its JS object and to the bridge, and is deleted when both are gone. (So it is no Napi::ObjectWrap, which dies with
-// its JS object; and what JavaScript gets is a plain tagged object without a constructor that a program could call.) The engine's thread calls
-// Bridge::push alone; everything else here runs on the JS thread. The engine is joined in one of two places: when its `closed` event arrives (the thread
-// is then at its very end, so that nothing waits), or in the environment's cleanup hook, before the environment frees anything.
+// Who owns what: this object belongs to its JS object and to the bridge, and is deleted when both are gone. (So it is
+// no Napi::ObjectWrap, which dies with its JS object; and what JavaScript gets is a plain tagged object without a
+// constructor that a program could call.) The engine's thread calls Bridge::push alone; everything else here runs on
+// the JS thread. The engine is joined in one of two places: when its `closed` event arrives (the thread is then at its
+// very end, so that nothing waits), or in the environment's cleanup hook, before the environment frees anything.
 #pragma once
 
 #include <napi.h>
@@ -46,7 +47,8 @@ class EngineObject final : private Bridge::Receiver {
   void bridge_gone() override { disown(); }
 
   void begin_close();
-  void abandon(Napi::Env env);  // the engine has ended, or never began: lets go of everything that lives in the environment
+  // The engine has ended, or never began: lets go of everything that lives in the environment.
+  void abandon(Napi::Env env);
   void let_go(Napi::Env env);
   void pin(uint64_t request, const std::vector<Napi::Object>& arrays);
   void report_memory(Napi::Env env, uint64_t handle, uint64_t bytes);
@@ -59,8 +61,10 @@ class EngineObject final : private Bridge::Receiver {
   int owners_ = 0;
   bool closing_ = false;  // close() was called, or the JS object is gone
   Napi::Env::CleanupHook<void (*)(EngineObject*), EngineObject> hook_;
-  std::unordered_map<uint64_t, std::vector<Napi::ObjectReference>> pinned_;  // typed arrays whose bytes the engine may still read, by request
-  std::unordered_map<uint64_t, int64_t> reported_;  // bytes of encoded images, by handle, that V8 counts: a few bytes of handle keep megabytes
+  // Typed arrays whose bytes the engine may still read, by request.
+  std::unordered_map<uint64_t, std::vector<Napi::ObjectReference>> pinned_;
+  // Bytes of encoded images, by handle, that V8 counts: a few bytes of handle keep megabytes.
+  std::unordered_map<uint64_t, int64_t> reported_;
   Bridge bridge_;
   std::unique_ptr<Engine> engine_;
 };

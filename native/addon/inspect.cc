@@ -8,7 +8,8 @@ namespace {
 
 class InspectTask final : public AsyncTask {
  public:
-  InspectTask(Napi::Value options, Napi::Function done) : AsyncTask(done, "nvlm:inspect"), options_(read_load_options(options, failure_)) {}
+  InspectTask(Napi::Value options, Napi::Function done)
+      : AsyncTask(done, "nvlm:inspect"), options_(read_load_options(options, failure_)) {}
 
  private:
   void work() override { description_ = Model::describe(options_); }

@@ -15,7 +15,9 @@ std::string spoken(double value) {
 
 }  // namespace
 
-Failure mismatch(const std::string& fact) { return {"internal", fact + " Install library and addon of the same version."}; }
+Failure mismatch(const std::string& fact) {
+  return {"internal", fact + " Install library and addon of the same version."};
+}
 
 Napi::Value to_js(Napi::Env env, const Failure& failure) {
   Napi::Object object = Napi::Object::New(env);
@@ -26,12 +28,15 @@ Napi::Value to_js(Napi::Env env, const Failure& failure) {
 
 // ---- Fields ----
 
-Fields::Fields(Napi::Value object, const char* what, Failure& failure) : object_(object), what_(what), failure_(failure) {
-  if (!object_.IsObject() && !failure_) failure_ = mismatch(std::string("Expected an object for the addon's ") + what_ + ".");
+Fields::Fields(Napi::Value object, const char* what, Failure& failure)
+    : object_(object), what_(what), failure_(failure) {
+  if (!object_.IsObject() && !failure_)
+    failure_ = mismatch(std::string("Expected an object for the addon's ") + what_ + ".");
 }
 
 void Fields::refuse(const char* name, const std::string& expected) {
-  if (!failure_) failure_ = mismatch(std::string("Expected ") + expected + " for the addon's " + what_ + "." + name + ".");
+  if (!failure_)
+    failure_ = mismatch(std::string("Expected ") + expected + " for the addon's " + what_ + "." + name + ".");
 }
 
 Napi::Value Fields::read(const char* name, napi_status status, napi_value value) {
@@ -45,7 +50,8 @@ Napi::Value Fields::read(const char* name, napi_status status, napi_value value)
 Napi::Value Fields::get(const char* name) {
   if (failure_) return Napi::Value();
   napi_value value = nullptr;
-  const napi_status status = napi_get_named_property(object_.Env(), object_, name, &value);  // not Object::Get: see the head of js.h
+  // Not Object::Get: see the head of js.h.
+  const napi_status status = napi_get_named_property(object_.Env(), object_, name, &value);
   return read(name, status, value);
 }
 
@@ -133,6 +139,8 @@ Napi::Value to_js(Napi::Env env, const std::vector<int32_t>& values) {
   return array;
 }
 
-Napi::Value or_null(Napi::Env env, const std::string& text) { return text.empty() ? env.Null() : Napi::Value::From(env, text); }
+Napi::Value or_null(Napi::Env env, const std::string& text) {
+  return text.empty() ? env.Null() : Napi::Value::From(env, text);
+}
 
 }  // namespace nvlm::js

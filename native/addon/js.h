@@ -1,9 +1,11 @@
-// What this folder adds to node-addon-api: reading the objects lib/ passes in field by field, and failures as both sides speak of them.
+// What this folder adds to node-addon-api: reading the objects lib/ passes in field by field, and failures as both
+// sides speak of them.
 //
-// Wrapper calls that fail raise a JavaScript exception. That is right for making values, which fails only where the environment is ending (and then
-// NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS keeps them from aborting the process). It is wrong for reading: a field may be a getter or a proxy, so that a
-// program's code runs and throws whatever it likes, null included. The wrapper makes an object of that and throws it again; where the code was ended by
-// a timeout of node:vm it aborts the process. Fields therefore reads through the plain call and answers a Failure.
+// Wrapper calls that fail raise a JavaScript exception. That is right for making values, which fails only where the
+// environment is ending (and then NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS keeps them from aborting the process). It is
+// wrong for reading: a field may be a getter or a proxy, so that a program's code runs and throws whatever it likes,
+// null included. The wrapper makes an object of that and throws it again; where the code was ended by a timeout of
+// node:vm it aborts the process. Fields therefore reads through the plain call and answers a Failure.
 #pragma once
 
 #include <napi.h>
@@ -34,7 +36,8 @@ struct Failure {
 Failure mismatch(const std::string& fact);
 Napi::Value to_js(Napi::Env env, const Failure& failure);
 
-// Fields of an object that lib/ built. The first mismatch is kept in `failure`; afterwards, and in its case, the readers answer zeros and empty values.
+// Fields of an object that lib/ built. The first mismatch is kept in `failure`; afterwards, and in its case, the
+// readers answer zeros and empty values.
 class Fields {
  public:
   // `what` names the object in messages: "request", "options".
@@ -67,13 +70,16 @@ bool as_int32(Napi::Value value, std::vector<int32_t>* out);
 Napi::Value to_js(Napi::Env env, const std::vector<int32_t>& values);
 Napi::Value or_null(Napi::Env env, const std::string& text);  // null for an empty text
 
-// A function for JavaScript. No C++ exception may cross into the environment; only a refused allocation can come to that.
+// A function for JavaScript. No C++ exception may cross into the environment; only a refused allocation can come to
+// that.
 template <Napi::Value (*body)(const Napi::CallbackInfo&)>
 Napi::Value guarded(const Napi::CallbackInfo& info) {
   try {
     return body(info);
   } catch (const std::exception& error) {
-    return to_js(info.Env(), Failure{"out-of-memory", std::string("The system refused memory for this call (") + error.what() + "). Close other programs, or send less at once."});
+    return to_js(info.Env(),
+                 Failure{"out-of-memory", std::string("The system refused memory for this call (") + error.what() +
+                                              "). Close other programs, or send less at once."});
   }
 }
 

@@ -26,7 +26,10 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** device) {
   try {
     const char* forced = std::getenv("NVLM_CPU_SET");
     std::string reason;
-    const host::Kernels* kernels = choose_kernels(options->instruction_set ? options->instruction_set : forced ? forced : "", reason);
+    const host::Kernels* kernels = choose_kernels(options->instruction_set ? options->instruction_set
+                                                  : forced                 ? forced
+                                                                           : "",
+                                                  reason);
     if (!kernels) {
       host::set_open_error(reason.c_str());
       return NVLM_UNSUPPORTED;
@@ -37,7 +40,9 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** device) {
     if (status == NVLM_OK) share.release();  // the device owns it now
     return status;
   } catch (const std::exception& error) {
-    host::set_open_error(("The CPU could not be set up (" + std::string(error.what()) + "). Raise the limits on threads and memory, or close other programs.").c_str());
+    host::set_open_error(("The CPU could not be set up (" + std::string(error.what()) +
+                          "). Raise the limits on threads and memory, or close other programs.")
+                             .c_str());
     return NVLM_DEVICE_FAILED;
   }
 }

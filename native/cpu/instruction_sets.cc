@@ -17,7 +17,8 @@ bool always() { return true; }
 // The compiler's check asks CPUID and, through XGETBV, whether the system saves the wide registers.
 bool has_avx2() {
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
+         __builtin_cpu_supports("f16c");
 }
 #endif
 
@@ -42,7 +43,8 @@ const host::Kernels* choose_kernels(const std::string& name, std::string& reason
     if (name.empty() || name == set.name) return &set.kernels();
     names += (names.empty() ? "" : ", ") + std::string(set.name);
   }
-  reason = (known ? "This CPU or system lacks the instruction set '" : "There is no instruction set '") + name + "'; this machine has " + names + ". Choose one of them, or none for the best.";
+  reason = (known ? "This CPU or system lacks the instruction set '" : "There is no instruction set '") + name +
+           "'; this machine has " + names + ". Choose one of them, or none for the best.";
   return nullptr;
 }
 

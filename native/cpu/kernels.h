@@ -14,7 +14,8 @@ namespace avx2 {
 const host::Kernels& kernels();
 }
 
-// By name, or the best this CPU and system can run when `name` is empty. nullptr: unknown or not available; `reason` says which, and what there is.
+// By name, or the best this CPU and system can run when `name` is empty. nullptr: unknown or not available; `reason`
+// says which, and what there is.
 const host::Kernels* choose_kernels(const std::string& name, std::string& reason);
 
 }  // namespace nvlm::cpu

@@ -63,7 +63,8 @@ inline Vec round(Vec a) {
 // 2^n for whole n in [-126, 127].
 inline Vec exp2_whole(Vec n) {
   return lanes([&](int i) {
-    const int32_t whole = n.v[i] == n.v[i] ? static_cast<int32_t>(n.v[i]) : 0;  // a NaN has no integer; the caller's factor carries it
+    // A NaN has no integer; the caller's factor carries it.
+    const int32_t whole = n.v[i] == n.v[i] ? static_cast<int32_t>(n.v[i]) : 0;
     const int32_t bits = (whole + 127) * (1 << 23);
     float r;
     std::memcpy(&r, &bits, sizeof r);

@@ -15,16 +15,18 @@ namespace nvlm::cpu {
 
 class ThreadPool {
  public:
-  // The one pool, with at least threads - 1 workers (the caller is the other thread). Throws std::system_error when the system refuses a thread.
+  // The one pool, with at least threads - 1 workers (the caller is the other thread). Throws std::system_error when the
+  // system refuses a thread.
   static std::shared_ptr<ThreadPool> acquire(int threads);
 
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // body(i, thread) for i in [0, count), each once, on the calling thread and at most threads - 1 workers; returns when all are done. thread < min(threads,
-  // count) numbers those of this call: what belongs to one number is touched by one thread. Any number of threads may call at once. body must not call run.
-  // When it throws, no further index is begun and the first exception comes out of run once all threads have left.
+  // body(i, thread) for i in [0, count), each once, on the calling thread and at most threads - 1 workers; returns when
+  // all are done. thread < min(threads, count) numbers those of this call: what belongs to one number is touched by one
+  // thread. Any number of threads may call at once. body must not call run. When it throws, no further index is begun
+  // and the first exception comes out of run once all threads have left.
   void run(int64_t count, int threads, const std::function<void(int64_t, int)>& body);
   void run(int64_t count, int threads, const std::function<void(int64_t)>& body) {
     run(count, threads, [&](int64_t i, int) { body(i); });
@@ -34,7 +36,8 @@ class ThreadPool {
   struct Job {
     const std::function<void(int64_t, int)>* body;
     int64_t count;
-    int wanted;                    // workers that may still join (under mutex_); the one that joins takes it as its number
+    // Workers that may still join (under mutex_); the one that joins takes it as its number.
+    int wanted;
     std::atomic<int64_t> next{0};  // next index to take
     std::atomic<int> active{0};    // workers inside
     std::atomic<bool> failed{false};

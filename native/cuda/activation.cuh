@@ -1,5 +1,5 @@
-// GELU and SiLU of one float32, for every kernel that ends with them. Not the exact formulas of CUDA's library, which would be a tenth of the encoder's up
-// product: they cost some 40 and 24 instructions, these 10 and 11.
+// GELU and SiLU of one float32, for every kernel that ends with them. Not the exact formulas of CUDA's library, which
+// would be a tenth of the encoder's up product: they cost some 40 and 24 instructions, these 10 and 11.
 #pragma once
 
 #include "cuda/ptx/sm80.h"
@@ -8,8 +8,9 @@ namespace nvlm::gpu {
 
 // x Φ(x) = max(x, 0) - |x| Φ(-|x|), and Φ(-z) = 2^R(z), with R a polynomial: log2 Φ(-z) is nearly a parabola.
 //
-// Fitted for the least greatest error over [0, 6], which is 4.7e-6 of log2, so 3.3e-6 of Φ; R falls everywhere behind it, as Φ does. With rounding the result is off by at
-// most 2^-17 |x| Φ(-|x|) + 2^-23 |gelu(x)|, and by 2^-40 where |x| > 6: a thousandth of a bf16's last place. A NaN stays one; infinity becomes one.
+// Fitted for the least greatest error over [0, 6], which is 4.7e-6 of log2, so 3.3e-6 of Φ; R falls everywhere behind
+// it, as Φ does. With rounding the result is off by at most 2^-17 |x| Φ(-|x|) + 2^-23 |gelu(x)|, and by 2^-40 where |x|
+// > 6: a thousandth of a bf16's last place. A NaN stays one; infinity becomes one.
 __device__ __forceinline__ float gelu(float x) {
   const float z = fabsf(x);
   float r = -1.8348096e-6f;

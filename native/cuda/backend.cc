@@ -16,14 +16,16 @@
 namespace nvlm::gpu {
 namespace {
 
-// A weight of 2 bytes gives 2 operations a row: below 989 TFLOP/s / 3.35 TB/s = 295 rows an H100 waits for its memory (A100: 156, H200: 206), and at half the
-// peak, which mma.sync reaches, reading takes 15 % of the time that 1024 rows compute. Their 8 tiles of 128 rows also fill its 132 multiprocessors without
-// splitting the depth where a product has 2176 columns or more. More rows gain little, and running answers wait for them: a step of a 7B takes 30 ms.
+// A weight of 2 bytes gives 2 operations a row: below 989 TFLOP/s / 3.35 TB/s = 295 rows an H100 waits for its memory
+// (A100: 156, H200: 206), and at half the peak, which mma.sync reaches, reading takes 15 % of the time that 1024 rows
+// compute. Their 8 tiles of 128 rows also fill its 132 multiprocessors without splitting the depth where a product has
+// 2176 columns or more. More rows gain little, and running answers wait for them: a step of a 7B takes 30 ms.
 constexpr int32_t kStepRows = 1024;
 
 thread_local char open_error[sizeof nvlm_device_description::reason];  // as in gpu.cu, no std::string
 
-// On this device, whichever the calling thread used before: the host's threads take turns. An allocation that the host refuses must not cross the table.
+// On this device, whichever the calling thread used before: the host's threads take turns. An allocation that the host
+// refuses must not cross the table.
 template <typename Action>
 nvlm_status on(nvlm_device* device, Action action) {
   try {
@@ -93,7 +95,9 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** out) {
     if (status == Status::ok) status = trim();  // what other models of this process have freed is free for this one
     if (status != Status::ok) {
       put(open_error, sizeof open_error, refusal(device->info, status));
-      return status == Status::out_of_memory ? NVLM_OUT_OF_MEMORY : status == Status::no_kernel ? NVLM_UNSUPPORTED : NVLM_DEVICE_FAILED;
+      return status == Status::out_of_memory ? NVLM_OUT_OF_MEMORY
+             : status == Status::no_kernel   ? NVLM_UNSUPPORTED
+                                             : NVLM_DEVICE_FAILED;
     }
     *out = device.release();
     return NVLM_OK;
@@ -193,12 +197,33 @@ uint64_t used_bytes(nvlm_device* device) { return device->used; }
 const char* last_error(nvlm_device* device) { return device ? device->error.c_str() : open_error; }
 
 constexpr nvlm_backend kBackend = {
-    NVLM_BACKEND_VERSION, "cuda",           table_device_count,  describe,    open,             close,         capabilities, alloc,     release,    copy,
-    copy,                 table_weight_bytes, table_upload_weight, free_weight, table_plan_bytes, table_compile, free_plan,    table_run, table_wait, table_cut_tiles,
-    used_bytes,           last_error,
+    NVLM_BACKEND_VERSION,
+    "cuda",
+    table_device_count,
+    describe,
+    open,
+    close,
+    capabilities,
+    alloc,
+    release,
+    copy,
+    copy,
+    table_weight_bytes,
+    table_upload_weight,
+    free_weight,
+    table_plan_bytes,
+    table_compile,
+    free_plan,
+    table_run,
+    table_wait,
+    table_cut_tiles,
+    used_bytes,
+    last_error,
 };
 
 }  // namespace
 }  // namespace nvlm::gpu
 
-extern "C" __attribute__((visibility("default"))) const nvlm_backend* nvlm_cuda_backend(void) { return &nvlm::gpu::kBackend; }
+extern "C" __attribute__((visibility("default"))) const nvlm_backend* nvlm_cuda_backend(void) {
+  return &nvlm::gpu::kBackend;
+}

@@ -10,16 +10,19 @@ constexpr uint64_t kAlignment = 256;
 
 // Where each array stands in the block: computed from the limits alone, so that addresses never change.
 struct Layout {
-  uint64_t token, source, position, kv_slot, self_begin, self_end, cross_begin, cross_end, row_sequence, out_row, sampling, history;
-  uint64_t self_page_begin, self_page, self_fill, self_first, cross_page_begin, cross_page, cross_fill, cross_first, self_tiles, cross_tiles;
-  uint64_t pixels;    // behind all that is small
-  uint64_t sampled;   // written by the device
+  uint64_t token, source, position, kv_slot, self_begin, self_end, cross_begin, cross_end, row_sequence, out_row,
+      sampling, history;
+  uint64_t self_page_begin, self_page, self_fill, self_first, cross_page_begin, cross_page, cross_fill, cross_first,
+      self_tiles, cross_tiles;
+  uint64_t pixels;   // behind all that is small
+  uint64_t sampled;  // written by the device
   uint64_t bytes;
 
   explicit Layout(const BatchLimits& m) {
     bytes = 0;
     const auto rows = static_cast<uint64_t>(m.rows);
-    for (uint64_t* at : {&token, &position, &self_begin, &self_end, &cross_begin, &cross_end, &row_sequence}) *at = take(rows * 4);
+    for (uint64_t* at : {&token, &position, &self_begin, &self_end, &cross_begin, &cross_end, &row_sequence})
+      *at = take(rows * 4);
     source = take(rows * 8);
     kv_slot = take(rows * 8);
     out_row = take(static_cast<uint64_t>(m.outs) * 4);
@@ -55,7 +58,8 @@ bool uses_self(const BatchLimits& limits) { return limits.self_rows_per_tile > 0
 bool uses_cross(const BatchLimits& limits) { return limits.cross_rows_per_tile > 0; }
 
 // The page list with the number of each page's first key.
-void put_pages(unsigned char* block, uint64_t begin, uint64_t page, uint64_t fill, uint64_t first, const nvlm_pages& from, int32_t sequences) {
+void put_pages(unsigned char* block, uint64_t begin, uint64_t page, uint64_t fill, uint64_t first,
+               const nvlm_pages& from, int32_t sequences) {
   put(block + begin, from.begin, sequences + 1);
   put(block + page, from.page, list_length(from, sequences));
   put(block + fill, from.fill, list_length(from, sequences));
@@ -70,7 +74,8 @@ void put_pages(unsigned char* block, uint64_t begin, uint64_t page, uint64_t fil
 }
 
 // Rows of a sequence in groups of at most `rows_each`, with the pages that their intervals touch.
-int32_t put_tiles(RowTile* tiles, const nvlm_batch& b, const nvlm_pages& pages, const int32_t* begin, const int32_t* end, int32_t rows_each) {
+int32_t put_tiles(RowTile* tiles, const nvlm_batch& b, const nvlm_pages& pages, const int32_t* begin,
+                  const int32_t* end, int32_t rows_each) {
   int32_t count = 0;
   for (int32_t s = 0; s < b.sequences; ++s) {
     for (int32_t row = b.row_begin[s]; row < b.row_begin[s + 1]; row += rows_each) {
@@ -98,7 +103,9 @@ int32_t put_tiles(RowTile* tiles, const nvlm_batch& b, const nvlm_pages& pages, 
   return count;
 }
 
-bool penalised(const nvlm_sampling& s) { return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0; }
+bool penalised(const nvlm_sampling& s) {
+  return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
+}
 
 }  // namespace
 
@@ -106,9 +113,11 @@ uint64_t BatchBlock::bytes(const BatchLimits& limits) { return Layout(limits).by
 
 std::string BatchBlock::excess(const BatchLimits& limits, const nvlm_batch& b) {
   int64_t history = 0;
-  for (int64_t o = 0; b.sampling && o < b.outs; ++o) history += penalised(b.sampling[o]) ? b.sampling[o].history_len : 0;
+  for (int64_t o = 0; b.sampling && o < b.outs; ++o)
+    history += penalised(b.sampling[o]) ? b.sampling[o].history_len : 0;
   if (b.sequences > b.rows) return "the batch has more sequences than rows";
-  if ((uses_self(limits) && list_length(b.self_pages, b.sequences) > limits.self_pages) || (uses_cross(limits) && list_length(b.cross_pages, b.sequences) > limits.cross_pages)) {
+  if ((uses_self(limits) && list_length(b.self_pages, b.sequences) > limits.self_pages) ||
+      (uses_cross(limits) && list_length(b.cross_pages, b.sequences) > limits.cross_pages)) {
     return "the batch's page lists are longer than its plan";
   }
   if (history > limits.history) return "the batch's histories are longer than its plan";
@@ -151,8 +160,9 @@ Status BatchBlock::upload(const nvlm_batch& b, Batch* out) {
   out->outs = b.outs;
   out->sequences = b.sequences;
   out->one_row_each = b.sequences == b.rows;
-  const std::pair<uint64_t, const int32_t*> by_row[] = {{at.token, b.token},           {at.position, b.position},       {at.self_begin, b.self_begin}, {at.self_end, b.self_end},
-                                                        {at.cross_begin, b.cross_begin}, {at.cross_end, b.cross_end}};
+  const std::pair<uint64_t, const int32_t*> by_row[] = {
+      {at.token, b.token},       {at.position, b.position},       {at.self_begin, b.self_begin},
+      {at.self_end, b.self_end}, {at.cross_begin, b.cross_begin}, {at.cross_end, b.cross_end}};
   for (const auto& [offset, list] : by_row) {
     if (list) put(block + offset, list, b.rows);
   }
@@ -169,11 +179,13 @@ Status BatchBlock::upload(const nvlm_batch& b, Batch* out) {
   }
   if (uses_self(limits_)) {
     put_pages(block, at.self_page_begin, at.self_page, at.self_fill, at.self_first, b.self_pages, b.sequences);
-    out->self_tile_count = put_tiles(reinterpret_cast<RowTile*>(block + at.self_tiles), b, b.self_pages, b.self_begin, b.self_end, limits_.self_rows_per_tile);
+    out->self_tile_count = put_tiles(reinterpret_cast<RowTile*>(block + at.self_tiles), b, b.self_pages, b.self_begin,
+                                     b.self_end, limits_.self_rows_per_tile);
   }
   if (uses_cross(limits_)) {
     put_pages(block, at.cross_page_begin, at.cross_page, at.cross_fill, at.cross_first, b.cross_pages, b.sequences);
-    out->cross_tile_count = put_tiles(reinterpret_cast<RowTile*>(block + at.cross_tiles), b, b.cross_pages, b.cross_begin, b.cross_end, limits_.cross_rows_per_tile);
+    out->cross_tile_count = put_tiles(reinterpret_cast<RowTile*>(block + at.cross_tiles), b, b.cross_pages,
+                                      b.cross_begin, b.cross_end, limits_.cross_rows_per_tile);
   }
   if (b.out_row) put(block + at.out_row, b.out_row, b.outs);
   int64_t history = 0;
@@ -218,7 +230,8 @@ Status BatchBlock::upload(const nvlm_batch& b, Batch* out) {
 }
 
 Status BatchBlock::download(int64_t outs) {
-  return copy_to_host(sampled_, device_ + Layout(limits_).sampled, static_cast<uint64_t>(outs) * sizeof(nvlm_sampled), stream_);
+  return copy_to_host(sampled_, device_ + Layout(limits_).sampled, static_cast<uint64_t>(outs) * sizeof(nvlm_sampled),
+                      stream_);
 }
 
 }  // namespace nvlm::gpu

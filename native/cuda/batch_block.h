@@ -1,5 +1,5 @@
-// A step's arrays on the device, always at the same addresses, so that graphs can hold them. Two page-locked images of the block take turns, so that
-// the host can prepare a step while the one before it is still on its way.
+// A step's arrays on the device, always at the same addresses, so that graphs can hold them. Two page-locked images of
+// the block take turns, so that the host can prepare a step while the one before it is still on its way.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,9 @@ namespace nvlm::gpu {
 // The most that any batch of a plan brings.
 struct BatchLimits {
   int64_t tiles = 0, rows = 0, outs = 0;
-  int64_t tile_bytes = 0;                  // pixels of one tile
-  int64_t self_pages = 0, cross_pages = 0;  // entries of the page lists, over all sequences
-  int64_t history = 0;                     // ids, over all outs
+  int64_t tile_bytes = 0;                                   // pixels of one tile
+  int64_t self_pages = 0, cross_pages = 0;                  // entries of the page lists, over all sequences
+  int64_t history = 0;                                      // ids, over all outs
   int32_t self_rows_per_tile = 0, cross_rows_per_tile = 0;  // 0: the plan has no such attention
 };
 
@@ -30,7 +30,8 @@ class BatchBlock {
   static std::string excess(const BatchLimits& limits, const nvlm_batch& batch);
   Status open(const BatchLimits& limits, void* device_memory, Stream stream);
 
-  // Copies the batch (checked before) to the device; `out` holds device addresses. The caller's arrays may go away afterwards.
+  // Copies the batch (checked before) to the device; `out` holds device addresses. The caller's arrays may go away
+  // afterwards.
   Status upload(const nvlm_batch& batch, Batch* out);
   // Enqueues the way back of what was sampled; after the stream was waited for, `sampled` reads it.
   Status download(int64_t outs);

@@ -31,7 +31,9 @@ __host__ __device__ __forceinline__ bf16 to_bf16(float x) {
 }
 
 // Two neighbours in one register: the lower address in the lower half.
-__host__ __device__ __forceinline__ uint32_t pack(bf16 low, bf16 high) { return static_cast<uint32_t>(low.bits) | static_cast<uint32_t>(high.bits) << 16; }
+__host__ __device__ __forceinline__ uint32_t pack(bf16 low, bf16 high) {
+  return static_cast<uint32_t>(low.bits) | static_cast<uint32_t>(high.bits) << 16;
+}
 __host__ __device__ __forceinline__ uint32_t pack(float low, float high) { return pack(to_bf16(low), to_bf16(high)); }
 __host__ __device__ __forceinline__ float low(uint32_t pair) {
   FloatBits f;

@@ -32,7 +32,8 @@ class Scratch {
 // The weights of one axis on the device; none where it keeps its size.
 class Axis {
  public:
-  Axis(nvlm_device* device, int32_t in, int32_t out) : device_(device), memory_(device), in_(in), out_(in == out ? 0 : out) {}
+  Axis(nvlm_device* device, int32_t in, int32_t out)
+      : device_(device), memory_(device), in_(in), out_(in == out ? 0 : out) {}
 
   nvlm_status send(DeviceTaps* taps) {
     *taps = {in_, out_, nullptr, nullptr, nullptr};
@@ -52,7 +53,8 @@ class Axis {
 };
 
 // One grid of the picture, from `rgb` to `out` on the device.
-nvlm_status resize(nvlm_device* device, const nvlm_picture& p, int32_t columns, int32_t rows, const uint8_t* rgb, uint8_t* out) {
+nvlm_status resize(nvlm_device* device, const nvlm_picture& p, int32_t columns, int32_t rows, const uint8_t* rgb,
+                   uint8_t* out) {
   Axis across(device, p.width, columns * p.side), down(device, p.height, rows * p.side);
   Resize r{rgb, p.width, p.height, columns, rows, p.side, {}, {}, nullptr, out, device->stream};
   if (const nvlm_status status = across.send(&r.across); status != NVLM_OK) return status;
@@ -82,18 +84,25 @@ nvlm_status cut_tiles(nvlm_device* device, const nvlm_picture& p, uint8_t* tiles
   std::string wrong = wrong_sizes(p.width, p.height, p.columns, p.rows, p.side);
   if (wrong.empty() && (!p.rgb || !tiles)) wrong = "there are no pixels";
   if (!wrong.empty()) return device->refuse(NVLM_INVALID, "tiles can't be cut: " + wrong);
-  if (p.height > 4 * kMostBlocks || p.rows * p.side > kMostBlocks) return device->refuse(NVLM_UNSUPPORTED, "the picture is too high for a launch");
+  if (p.height > 4 * kMostBlocks || p.rows * p.side > kMostBlocks)
+    return device->refuse(NVLM_UNSUPPORTED, "the picture is too high for a launch");
 
   const uint64_t picture_bytes = uint64_t{3} * static_cast<uint64_t>(p.width) * static_cast<uint64_t>(p.height);
   const uint64_t tile_bytes = uint64_t{3} * static_cast<uint64_t>(p.side) * static_cast<uint64_t>(p.side);
-  const uint64_t cut_bytes = tile_bytes * static_cast<uint64_t>(p.columns * p.rows), all_bytes = cut_bytes + (p.thumbnail ? tile_bytes : 0);
+  const uint64_t cut_bytes = tile_bytes * static_cast<uint64_t>(p.columns * p.rows),
+                 all_bytes = cut_bytes + (p.thumbnail ? tile_bytes : 0);
   Scratch rgb(device), out(device);
   if (const nvlm_status status = rgb.take(picture_bytes); status != NVLM_OK) return status;
   if (const nvlm_status status = out.take(all_bytes); status != NVLM_OK) return status;
-  if (const nvlm_status status = device->check(device->staging.send(rgb.bytes(), p.rgb, picture_bytes), "sending a picture"); status != NVLM_OK) return status;
-  if (const nvlm_status status = resize(device, p, p.columns, p.rows, rgb.bytes(), out.bytes()); status != NVLM_OK) return status;
+  if (const nvlm_status status =
+          device->check(device->staging.send(rgb.bytes(), p.rgb, picture_bytes), "sending a picture");
+      status != NVLM_OK)
+    return status;
+  if (const nvlm_status status = resize(device, p, p.columns, p.rows, rgb.bytes(), out.bytes()); status != NVLM_OK)
+    return status;
   if (p.thumbnail) {
-    if (const nvlm_status status = resize(device, p, 1, 1, rgb.bytes(), out.bytes() + cut_bytes); status != NVLM_OK) return status;
+    if (const nvlm_status status = resize(device, p, 1, 1, rgb.bytes(), out.bytes() + cut_bytes); status != NVLM_OK)
+      return status;
   }
   return device->check(device->staging.fetch(tiles, out.bytes(), all_bytes), "fetching tiles");
 }

@@ -13,7 +13,8 @@ namespace nvlm::gpu {
 std::vector<int32_t> flat_taps(const AxisTaps& taps);
 DeviceTaps taps_at(const int32_t* flat, const AxisTaps& taps);
 
-// Device memory while it runs: the picture, its tiles, the picture as wide as its tiles, weights of four axes. Returns when the tiles are there.
+// Device memory while it runs: the picture, its tiles, the picture as wide as its tiles, weights of four axes. Returns
+// when the tiles are there.
 nvlm_status cut_tiles(nvlm_device* device, const nvlm_picture& picture, uint8_t* tiles);
 
 }  // namespace nvlm::gpu

@@ -1,6 +1,7 @@
-// What happens to a finished tile of a product: bias, the op's function, residual, and stores. The tile lies in shared memory as float32; each thread
-// keeps four neighbouring columns and walks down the rows, so that bias and scale are read once, a warp's stores are whole lines, and the code is small.
-// Straight from the fragments it would be unrolled once per 16 x 8 piece, for each op.
+// What happens to a finished tile of a product: bias, the op's function, residual, and stores. The tile lies in shared
+// memory as float32; each thread keeps four neighbouring columns and walks down the rows, so that bias and scale are
+// read once, a warp's stores are whole lines, and the code is small. Straight from the fragments it would be unrolled
+// once per 16 x 8 piece, for each op.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +13,20 @@
 namespace nvlm::gpu {
 
 enum class Finish : int32_t {
-  store,     // bf16
+  store,  // bf16
   gelu,
   swiglu,    // columns 2i and 2i + 1 are a gate and its up value; half as many columns
   residual,  // out += scale * value
   floats,    // float32
-  positions  // row r of tile r / patches goes to out row r + r / patches + 1, plus the position of that row within the tile
+  // Row r of tile r / patches goes to out row r + r / patches + 1, plus the position of that row within the tile.
+  positions
 };
 
 struct Epilogue {
   Finish finish;
-  bool tanh_gate;          // scale is tanh(scale[0])
-  int32_t patches;         // of a tile
-  int64_t out_columns;     // row pitch of `out`
+  bool tanh_gate;       // scale is tanh(scale[0])
+  int32_t patches;      // of a tile
+  int64_t out_columns;  // row pitch of `out`
   void* out;
   const float* bias;       // [columns]; null: none
   const float* scale;      // [columns] or [1]; null: 1
@@ -33,7 +35,8 @@ struct Epilogue {
 
 namespace epilogue {
 
-// Where an element of the tile lies. Groups of 8 columns are swapped by row, so that fragments (8 rows x 4 pairs) are stored without bank conflicts.
+// Where an element of the tile lies. Groups of 8 columns are swapped by row, so that fragments (8 rows x 4 pairs) are
+// stored without bank conflicts.
 template <int columns>
 __device__ __forceinline__ int place(int row, int column) {
   static_assert(columns % 64 == 0);
@@ -79,19 +82,24 @@ struct Walk {
   Columns columns;
 
   __device__ Walk(int tile_rows, int first_row_, int first_column, int rows, int all_columns)
-      : first_row(first_row_), row(static_cast<int>(threadIdx.x) / (tile_columns / 4)), end(min(tile_rows, rows - first_row_)) {
+      : first_row(first_row_),
+        row(static_cast<int>(threadIdx.x) / (tile_columns / 4)),
+        end(min(tile_rows, rows - first_row_)) {
     columns.first = first_column + static_cast<int>(threadIdx.x) % (tile_columns / 4) * 4;
     columns.count = min(4, all_columns - columns.first);
     columns.whole = all_columns % 4 == 0;
     if (columns.count <= 0) end = 0;
   }
   static __device__ int min(int a, int b) { return a < b ? a : b; }
-  __device__ float4* at(float* tile, int r) const { return reinterpret_cast<float4*>(tile + place<tile_columns>(r, columns.first % tile_columns)); }
+  __device__ float4* at(float* tile, int r) const {
+    return reinterpret_cast<float4*>(tile + place<tile_columns>(r, columns.first % tile_columns));
+  }
 };
 
 // All threads of the block, behind a barrier that makes the tile visible.
 template <int tile_rows, int tile_columns, int threads>
-__device__ __forceinline__ void finish(const Epilogue& e, float* tile, int first_row, int first_column, int rows, int all_columns) {
+__device__ __forceinline__ void finish(const Epilogue& e, float* tile, int first_row, int first_column, int rows,
+                                       int all_columns) {
   Walk<tile_columns, threads> walk(tile_rows, first_row, first_column, rows, all_columns);
   const Columns c = walk.columns;
   if (walk.row >= walk.end) return;
@@ -152,7 +160,9 @@ __device__ __forceinline__ void finish(const Epilogue& e, float* tile, int first
 #pragma unroll
         for (int u = 0; u < kAhead; ++u) {
           const int r = row + u * walk.kStep;
-          before[u] = r < walk.end ? load_bf16(static_cast<const bf16*>(e.out) + out_row(r) * e.out_columns + c.first, c) : make_uint2(0, 0);
+          before[u] = r < walk.end
+                          ? load_bf16(static_cast<const bf16*>(e.out) + out_row(r) * e.out_columns + c.first, c)
+                          : make_uint2(0, 0);
         }
 #pragma unroll
         for (int u = 0; u < kAhead; ++u) {

@@ -6,7 +6,8 @@ namespace nvlm::gpu {
 namespace {
 
 constexpr uint32_t bit(nvlm_op op) { return uint32_t{1} << op; }
-constexpr uint32_t kProducts = bit(NVLM_LINEAR) | bit(NVLM_LINEAR_GELU) | bit(NVLM_LINEAR_SWIGLU) | bit(NVLM_LINEAR_RESIDUAL) | bit(NVLM_LOGITS) | bit(NVLM_PATCH_EMBED);
+constexpr uint32_t kProducts = bit(NVLM_LINEAR) | bit(NVLM_LINEAR_GELU) | bit(NVLM_LINEAR_SWIGLU) |
+                               bit(NVLM_LINEAR_RESIDUAL) | bit(NVLM_LOGITS) | bit(NVLM_PATCH_EMBED);
 constexpr int kNewest = 1000;
 
 GemmKernel sm80(const char* name, const Tile& tile, int registers, GemmFunction function) {
@@ -25,8 +26,11 @@ GemmKernel sm80(const char* name, const Tile& tile, int registers, GemmFunction 
 // ---- What a multiprocessor does in a clock; only the ratios matter. ----
 // Bytes: shared memory 128; L2 and DRAM as A100 and H100 give each multiprocessor when all ask.
 constexpr double kSharedBytes = 128, kL2Bytes = 40, kDramBytes = 16;
-// Multiply-adds of mma.sync m16n8k16 (2048) by 4 tensor cores: one each 8 clocks on 8.0, 6 on 9.0 and 10.0 as ptxas spaces them (wgmma: 4), 16 on the others.
-double products_per_clock(int capability) { return 4.0 * 2048 / (capability == 80 ? 8 : capability >= 90 && capability < 120 ? 6 : 16); }
+// Multiply-adds of mma.sync m16n8k16 (2048) by 4 tensor cores: one each 8 clocks on 8.0, 6 on 9.0 and 10.0 as ptxas
+// spaces them (wgmma: 4), 16 on the others.
+double products_per_clock(int capability) {
+  return 4.0 * 2048 / (capability == 80 ? 8 : capability >= 90 && capability < 120 ? 6 : 16);
+}
 constexpr double kLatency = 2000;   // of a copy when DRAM gives all it has: 32 KB on their way keep it busy
 constexpr double kStart = 1500;     // of a block: launch, first stage
 constexpr double kHandOver = 2500;  // of a split tile: partials out, the counter, partials in
@@ -42,8 +46,10 @@ double finish_clocks(nvlm_op op) { return op == NVLM_LINEAR_GELU ? 22 : op == NV
 double clocks(const GemmKernel& kernel, const GemmProblem& p, const GemmDevice& device, int splits) {
   const Tile& t = kernel.tile;
   const int64_t blocks = gemm_tiles(t, p.rows, p.columns) * splits, each = ceil_div(blocks, device.multiprocessors);
-  const int64_t resident = std::min<int64_t>(each, gemm_resident_blocks(kernel, device)), waves = ceil_div(each, resident);
-  const double steps = static_cast<double>(ceil_div(ceil_div(p.depth, t.k), splits)), all_steps = static_cast<double>(each) * steps;
+  const int64_t resident = std::min<int64_t>(each, gemm_resident_blocks(kernel, device)),
+                waves = ceil_div(each, resident);
+  const double steps = static_cast<double>(ceil_div(ceil_div(p.depth, t.k), splits)),
+               all_steps = static_cast<double>(each) * steps;
 
   // Four things that go on at once: the slowest counts, and a quarter of the others, since none overlaps wholly.
   const double tensor = all_steps * t.m * t.n * t.k / products_per_clock(device.capability);
@@ -57,7 +63,8 @@ double clocks(const GemmKernel& kernel, const GemmProblem& p, const GemmDevice& 
 
   // One block's start and end are hidden by another's products, if there is one.
   const double end = t.m * t.n * finish_clocks(p.op) / 128;
-  const double edges = static_cast<double>(each) * end / static_cast<double>(resident) + static_cast<double>(waves) * kStart;
+  const double edges =
+      static_cast<double>(each) * end / static_cast<double>(resident) + static_cast<double>(waves) * kStart;
   const double split = splits == 1 ? 0 : kHandOver + (splits + 1.0) * t.m * t.n * 4 / kL2Bytes;
   return std::max(flow, latency) + edges + split;
 }
@@ -67,7 +74,8 @@ const char* rejection(const GemmKernel& kernel, const GemmProblem& problem, cons
   if (kernel.format != problem.format) return "is for another weight format";
   if (device.capability < kernel.min_capability) return "needs a newer GPU";
   if (device.capability > kernel.max_capability) return "uses instructions that this GPU no longer has";
-  if (kernel.shared > static_cast<uint32_t>(device.shared_per_block)) return "needs more shared memory than a block of this GPU can have";
+  if (kernel.shared > static_cast<uint32_t>(device.shared_per_block))
+    return "needs more shared memory than a block of this GPU can have";
   return nullptr;
 }
 
@@ -79,7 +87,9 @@ GemmChoice best_splits(const GemmKernel& kernel, const GemmProblem& problem, con
   if (tiles > device.counters) return best;
   for (int splits = 2; splits <= kMaxSplits; ++splits) {
     // Splits fill one wave; more would only add partial sums.
-    if (tiles * splits > slots || splits * kMinSplitSteps > steps || tiles * splits * t.m * t.n > device.workspace_floats) break;
+    if (tiles * splits > slots || splits * kMinSplitSteps > steps ||
+        tiles * splits * t.m * t.n > device.workspace_floats)
+      break;
     const double c = clocks(kernel, problem, device, splits);
     if (c < best.clocks) best = {&kernel, splits, c};
   }
@@ -100,7 +110,9 @@ const std::vector<GemmKernel>& gemm_kernels() {
   return kernels;
 }
 
-int64_t gemm_tiles(const Tile& tile, int64_t rows, int64_t columns) { return ceil_div(rows, tile.m) * ceil_div(columns, tile.n); }
+int64_t gemm_tiles(const Tile& tile, int64_t rows, int64_t columns) {
+  return ceil_div(rows, tile.m) * ceil_div(columns, tile.n);
+}
 
 int gemm_resident_blocks(const GemmKernel& kernel, const GemmDevice& device) {
   // A multiprocessor has 1 KB more than a block can take, and keeps 1 KB of each block for itself; 65,536 registers.

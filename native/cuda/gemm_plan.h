@@ -1,5 +1,6 @@
-// Chooses the kernel of a product [rows, columns] = a [rows, depth] · bᵀ, b [columns, depth], and into how many parts its depth is split. Nothing of
-// CUDA is in here, so that it is tested on any machine. A new kernel (another architecture, quantised weights) is a further row of the table in gemm_plan.cc.
+// Chooses the kernel of a product [rows, columns] = a [rows, depth] · bᵀ, b [columns, depth], and into how many parts
+// its depth is split. Nothing of CUDA is in here, so that it is tested on any machine. A new kernel (another
+// architecture, quantised weights) is a further row of the table in gemm_plan.cc.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace nvlm::gpu {
 
-// A block of warps_m * warps_n warps makes m x n of the product, `k` of the depth at a time, through a ring of `stages` such pieces of a and b.
+// A block of warps_m * warps_n warps makes m x n of the product, `k` of the depth at a time, through a ring of `stages`
+// such pieces of a and b.
 struct Tile {
   int m, n, k, warps_m, warps_n, stages;
   constexpr int threads() const { return 32 * warps_m * warps_n; }
@@ -19,8 +21,9 @@ struct Tile {
   constexpr uint32_t shared_bytes() const { return ring_bytes() + 16; }  // and a word for the split's last block
 };
 
-// Warps of 64 x 64 load each shared byte for most products; smaller tiles are for products that would leave multiprocessors idle. Steps of 32 instead of 64
-// for 128x128, two blocks on any GPU: twice the barriers and addresses, tensor cores at 0.72 instead of 0.90 in a simulation of Hopper's machine code.
+// Warps of 64 x 64 load each shared byte for most products; smaller tiles are for products that would leave
+// multiprocessors idle. Steps of 32 instead of 64 for 128x128, two blocks on any GPU: twice the barriers and addresses,
+// tensor cores at 0.72 instead of 0.90 in a simulation of Hopper's machine code.
 inline constexpr Tile kSm80_128x256{.m = 128, .n = 256, .k = 64, .warps_m = 2, .warps_n = 4, .stages = 3};
 inline constexpr Tile kSm80_128x128{.m = 128, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
 inline constexpr Tile kSm80_64x128{.m = 64, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
@@ -32,13 +35,13 @@ enum class GemmFunction { sm80_128x256, sm80_128x128, sm80_64x128, sm80_64x64, s
 
 struct GemmKernel {
   const char* name;
-  uint32_t ops;                         // bit `1 << op`
-  int min_capability, max_capability;   // 10 * major + minor
+  uint32_t ops;                        // bit `1 << op`
+  int min_capability, max_capability;  // 10 * major + minor
   WeightFormat format;
   Tile tile;
-  uint32_t shared;                      // bytes of a block
-  int registers;                        // of a thread: what ptxas reports, rounded up to 8 as they are dealt out
-  int cluster;                          // blocks
+  uint32_t shared;  // bytes of a block
+  int registers;    // of a thread: what ptxas reports, rounded up to 8 as they are dealt out
+  int cluster;      // blocks
   GemmFunction function;
 };
 
@@ -66,7 +69,8 @@ struct GemmCandidate {
   const char* rejection;  // null: could be taken
 };
 
-// Every row of the table for this product, in the table's order, each with the best number of splits or with the reason why it cannot be.
+// Every row of the table for this product, in the table's order, each with the best number of splits or with the reason
+// why it cannot be.
 std::vector<GemmCandidate> gemm_candidates(const GemmProblem& problem, const GemmDevice& device);
 GemmChoice plan_gemm(const GemmProblem& problem, const GemmDevice& device);
 

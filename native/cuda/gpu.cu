@@ -11,7 +11,8 @@
 namespace nvlm::gpu {
 namespace {
 
-thread_local char last_message[256];  // no std::string: its destructor at the thread's end would keep the library open until then
+// No std::string: its destructor at the thread's end would keep the library open until then.
+thread_local char last_message[256];
 
 Status status_of(cudaError_t error) {
   if (error == cudaSuccess) return Status::ok;
@@ -90,7 +91,9 @@ Status keep_freed_memory() {
   return status_of(cudaMemPoolSetAttribute(memory_pool, cudaMemPoolAttrReleaseThreshold, &most));
 }
 
-Status alloc(void** memory, uint64_t bytes, Stream stream) { return status_of(cudaMallocAsync(memory, bytes ? bytes : 1, stream)); }
+Status alloc(void** memory, uint64_t bytes, Stream stream) {
+  return status_of(cudaMallocAsync(memory, bytes ? bytes : 1, stream));
+}
 Status free(void* memory, Stream stream) { return status_of(cudaFreeAsync(memory, stream)); }
 
 Status trim() {
@@ -107,7 +110,9 @@ Status free_pinned(void* memory) { return status_of(cudaFreeHost(memory)); }
 Status create_stream(Stream* stream) { return status_of(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking)); }
 Status destroy_stream(Stream stream) { return status_of(cudaStreamDestroy(stream)); }
 Status wait(Stream stream) { return status_of(cudaStreamSynchronize(stream)); }
-Status create_event(Event* event, bool timing) { return status_of(cudaEventCreateWithFlags(event, timing ? cudaEventDefault : cudaEventDisableTiming)); }
+Status create_event(Event* event, bool timing) {
+  return status_of(cudaEventCreateWithFlags(event, timing ? cudaEventDefault : cudaEventDisableTiming));
+}
 Status destroy_event(Event event) { return status_of(cudaEventDestroy(event)); }
 Status record(Event event, Stream stream) { return status_of(cudaEventRecord(event, stream)); }
 Status wait_for(Event event) { return status_of(cudaEventSynchronize(event)); }
@@ -119,18 +124,30 @@ Status is_done(Event event, bool* done) {
   return error == cudaErrorNotReady ? Status::ok : status_of(error);
 }
 
-Status elapsed(Event from, Event to, float* milliseconds) { return status_of(cudaEventElapsedTime(milliseconds, from, to)); }
+Status elapsed(Event from, Event to, float* milliseconds) {
+  return status_of(cudaEventElapsedTime(milliseconds, from, to));
+}
 
 // ---- Copies ----
 
-Status copy_to_device(void* device, const void* pinned, uint64_t bytes, Stream stream) { return status_of(cudaMemcpyAsync(device, pinned, bytes, cudaMemcpyHostToDevice, stream)); }
-Status copy_to_host(void* pinned, const void* device, uint64_t bytes, Stream stream) { return status_of(cudaMemcpyAsync(pinned, device, bytes, cudaMemcpyDeviceToHost, stream)); }
-Status copy_on_device(void* to, const void* from, uint64_t bytes, Stream stream) { return status_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream)); }
-Status fill(void* device, int byte, uint64_t bytes, Stream stream) { return status_of(cudaMemsetAsync(device, byte, bytes, stream)); }
+Status copy_to_device(void* device, const void* pinned, uint64_t bytes, Stream stream) {
+  return status_of(cudaMemcpyAsync(device, pinned, bytes, cudaMemcpyHostToDevice, stream));
+}
+Status copy_to_host(void* pinned, const void* device, uint64_t bytes, Stream stream) {
+  return status_of(cudaMemcpyAsync(pinned, device, bytes, cudaMemcpyDeviceToHost, stream));
+}
+Status copy_on_device(void* to, const void* from, uint64_t bytes, Stream stream) {
+  return status_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream));
+}
+Status fill(void* device, int byte, uint64_t bytes, Stream stream) {
+  return status_of(cudaMemsetAsync(device, byte, bytes, stream));
+}
 
 // ---- Graphs ----
 
-Status begin_capture(Stream stream) { return status_of(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal)); }
+Status begin_capture(Stream stream) {
+  return status_of(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+}
 
 Status end_capture(Stream stream, Graph* graph) {
   cudaGraph_t recorded = nullptr;
@@ -151,8 +168,8 @@ Status detail::set_shared_limit(const void* kernel, uint32_t bytes) {
 
 namespace {
 
-// Whether the code of a dependent kernel that runs on the current device has its waits: made from compute_80 PTX, for an older GPU or by the driver for one
-// that is newer than this library, it has none. Asked once per kernel and device.
+// Whether the code of a dependent kernel that runs on the current device has its waits: made from compute_80 PTX, for
+// an older GPU or by the driver for one that is newer than this library, it has none. Asked once per kernel and device.
 Status has_waits(const void* kernel, bool* has) {
   static std::mutex mutex;
   static std::map<std::pair<const void*, int>, bool> known;
@@ -162,7 +179,8 @@ Status has_waits(const void* kernel, bool* has) {
   auto found = known.find({kernel, device});
   if (found == known.end()) {
     cudaFuncAttributes attributes;
-    if (const Status status = status_of(cudaFuncGetAttributes(&attributes, kernel)); status != Status::ok) return status;
+    if (const Status status = status_of(cudaFuncGetAttributes(&attributes, kernel)); status != Status::ok)
+      return status;
     found = known.emplace(std::pair{kernel, device}, attributes.ptxVersion >= 90).first;
   }
   *has = found->second;
@@ -171,7 +189,8 @@ Status has_waits(const void* kernel, bool* has) {
 
 }  // namespace
 
-Status detail::launch(const void* kernel, void (*)(const void*, const void*), const Launch& shape, const void* args, size_t) {
+Status detail::launch(const void* kernel, void (*)(const void*, const void*), const Launch& shape, const void* args,
+                      size_t) {
   cudaLaunchConfig_t config{};
   cudaLaunchAttribute attributes[2] = {};
   config.attrs = attributes;

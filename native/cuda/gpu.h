@@ -1,7 +1,9 @@
-// CUDA as this library uses it: the language of kernels, and the runtime calls of the host side. Nothing else in native/cuda includes a header of CUDA.
+// CUDA as this library uses it: the language of kernels, and the runtime calls of the host side. Nothing else in
+// native/cuda includes a header of CUDA.
 //
-// The same sources build twice: with nvcc, and with g++ and -DNVLM_EMULATOR, where test/native/emulator stands in for compiler, driver and GPU. So a
-// kernel is launched through `launch`, never with <<<>>>; shared memory comes from SharedMemory; PTX stands in ptx/ alone; warp masks are explicit.
+// The same sources build twice: with nvcc, and with g++ and -DNVLM_EMULATOR, where test/native/emulator stands in for
+// compiler, driver and GPU. So a kernel is launched through `launch`, never with <<<>>>; shared memory comes from
+// SharedMemory; PTX stands in ptx/ alone; warp masks are explicit.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +26,8 @@ using Stream = CUstream_st*;
 using Event = CUevent_st*;
 using Graph = CUgraphExec_st*;
 
-// What a runtime call answers. After a fault every later call of the process answers `fault` too (the CUDA context is gone).
+// What a runtime call answers. After a fault every later call of the process answers `fault` too (the CUDA context is
+// gone).
 enum class Status { ok, out_of_memory, invalid, no_device, driver_too_old, no_kernel, fault };
 // The runtime's words for the last status of this thread that was not ok.
 const char* message();
@@ -35,7 +38,7 @@ struct DeviceInfo {
   int multiprocessors;
   int shared_per_block;  // bytes, with opt-in: 163 KB (8.0), 99 KB (8.6, 8.9, 12.0), 227 KB (9.0, 10.0)
   int l2_bytes;
-  uint64_t memory;  // bytes in all
+  uint64_t memory;                      // bytes in all
   int pci_domain, pci_bus, pci_device;  // a MIG part has those of its GPU
 };
 
@@ -44,10 +47,12 @@ Status device_count(int* count);
 Status device_info(int device, DeviceInfo* info);
 Status driver_version(int* version);  // 13000: CUDA 13.0; 0: no driver
 
-// For the calling thread, whose device is 0 before. A stream, and what is done on it, belongs to the device that was the thread's when it was made.
+// For the calling thread, whose device is 0 before. A stream, and what is done on it, belongs to the device that was
+// the thread's when it was made.
 Status use_device(int device);
 Status current_device(int* device);
-// From now on this library stays in the process. CUDA's runtime, which is linked into it, keeps state of threads: it must not be gone when they end.
+// From now on this library stays in the process. CUDA's runtime, which is linked into it, keeps state of threads: it
+// must not be gone when they end.
 void keep_loaded();
 Status memory_info(uint64_t* free, uint64_t* total);
 
@@ -66,7 +71,7 @@ Status wait(Stream stream);
 Status create_event(Event* event, bool timing = false);
 Status destroy_event(Event event);
 Status record(Event event, Stream stream);
-Status wait_for(Event event);  // the host waits
+Status wait_for(Event event);               // the host waits
 Status follow(Stream stream, Event event);  // the stream waits
 Status is_done(Event event, bool* done);
 Status elapsed(Event from, Event to, float* milliseconds);
@@ -76,7 +81,8 @@ Status copy_to_host(void* pinned, const void* device, uint64_t bytes, Stream str
 Status copy_on_device(void* to, const void* from, uint64_t bytes, Stream stream);
 Status fill(void* device, int byte, uint64_t bytes, Stream stream);
 
-// Everything enqueued on `stream` in between becomes the graph; nothing of it runs before run_graph. Kernel arguments are fixed from then on.
+// Everything enqueued on `stream` in between becomes the graph; nothing of it runs before run_graph. Kernel arguments
+// are fixed from then on.
 Status begin_capture(Stream stream);
 Status end_capture(Stream stream, Graph* graph);
 Status run_graph(Graph graph, Stream stream);
@@ -88,15 +94,17 @@ struct Launch {
   dim3 grid, block;
   uint32_t shared = 0;  // bytes of dynamic shared memory
   Stream stream = nullptr;
-  // The launch may begin while the one before it on the stream still runs (programmatic dependent launch), where the GPU can do that. Its kernel has to call
-  // ptx::wait_for_earlier_launches before it touches what earlier launches write, or writes what they touch (ptx/sm90.h).
+  // The launch may begin while the one before it on the stream still runs (programmatic dependent launch), where the
+  // GPU can do that. Its kernel has to call ptx::wait_for_earlier_launches before it touches what earlier launches
+  // write, or writes what they touch (ptx/sm90.h).
   bool dependent = false;
   uint32_t cluster = 1;  // blocks along x that run together and see each other's shared memory (9.0 and newer)
 };
 constexpr bool kDependent = true;  // Launch::dependent, by name
 
 namespace detail {
-Status launch(const void* kernel, void (*call)(const void* kernel, const void* args), const Launch& launch, const void* args, size_t args_bytes);
+Status launch(const void* kernel, void (*call)(const void* kernel, const void* args), const Launch& launch,
+              const void* args, size_t args_bytes);
 Status allow_shared(const void* kernel, uint32_t bytes);      // shared_limit.cc
 Status set_shared_limit(const void* kernel, uint32_t bytes);  // for all launches of the kernel on the current device
 }  // namespace detail
@@ -106,7 +114,9 @@ template <typename Args>
 Status launch(void (*kernel)(Args), const Launch& shape, const Args& args) {
   static_assert(std::is_trivially_copyable_v<Args> && sizeof(Args) <= 4096);
 #ifdef NVLM_EMULATOR
-  const auto call = [](const void* k, const void* a) { reinterpret_cast<void (*)(Args)>(const_cast<void*>(k))(*static_cast<const Args*>(a)); };
+  const auto call = [](const void* k, const void* a) {
+    reinterpret_cast<void (*)(Args)>(const_cast<void*>(k))(*static_cast<const Args*>(a));
+  };
 #else
   constexpr auto call = nullptr;
 #endif
@@ -122,7 +132,8 @@ Status allow_shared(void (*kernel)(Args), uint32_t bytes) {
 
 // ---- Shared memory ----
 
-// Deals out a block's dynamic shared memory; every thread takes the same arrays in the same order. The emulator puts a poisoned gap behind each.
+// Deals out a block's dynamic shared memory; every thread takes the same arrays in the same order. The emulator puts a
+// poisoned gap behind each.
 class SharedMemory {
  public:
 #ifdef NVLM_EMULATOR

@@ -1,4 +1,5 @@
-// NVML has no header here: the functions' signatures and the layout of nvmlMemory_t are those of its API reference, which the driver keeps for a name once given.
+// NVML has no header here: the functions' signatures and the layout of nvmlMemory_t are those of its API reference,
+// which the driver keeps for a name once given.
 #include "cuda/nvml.h"
 
 #include <algorithm>
@@ -25,17 +26,22 @@ bool resolve(const DynamicLibrary& library, const char* name, Function* function
 Nvml::Nvml(const std::string& file) {
   std::string reason;
   library_ = DynamicLibrary::open(file, &reason);
-  const bool complete = library_ && resolve(*library_, "nvmlInit_v2", &init_) && resolve(*library_, "nvmlShutdown", &shutdown_) &&
-                        resolve(*library_, "nvmlDeviceGetHandleByPciBusId_v2", &find_) && resolve(*library_, "nvmlDeviceGetMemoryInfo", &memory_);
+  const bool complete = library_ && resolve(*library_, "nvmlInit_v2", &init_) &&
+                        resolve(*library_, "nvmlShutdown", &shutdown_) &&
+                        resolve(*library_, "nvmlDeviceGetHandleByPciBusId_v2", &find_) &&
+                        resolve(*library_, "nvmlDeviceGetMemoryInfo", &memory_);
   if (!complete) library_.reset();
 }
 
 std::optional<uint64_t> Nvml::free_memory(const DeviceInfo& device) const {
-  // CUDA numbers the GPUs that this process may see, in an order of its own, and NVML all of them: the address is what both know. GPUs are function 0.
+  // CUDA numbers the GPUs that this process may see, in an order of its own, and NVML all of them: the address is what
+  // both know. GPUs are function 0.
   char address[32];
-  std::snprintf(address, sizeof address, "%08x:%02x:%02x.0", static_cast<unsigned>(device.pci_domain), static_cast<unsigned>(device.pci_bus), static_cast<unsigned>(device.pci_device));
+  std::snprintf(address, sizeof address, "%08x:%02x:%02x.0", static_cast<unsigned>(device.pci_domain),
+                static_cast<unsigned>(device.pci_bus), static_cast<unsigned>(device.pci_device));
 
-  // NVML counts these two: shut down after each question, it holds nothing in between, and nothing is left to do when this library is closed.
+  // NVML counts these two: shut down after each question, it holds nothing in between, and nothing is left to do when
+  // this library is closed.
   if (!library_ || init_() != kSuccess) return std::nullopt;
   Handle handle = nullptr;
   Memory memory{};
@@ -43,10 +49,11 @@ std::optional<uint64_t> Nvml::free_memory(const DeviceInfo& device) const {
   shutdown_();
   if (!told) return std::nullopt;
 
-  // A MIG part has the address of its GPU, whose memory this is then. Of that a part has at most half, or all, when it is the only one and the number its own;
-  // of a whole GPU, CUDA shows all but a few percent.
+  // A MIG part has the address of its GPU, whose memory this is then. Of that a part has at most half, or all, when it
+  // is the only one and the number its own; of a whole GPU, CUDA shows all but a few percent.
   if (device.memory < memory.total / 4 * 3) return std::nullopt;
-  return std::min<uint64_t>(memory.free, device.memory);  // on an idle GPU NVML counts some MiB as free that CUDA does not count at all
+  // On an idle GPU NVML counts some MiB as free that CUDA does not count at all.
+  return std::min<uint64_t>(memory.free, device.memory);
 }
 
 Status free_memory(int index, const DeviceInfo& device, uint64_t* bytes) {

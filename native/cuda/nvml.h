@@ -1,5 +1,6 @@
-// NVML, the management library that comes with the NVIDIA driver: it tells a GPU's free memory without a CUDA context. A context takes hundreds of MiB of its GPU
-// until the process ends, so that a service that only lists devices would take them on every GPU.
+// NVML, the management library that comes with the NVIDIA driver: it tells a GPU's free memory without a CUDA context.
+// A context takes hundreds of MiB of its GPU until the process ends, so that a service that only lists devices would
+// take them on every GPU.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ class Nvml {
   int (*memory_)(Handle handle, Memory* memory) = nullptr;
 };
 
-// Free bytes of device `index`, which `device` describes: from NVML, or where that can't tell from CUDA, which makes a context.
+// Free bytes of device `index`, which `device` describes: from NVML, or where that can't tell from CUDA, which makes a
+// context.
 Status free_memory(int index, const DeviceInfo& device, uint64_t* bytes);
 
 }  // namespace nvlm::gpu

@@ -13,8 +13,8 @@ namespace {
 
 // Products with at most as many rows are bound by reading the weights: a thread block per few columns instead of tiles.
 constexpr int64_t kGemvRows = 4;
-// Steps with at most as many rows, one of each sequence, come again and again; so do the tiles of an encoder, which have no rows. Their launches become a
-// graph.
+// Steps with at most as many rows, one of each sequence, come again and again; so do the tiles of an encoder, which
+// have no rows. Their launches become a graph.
 constexpr int64_t kGraphRows = 16;
 constexpr size_t kMostGraphs = 32;
 
@@ -23,25 +23,28 @@ using Enqueue = Status (*)(const Op&);
 Status enqueue_product(const Op& op) { return op.in_rows <= kGemvRows ? enqueue_gemv(op) : enqueue_gemm(op); }
 
 constexpr Enqueue kLaunchers[NVLM_OP_COUNT] = {
-    enqueue_patch_embed,        // NVLM_PATCH_EMBED
-    enqueue_rms_norm,           // NVLM_RMS_NORM
-    enqueue_layer_norm,         // NVLM_LAYER_NORM
-    enqueue_qk_norm,            // NVLM_QK_NORM
-    enqueue_product,            // NVLM_LINEAR
-    enqueue_product,            // NVLM_LINEAR_GELU
-    enqueue_product,            // NVLM_LINEAR_SWIGLU
-    enqueue_product,            // NVLM_LINEAR_RESIDUAL
-    enqueue_rope_kv_write,      // NVLM_ROPE_KV_WRITE
-    enqueue_kv_write,           // NVLM_KV_WRITE
-    enqueue_attention,          // NVLM_ATTENTION
-    enqueue_pixel_shuffle_norm, // NVLM_PIXEL_SHUFFLE_NORM
-    enqueue_embed,              // NVLM_EMBED
-    enqueue_gather_rows,        // NVLM_GATHER_ROWS
-    enqueue_product,            // NVLM_LOGITS
-    enqueue_sample,             // NVLM_SAMPLE
+    enqueue_patch_embed,         // NVLM_PATCH_EMBED
+    enqueue_rms_norm,            // NVLM_RMS_NORM
+    enqueue_layer_norm,          // NVLM_LAYER_NORM
+    enqueue_qk_norm,             // NVLM_QK_NORM
+    enqueue_product,             // NVLM_LINEAR
+    enqueue_product,             // NVLM_LINEAR_GELU
+    enqueue_product,             // NVLM_LINEAR_SWIGLU
+    enqueue_product,             // NVLM_LINEAR_RESIDUAL
+    enqueue_rope_kv_write,       // NVLM_ROPE_KV_WRITE
+    enqueue_kv_write,            // NVLM_KV_WRITE
+    enqueue_attention,           // NVLM_ATTENTION
+    enqueue_pixel_shuffle_norm,  // NVLM_PIXEL_SHUFFLE_NORM
+    enqueue_embed,               // NVLM_EMBED
+    enqueue_gather_rows,         // NVLM_GATHER_ROWS
+    enqueue_product,             // NVLM_LOGITS
+    enqueue_sample,              // NVLM_SAMPLE
 };
 
-bool is_product(nvlm_op op) { return op == NVLM_LINEAR || op == NVLM_LINEAR_GELU || op == NVLM_LINEAR_SWIGLU || op == NVLM_LINEAR_RESIDUAL || op == NVLM_LOGITS; }
+bool is_product(nvlm_op op) {
+  return op == NVLM_LINEAR || op == NVLM_LINEAR_GELU || op == NVLM_LINEAR_SWIGLU || op == NVLM_LINEAR_RESIDUAL ||
+         op == NVLM_LOGITS;
+}
 bool is_norm(nvlm_op op) { return op == NVLM_RMS_NORM || op == NVLM_LAYER_NORM; }
 
 int64_t most_rows(const nvlm_program& p, const nvlm_tensor& t) { return t.rows_each * p.max_count[t.extent]; }
@@ -80,17 +83,21 @@ WorkspaceNeed workspace_of(const DeviceInfo& info, const nvlm_program& p) {
     }
     if (r.op == NVLM_PATCH_EMBED) {
       const int64_t patches = p.tensors[r.out].rows_each - 1;
-      WorkspaceNeed product = gemm_workspace(info, p.max_count[NVLM_TILES] * patches, p.tensors[r.out].cols, int64_t{3} * r.c.patch * r.c.patch);
+      WorkspaceNeed product = gemm_workspace(info, p.max_count[NVLM_TILES] * patches, p.tensors[r.out].cols,
+                                             int64_t{3} * r.c.patch * r.c.patch);
       product.floats += patch_embed_workspace(p.max_count[NVLM_TILES], r.c.side, r.c.patch);
       at_least(product);
     }
     if (r.op == NVLM_SAMPLE) at_least({sample_workspace(p.max_count[NVLM_OUTS], p.tensors[r.in].cols), 0});
-    if (r.op == NVLM_ATTENTION) at_least(attention_workspace(info, most_rows(p, p.tensors[r.in]), r.c.heads, r.c.kv_heads, r.c.head_dim));
+    if (r.op == NVLM_ATTENTION)
+      at_least(attention_workspace(info, most_rows(p, p.tensors[r.in]), r.c.heads, r.c.kv_heads, r.c.head_dim));
   }
   return need;
 }
 
-uint64_t workspace_bytes(const WorkspaceNeed& need) { return static_cast<uint64_t>(need.floats) * sizeof(float) + static_cast<uint64_t>(need.counters) * sizeof(uint32_t); }
+uint64_t workspace_bytes(const WorkspaceNeed& need) {
+  return static_cast<uint64_t>(need.floats) * sizeof(float) + static_cast<uint64_t>(need.counters) * sizeof(uint32_t);
+}
 
 // What this backend asks beyond check_program: rows that 16-byte loads can read, bf16 activations, float32 logits.
 std::string check_layout(const nvlm_program& p) {
@@ -101,8 +108,11 @@ std::string check_layout(const nvlm_program& p) {
       const bool logits = (r.op == NVLM_LOGITS && t == r.out) || (r.op == NVLM_SAMPLE && t == r.in);
       const nvlm_tensor& tensor = p.tensors[t];
       const std::string place = "record " + std::to_string(i) + " of program '" + p.name + "': ";
-      if (tensor.dtype != (logits ? NVLM_F32 : NVLM_BF16)) return place + "activations are bf16 on this device, and logits float32";
-      if (!logits && tensor.cols % 8) return place + "rows of " + std::to_string(tensor.cols) + " values; on this device they must be a multiple of 8";
+      if (tensor.dtype != (logits ? NVLM_F32 : NVLM_BF16))
+        return place + "activations are bf16 on this device, and logits float32";
+      if (!logits && tensor.cols % 8)
+        return place + "rows of " + std::to_string(tensor.cols) +
+               " values; on this device they must be a multiple of 8";
       if (tensor.offset % 16) return place + "a tensor is not aligned to 16 bytes";
     }
   }
@@ -114,7 +124,8 @@ std::string check_layout(const nvlm_program& p) {
 // The launches of a step, in order.
 class Step {
  public:
-  Step(const nvlm_plan& plan, const Batch& batch, const volatile int32_t* cancel) : plan_(plan), batch_(batch), cancel_(cancel) {}
+  Step(const nvlm_plan& plan, const Batch& batch, const volatile int32_t* cancel)
+      : plan_(plan), batch_(batch), cancel_(cancel) {}
 
   // Stops between records; `cancelled` tells why.
   Status enqueue() {
@@ -148,7 +159,9 @@ class Step {
   // A norm and what follows it, as one launch: how many records that were, 0 when it is not the case.
   size_t enqueue_fused(size_t i) {
     const std::vector<nvlm_record>& r = plan_.records;
-    if (!is_norm(r[i].op) || i + 1 >= r.size() || !is_product(r[i + 1].op) || r[i + 1].in != r[i].out || used_after(r[i].out, i + 2)) return 0;
+    if (!is_norm(r[i].op) || i + 1 >= r.size() || !is_product(r[i + 1].op) || r[i + 1].in != r[i].out ||
+        used_after(r[i].out, i + 2))
+      return 0;
     if (rows_of(r[i]) == 0 || rows_of(r[i]) > kGemvRows) return 0;
     const Op norm = resolve(r[i]), linear = resolve(r[i + 1]);
     if (i + 2 < r.size() && r[i + 2].op == NVLM_ROPE_KV_WRITE && r[i + 2].out == r[i + 1].out) {
@@ -164,10 +177,13 @@ class Step {
   }
 
   bool used_after(int32_t tensor, size_t from) const {
-    return std::any_of(plan_.records.begin() + static_cast<std::ptrdiff_t>(from), plan_.records.end(), [tensor](const nvlm_record& r) { return r.in == tensor; });
+    return std::any_of(plan_.records.begin() + static_cast<std::ptrdiff_t>(from), plan_.records.end(),
+                       [tensor](const nvlm_record& r) { return r.in == tensor; });
   }
 
-  int64_t count(nvlm_extent extent) const { return extent == NVLM_TILES ? batch_.tiles : extent == NVLM_ROWS ? batch_.rows : batch_.outs; }
+  int64_t count(nvlm_extent extent) const {
+    return extent == NVLM_TILES ? batch_.tiles : extent == NVLM_ROWS ? batch_.rows : batch_.outs;
+  }
   int64_t rows_of(const nvlm_record& r) const {
     const nvlm_tensor& t = plan_.tensors[static_cast<size_t>(r.out >= 0 ? r.out : r.in)];
     return t.rows_each * count(t.extent);
@@ -204,7 +220,9 @@ class Step {
     return op;
   }
 
-  static KvCache cache(const nvlm_kv_cache& kv) { return {static_cast<bf16*>(kv.memory), kv.layers, kv.pages, kv.kv_heads, kv.head_dim}; }
+  static KvCache cache(const nvlm_kv_cache& kv) {
+    return {static_cast<bf16*>(kv.memory), kv.layers, kv.pages, kv.kv_heads, kv.head_dim};
+  }
 
   const nvlm_plan& plan_;
   const Batch& batch_;
@@ -217,12 +235,13 @@ nvlm_status step_status(nvlm_device* device, const nvlm_plan& plan, Status statu
   return device->check(status, ("running record " + std::to_string(step.failed) + " of '" + plan.name + "'").c_str());
 }
 
-// Runs the step as a graph, which is recorded when a step of this shape comes the second time: the first time its kernels are loaded, which the driver may
-// not do while it records, and a shape that never comes again costs no graph.
+// Runs the step as a graph, which is recorded when a step of this shape comes the second time: the first time its
+// kernels are loaded, which the driver may not do while it records, and a shape that never comes again costs no graph.
 nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const StepShape& shape, const Batch& batch) {
   Graph& graph = plan->graphs.at(shape).graph;
   if (!graph) {
-    if (const Status status = begin_capture(device->stream); status != Status::ok) return device->check(status, "recording a graph");
+    if (const Status status = begin_capture(device->stream); status != Status::ok)
+      return device->check(status, "recording a graph");
     Step step(*plan, batch, nullptr);
     const Status enqueued = step.enqueue();
     Graph recorded = nullptr;
@@ -237,13 +256,16 @@ nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const StepShape& 
   return device->check(gpu::run_graph(graph, device->stream), "running a graph");
 }
 
-// Whether a step of this shape was here before; from now on it was. The shape that has not come for the longest time makes room for a new one.
+// Whether a step of this shape was here before; from now on it was. The shape that has not come for the longest time
+// makes room for a new one.
 bool comes_again(nvlm_plan* plan, const StepShape& shape) {
   auto& graphs = plan->graphs;
   const auto found = graphs.find(shape);
   const bool again = found != graphs.end();
   if (!again && graphs.size() == kMostGraphs) {
-    const auto oldest = std::min_element(graphs.begin(), graphs.end(), [](const auto& a, const auto& b) { return a.second.last_step < b.second.last_step; });
+    const auto oldest = std::min_element(graphs.begin(), graphs.end(), [](const auto& a, const auto& b) {
+      return a.second.last_step < b.second.last_step;
+    });
     if (oldest->second.graph) destroy_graph(oldest->second.graph);
     graphs.erase(oldest);
   }
@@ -253,21 +275,27 @@ bool comes_again(nvlm_plan* plan, const StepShape& shape) {
 
 }  // namespace
 
-uint64_t plan_bytes(const nvlm_device& device, const nvlm_program& program) { return BatchBlock::bytes(limits_of(program)) + workspace_bytes(workspace_of(device.info, program)); }
+uint64_t plan_bytes(const nvlm_device& device, const nvlm_program& program) {
+  return BatchBlock::bytes(limits_of(program)) + workspace_bytes(workspace_of(device.info, program));
+}
 
 nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan** out) {
   std::string wrong = host::check_program(*program);
   if (wrong.empty()) wrong = check_layout(*program);
   if (!wrong.empty()) return device->refuse(NVLM_INVALID, std::move(wrong));
   auto plan = std::make_unique<nvlm_plan>(device, *program);
-  for (const nvlm_weight* w : plan->packed) plan->weights.push_back({w->use, w->interleaved, w->rows, w->cols, pitch_of(w->cols), w->data});
+  for (const nvlm_weight* w : plan->packed)
+    plan->weights.push_back({w->use, w->interleaved, w->rows, w->cols, pitch_of(w->cols), w->data});
   plan->limits = limits_of(*program);
   const WorkspaceNeed need = workspace_of(device->info, *program);
-  if (const nvlm_status status = device->take(BatchBlock::bytes(plan->limits), &plan->block_memory); status != NVLM_OK) return status;
-  if (const nvlm_status status = device->take(workspace_bytes(need), &plan->workspace_memory); status != NVLM_OK) return status;
+  if (const nvlm_status status = device->take(BatchBlock::bytes(plan->limits), &plan->block_memory); status != NVLM_OK)
+    return status;
+  if (const nvlm_status status = device->take(workspace_bytes(need), &plan->workspace_memory); status != NVLM_OK)
+    return status;
   auto* floats = static_cast<float*>(plan->workspace_memory);
   plan->workspace = {floats, need.floats, reinterpret_cast<uint32_t*>(floats + need.floats), need.counters};
-  Status status = fill(plan->workspace.counters, 0, static_cast<uint64_t>(need.counters) * sizeof(uint32_t), device->stream);
+  Status status =
+      fill(plan->workspace.counters, 0, static_cast<uint64_t>(need.counters) * sizeof(uint32_t), device->stream);
   if (status == Status::ok) status = plan->block.open(plan->limits, plan->block_memory, device->stream);
   if (status != Status::ok) return device->check(status, "preparing a plan");
   *out = plan.release();
@@ -280,7 +308,8 @@ nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, c
   if (!wrong.empty()) return device->refuse(NVLM_INVALID, std::move(wrong));
   if (nvlm::cancelled(cancel)) return NVLM_CANCELLED;
   Batch step_batch;
-  if (const Status status = plan->block.upload(*batch, &step_batch); status != Status::ok) return device->check(status, "sending a batch");
+  if (const Status status = plan->block.upload(*batch, &step_batch); status != Status::ok)
+    return device->check(status, "sending a batch");
   const StepShape shape{step_batch.tiles, step_batch.rows, step_batch.outs, step_batch.sampled != nullptr};
   if (step_batch.one_row_each && step_batch.rows <= kGraphRows && comes_again(plan, shape)) {
     if (const nvlm_status status = run_recorded(device, plan, shape, step_batch); status != NVLM_OK) return status;

@@ -13,7 +13,8 @@
 
 namespace nvlm::gpu {
 
-// Everything that the launches of a step depend on beside what lies in device memory. A step of decoding has it in common with the next one.
+// Everything that the launches of a step depend on beside what lies in device memory. A step of decoding has it in
+// common with the next one.
 struct StepShape {
   int64_t tiles, rows, outs;
   bool sampled;
@@ -37,7 +38,7 @@ struct nvlm_plan : nvlm::host::ProgramCopy {
   nvlm::gpu::BatchBlock block;
   nvlm::gpu::Workspace workspace{};
   std::map<nvlm::gpu::StepShape, nvlm::gpu::StepGraph> graphs;
-  uint64_t steps = 0;  // of shapes that may have graphs
+  uint64_t steps = 0;              // of shapes that may have graphs
   nvlm_sampled* wanted = nullptr;  // where the last run's batch wants what was sampled, `wanted_count` of them
   int64_t wanted_count = 0;
 

@@ -1,4 +1,5 @@
-// Sums over a warp or a block, and eight bf16 at a time. Every lane, or every thread, gets the sum; the order of additions is fixed.
+// Sums over a warp or a block, and eight bf16 at a time. Every lane, or every thread, gets the sum; the order of
+// additions is fixed.
 #pragma once
 
 #include "cuda/bf16.h"
@@ -21,7 +22,8 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// For blocks of whole warps, called by all of them. `scratch`: 32 floats of shared memory, one array for each sum that a kernel takes.
+// For blocks of whole warps, called by all of them. `scratch`: 32 floats of shared memory, one array for each sum that
+// a kernel takes.
 __device__ __forceinline__ float block_sum(float x, float* scratch) {
   const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   x = warp_sum(x);
@@ -35,10 +37,13 @@ struct Eight {
   float value[8];
 };
 
-__device__ __forceinline__ Eight widen(uint4 raw) { return {{low(raw.x), high(raw.x), low(raw.y), high(raw.y), low(raw.z), high(raw.z), low(raw.w), high(raw.w)}}; }
+__device__ __forceinline__ Eight widen(uint4 raw) {
+  return {{low(raw.x), high(raw.x), low(raw.y), high(raw.y), low(raw.z), high(raw.z), low(raw.w), high(raw.w)}};
+}
 
 __device__ __forceinline__ uint4 narrow(const Eight& x) {
-  return make_uint4(ptx::round_pair(x.value[0], x.value[1]), ptx::round_pair(x.value[2], x.value[3]), ptx::round_pair(x.value[4], x.value[5]), ptx::round_pair(x.value[6], x.value[7]));
+  return make_uint4(ptx::round_pair(x.value[0], x.value[1]), ptx::round_pair(x.value[2], x.value[3]),
+                    ptx::round_pair(x.value[4], x.value[5]), ptx::round_pair(x.value[6], x.value[7]));
 }
 
 __device__ __forceinline__ uint4 load_eight(const bf16* from) { return *reinterpret_cast<const uint4*>(from); }

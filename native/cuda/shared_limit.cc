@@ -6,8 +6,9 @@
 
 namespace nvlm::gpu {
 
-// The limit holds for the kernel, not for the launch, and other engines' threads launch it too: it is never lowered, since one of them may be about to use it. Nor is
-// it set more often than needed: the driver may wait for copies that are on their way.
+// The limit holds for the kernel, not for the launch, and other engines' threads launch it too: it is never lowered,
+// since one of them may be about to use it. Nor is it set more often than needed: the driver may wait for copies that
+// are on their way.
 Status detail::allow_shared(const void* kernel, uint32_t bytes) {
   if (bytes <= kFreeShared) return Status::ok;
   static std::mutex mutex;

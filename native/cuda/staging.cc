@@ -24,7 +24,8 @@ void Staging::close() {
   }
 }
 
-Status Staging::send(void* device, uint64_t bytes, uint64_t unit, const std::function<void(unsigned char*, uint64_t, uint64_t)>& fill) {
+Status Staging::send(void* device, uint64_t bytes, uint64_t unit,
+                     const std::function<void(unsigned char*, uint64_t, uint64_t)>& fill) {
   const uint64_t piece = std::max(kBytes / unit, uint64_t{1}) * unit;
   for (uint64_t offset = 0; offset < bytes; offset += piece) {
     const uint64_t count = std::min(piece, bytes - offset);
@@ -32,14 +33,19 @@ Status Staging::send(void* device, uint64_t bytes, uint64_t unit, const std::fun
     next_ ^= 1;
     if (const Status status = wait_for(buffer.sent); status != Status::ok) return status;
     fill(buffer.pinned, offset, count);
-    if (const Status status = copy_to_device(static_cast<unsigned char*>(device) + offset, buffer.pinned, count, stream_); status != Status::ok) return status;
+    if (const Status status =
+            copy_to_device(static_cast<unsigned char*>(device) + offset, buffer.pinned, count, stream_);
+        status != Status::ok)
+      return status;
     if (const Status status = record(buffer.sent, stream_); status != Status::ok) return status;
   }
   return Status::ok;
 }
 
 Status Staging::send(void* device, const void* host, uint64_t bytes) {
-  return send(device, bytes, 1, [host](unsigned char* pinned, uint64_t offset, uint64_t count) { std::memcpy(pinned, static_cast<const unsigned char*>(host) + offset, count); });
+  return send(device, bytes, 1, [host](unsigned char* pinned, uint64_t offset, uint64_t count) {
+    std::memcpy(pinned, static_cast<const unsigned char*>(host) + offset, count);
+  });
 }
 
 Status Staging::fetch(void* host, const void* device, uint64_t bytes) {
@@ -48,7 +54,10 @@ Status Staging::fetch(void* host, const void* device, uint64_t bytes) {
     Buffer& buffer = buffers_[next_];
     next_ ^= 1;
     if (const Status status = wait_for(buffer.sent); status != Status::ok) return status;
-    if (const Status status = copy_to_host(buffer.pinned, static_cast<const unsigned char*>(device) + offset, count, stream_); status != Status::ok) return status;
+    if (const Status status =
+            copy_to_host(buffer.pinned, static_cast<const unsigned char*>(device) + offset, count, stream_);
+        status != Status::ok)
+      return status;
     if (const Status status = record(buffer.sent, stream_); status != Status::ok) return status;
     if (const Status status = wait_for(buffer.sent); status != Status::ok) return status;
     std::memcpy(static_cast<unsigned char*>(host) + offset, buffer.pinned, count);

@@ -1,4 +1,5 @@
-// Copies between ordinary host memory and the device, through two page-locked buffers in turn: one is filled while the other travels.
+// Copies between ordinary host memory and the device, through two page-locked buffers in turn: one is filled while the
+// other travels.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +22,11 @@ class Staging {
   Status open(Stream stream);
   void close();
 
-  // fill(pinned, offset, bytes) writes bytes [offset, offset + bytes) of what is to stand at `device`; pieces are multiples of `unit` bytes. What `fill`
-  // reads may go away when this returns; the copy itself may still be on its way.
-  Status send(void* device, uint64_t bytes, uint64_t unit, const std::function<void(unsigned char* pinned, uint64_t offset, uint64_t bytes)>& fill);
+  // fill(pinned, offset, bytes) writes bytes [offset, offset + bytes) of what is to stand at `device`; pieces are
+  // multiples of `unit` bytes. What `fill` reads may go away when this returns; the copy itself may still be on its
+  // way.
+  Status send(void* device, uint64_t bytes, uint64_t unit,
+              const std::function<void(unsigned char* pinned, uint64_t offset, uint64_t bytes)>& fill);
   Status send(void* device, const void* host, uint64_t bytes);
   // Waits until the bytes are in `host`.
   Status fetch(void* host, const void* device, uint64_t bytes);

@@ -23,22 +23,28 @@ void put_row(const nvlm_weight_source& source, host::SourceRow from, int64_t pit
 
 Status send_matrix(nvlm_device* device, const nvlm_weight_source& source, int64_t rows, int64_t pitch, void* to) {
   const uint64_t row_bytes = static_cast<uint64_t>(pitch) * sizeof(bf16);
-  return device->staging.send(to, static_cast<uint64_t>(rows) * row_bytes, row_bytes, [&](unsigned char* pinned, uint64_t offset, uint64_t bytes) {
-    for (uint64_t done = 0; done < bytes; done += row_bytes) {
-      put_row(source, host::source_row(source, static_cast<int64_t>((offset + done) / row_bytes)), pitch, reinterpret_cast<bf16*>(pinned + done));
-    }
-  });
+  return device->staging.send(to, static_cast<uint64_t>(rows) * row_bytes, row_bytes,
+                              [&](unsigned char* pinned, uint64_t offset, uint64_t bytes) {
+                                for (uint64_t done = 0; done < bytes; done += row_bytes) {
+                                  put_row(source,
+                                          host::source_row(source, static_cast<int64_t>((offset + done) / row_bytes)),
+                                          pitch, reinterpret_cast<bf16*>(pinned + done));
+                                }
+                              });
 }
 
 Status send_vector(nvlm_device* device, const nvlm_weight_source& source, void* to) {
   auto* at = static_cast<float*>(to);
   for (int32_t p = 0; p < source.parts; ++p) {
     const auto& part = source.part[p];
-    const Status status = device->staging.send(at, static_cast<uint64_t>(part.cols) * sizeof(float), sizeof(float), [&](unsigned char* pinned, uint64_t offset, uint64_t bytes) {
-      for (uint64_t i = 0; i < bytes / sizeof(float); ++i) {
-        reinterpret_cast<float*>(pinned)[i] = host::stored_value(part.data, part.dtype, static_cast<int64_t>(offset / sizeof(float) + i));
-      }
-    });
+    const Status status =
+        device->staging.send(at, static_cast<uint64_t>(part.cols) * sizeof(float), sizeof(float),
+                             [&](unsigned char* pinned, uint64_t offset, uint64_t bytes) {
+                               for (uint64_t i = 0; i < bytes / sizeof(float); ++i) {
+                                 reinterpret_cast<float*>(pinned)[i] = host::stored_value(
+                                     part.data, part.dtype, static_cast<int64_t>(offset / sizeof(float) + i));
+                               }
+                             });
     if (status != Status::ok) return status;
     at += part.cols;
   }
@@ -55,12 +61,15 @@ int64_t vector_length(const nvlm_weight_source& source) {
 
 uint64_t weight_bytes(const nvlm_weight_source& source) {
   if (source.use == NVLM_VECTOR) return static_cast<uint64_t>(vector_length(source)) * sizeof(float);
-  return static_cast<uint64_t>(host::source_rows(source)) * static_cast<uint64_t>(pitch_of(source.part[0].cols)) * sizeof(bf16);
+  return static_cast<uint64_t>(host::source_rows(source)) * static_cast<uint64_t>(pitch_of(source.part[0].cols)) *
+         sizeof(bf16);
 }
 
-nvlm_status make_weight(nvlm_device* device, const nvlm_weight_source& source, const std::function<nvlm_status(const nvlm_weight&)>& fill, nvlm_weight** out) {
+nvlm_status make_weight(nvlm_device* device, const nvlm_weight_source& source,
+                        const std::function<nvlm_status(const nvlm_weight&)>& fill, nvlm_weight** out) {
   const char* wrong = nullptr;
-  if (const nvlm_status status = host::check_source(source, &wrong); status != NVLM_OK) return device->refuse(status, wrong);
+  if (const nvlm_status status = host::check_source(source, &wrong); status != NVLM_OK)
+    return device->refuse(status, wrong);
   auto weight = std::make_unique<nvlm_weight>();
   const bool vector = source.use == NVLM_VECTOR;
   weight->use = source.use;
@@ -80,7 +89,9 @@ nvlm_status make_weight(nvlm_device* device, const nvlm_weight_source& source, c
 
 nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** out) {
   const auto send = [&](const nvlm_weight& weight) {
-    const Status status = source->use == NVLM_VECTOR ? send_vector(device, *source, weight.data) : send_matrix(device, *source, weight.rows, pitch_of(weight.cols), weight.data);
+    const Status status = source->use == NVLM_VECTOR
+                              ? send_vector(device, *source, weight.data)
+                              : send_matrix(device, *source, weight.rows, pitch_of(weight.cols), weight.data);
     return device->check(status, "sending a weight");
   };
   return make_weight(device, *source, send, out);

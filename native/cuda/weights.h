@@ -12,8 +12,10 @@ namespace nvlm::gpu {
 inline int64_t pitch_of(int64_t cols) { return (cols + 7) / 8 * 8; }
 
 uint64_t weight_bytes(const nvlm_weight_source& source);
-// A weight laid out for the source, whose bytes `fill` puts there (or enqueues); its memory is given back when that fails.
-nvlm_status make_weight(nvlm_device* device, const nvlm_weight_source& source, const std::function<nvlm_status(const nvlm_weight&)>& fill, nvlm_weight** weight);
+// A weight laid out for the source, whose bytes `fill` puts there (or enqueues); its memory is given back when that
+// fails.
+nvlm_status make_weight(nvlm_device* device, const nvlm_weight_source& source,
+                        const std::function<nvlm_status(const nvlm_weight&)>& fill, nvlm_weight** weight);
 nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** weight);
 
 }  // namespace nvlm::gpu

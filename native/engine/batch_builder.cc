@@ -10,7 +10,8 @@ namespace {
 
 // Appends to a list whose capacity was fixed at the start, so that its address stays.
 void append(std::vector<int32_t>& list, int32_t value) {
-  if (list.size() == list.capacity()) throw Error("internal", "A batch holds more key/value pages than there are. Please report this.");
+  if (list.size() == list.capacity())
+    throw Error("internal", "A batch holds more key/value pages than there are. Please report this.");
   list.push_back(value);
 }
 
@@ -37,7 +38,8 @@ nvlm_sampling sampling_of(const Sequence& sequence) {
 
 BatchBuilder::BatchBuilder(int rows, int sequences, int self_pages, int cross_pages) {
   const auto row_count = static_cast<size_t>(rows), sequence_count = static_cast<size_t>(sequences);
-  for (auto* list : {&token_, &position_, &self_begin_, &self_end_, &cross_begin_, &cross_end_}) list->resize(row_count);
+  for (auto* list : {&token_, &position_, &self_begin_, &self_end_, &cross_begin_, &cross_end_})
+    list->resize(row_count);
   source_.resize(row_count);
   slot_.resize(row_count);
   for (auto* list : {&row_begin_, &self_page_begin_, &cross_page_begin_}) list->resize(sequence_count + 1);
@@ -70,7 +72,8 @@ void BatchBuilder::add(const Sequence& sequence, int count, uint64_t token_bytes
     const void* source = nullptr;
     if (position < sequence.prompt_length && sequence.routing.sources[at].image >= 0) {
       const Routing::Source& from = sequence.routing.sources[at];
-      source = sequence.images[static_cast<size_t>(from.image)]->tokens.get() + static_cast<uint64_t>(from.row) * token_bytes;
+      source = sequence.images[static_cast<size_t>(from.image)]->tokens.get() +
+               static_cast<uint64_t>(from.row) * token_bytes;
     }
     const int64_t page = sequence.self_pages[at / NVLM_PAGE_KEYS];
     put(sequence.history[at], source, page * NVLM_PAGE_KEYS + position % NVLM_PAGE_KEYS);

@@ -21,7 +21,8 @@ class BatchBuilder {
   int rows() const { return rows_; }
   int room() const { return static_cast<int>(token_.size()) - rows_; }
 
-  // The next `count` pending positions of the sequence. When they are its last, their last row is an out row. `token_bytes`: of an image token.
+  // The next `count` pending positions of the sequence. When they are its last, their last row is an out row.
+  // `token_bytes`: of an image token.
   void add(const Sequence& sequence, int count, uint64_t token_bytes);
   // One row of the cross program: the embedding of `token`, or `source` when that is not null.
   void add_cross_token(int32_t token, const void* source, int32_t page, int place);

@@ -1,4 +1,5 @@
-// Who is alive, who was cancelled, and the one flag that interrupts what the engine's thread is computing. Every function may be called on any thread.
+// Who is alive, who was cancelled, and the one flag that interrupts what the engine's thread is computing. Every
+// function may be called on any thread.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ class Cancellation {
   void stop();
   bool stopping() const;
 
-  // The thread begins to compute for these requests, until the next `work`. The flag is raised once all of them are cancelled:
-  // a step that still serves somebody runs to its end.
+  // The thread begins to compute for these requests, until the next `work`. The flag is raised once all of them are
+  // cancelled: a step that still serves somebody runs to its end.
   void work(std::vector<uint64_t> ids);
   const volatile int32_t* flag() const { return &flag_; }
 

@@ -32,7 +32,9 @@ struct Release {
 using Command = std::variant<Submit, Encode, Release, Vocabulary>;
 
 const Error& closed_error() {
-  static const Error error("closed", "The model was closed before the call was complete. Load it again, and close it only when all answers have arrived.");
+  static const Error error("closed",
+                           "The model was closed before the call was complete. Load it again, and close it only when "
+                           "all answers have arrived.");
   return error;
 }
 
@@ -40,7 +42,10 @@ const Error& closed_error() {
 
 struct Engine::Impl {
   Impl(LoadOptions load_options, Sink event_sink, Loader model_loader)
-      : options(std::move(load_options)), sink(std::move(event_sink)), loader(std::move(model_loader)), thread([this] { run(); }) {}
+      : options(std::move(load_options)),
+        sink(std::move(event_sink)),
+        loader(std::move(model_loader)),
+        thread([this] { run(); }) {}
 
   // ---- The engine's thread ----
 
@@ -49,8 +54,11 @@ struct Engine::Impl {
     {
       std::unique_ptr<Scheduler> scheduler;
       if (model) {
-        const ParallelFor parallel_for = [this](std::int64_t n, const std::function<void(std::int64_t)>& body) { pool->run(n, threads, body); };
-        scheduler = std::make_unique<Scheduler>(*model, cancellation, parallel_for, [this](Event event) { emit(std::move(event)); });
+        const ParallelFor parallel_for = [this](std::int64_t n, const std::function<void(std::int64_t)>& body) {
+          pool->run(n, threads, body);
+        };
+        scheduler = std::make_unique<Scheduler>(*model, cancellation, parallel_for,
+                                                [this](Event event) { emit(std::move(event)); });
       }
       while (wait_for_work(scheduler && !scheduler->idle())) {
         for (Command& command : take_commands()) obey(command, scheduler.get());
@@ -151,7 +159,8 @@ struct Engine::Impl {
     emit(std::move(event));
   }
 
-  // Events leave at the end of a turn, when the counts that stats() answers are up to date; the caller's pixels are let go at once.
+  // Events leave at the end of a turn, when the counts that stats() answers are up to date; the caller's pixels are let
+  // go at once.
   void emit(Event event) {
     if (event.type == Event::Type::pixels_free) {
       sink(std::move(event));
@@ -221,7 +230,9 @@ Engine::Engine(LoadOptions options, Sink sink, Loader loader)
 
 Engine::~Engine() { stop(); }
 
-void Engine::set_vocabulary(std::string bytes, std::vector<int32_t> offsets) { impl_->push(Vocabulary(std::move(bytes), std::move(offsets))); }
+void Engine::set_vocabulary(std::string bytes, std::vector<int32_t> offsets) {
+  impl_->push(Vocabulary(std::move(bytes), std::move(offsets)));
+}
 
 uint64_t Engine::submit(Request request) {
   const uint64_t id = impl_->cancellation.enter();

@@ -22,7 +22,8 @@ int ImageStore::pages_needed(const Image& image) {
 
 uint64_t ImageStore::bytes(const Image& image) const {
   const ModelConfig& config = model_.config();
-  return static_cast<uint64_t>(image.tiles) * static_cast<uint64_t>(config.tokens_per_tile()) * model_.image_token_bytes();
+  return static_cast<uint64_t>(image.tiles) * static_cast<uint64_t>(config.tokens_per_tile()) *
+         model_.image_token_bytes();
 }
 
 void ImageStore::reserve_tokens(const std::vector<ImageRef>& images) {
@@ -90,8 +91,11 @@ void ImageStore::project(Image& image, BatchBuilder& batches, const volatile int
     batches.clear();
     for (int i = from; i < from + rows; ++i) {
       const CrossToken& token = image.cross[static_cast<size_t>(i)];
-      const void* source = token.token >= 0 ? nullptr : image.tokens.get() + static_cast<uint64_t>(token.row) * model_.image_token_bytes();
-      batches.add_cross_token(token.token, source, image.pages[static_cast<size_t>(i / NVLM_PAGE_KEYS)], i % NVLM_PAGE_KEYS);
+      const void* source = token.token >= 0
+                               ? nullptr
+                               : image.tokens.get() + static_cast<uint64_t>(token.row) * model_.image_token_bytes();
+      batches.add_cross_token(token.token, source, image.pages[static_cast<size_t>(i / NVLM_PAGE_KEYS)],
+                              i % NVLM_PAGE_KEYS);
     }
     model_.project_cross(batches.cross_batch(), cancel);
   }

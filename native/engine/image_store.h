@@ -1,7 +1,8 @@
 // Encoded images: their tokens, and the cross keys/values projected from them. Used by the engine's thread alone.
 //
-// An image lives as long as somebody holds it: the store under its handle, and every request that uses it. Its cross keys/values fill whole pages of
-// its own. They stay after a request has ended, for the next one, and go when another image needs the pages (least recently used first).
+// An image lives as long as somebody holds it: the store under its handle, and every request that uses it. Its cross
+// keys/values fill whole pages of its own. They stay after a request has ended, for the next one, and go when another
+// image needs the pages (least recently used first).
 #pragma once
 
 #include <cstdint>
@@ -20,11 +21,12 @@ namespace nvlm {
 struct Image {
   int tiles = 0;
   std::vector<CrossToken> cross;  // what is cross-attended, in key order; empty for D
-  std::shared_ptr<char> tokens;  // device memory [tiles * tokens_per_tile] rows of model.image_token_bytes(); null before it is encoded
-  std::vector<int32_t> pages;     // cross pages; empty: none reserved
-  bool projected = false;         // the pages hold the keys and values
-  int users = 0;                  // admitted requests; the pages stay while there are any
-  bool kept = false;              // has a handle
+  // Device memory [tiles * tokens_per_tile] rows of model.image_token_bytes(); null before it is encoded.
+  std::shared_ptr<char> tokens;
+  std::vector<int32_t> pages;  // cross pages; empty: none reserved
+  bool projected = false;      // the pages hold the keys and values
+  int users = 0;               // admitted requests; the pages stay while there are any
+  bool kept = false;           // has a handle
 };
 
 using ImageRef = std::shared_ptr<Image>;
@@ -40,7 +42,8 @@ class ImageStore {
   ImageRef create(int tiles, const std::vector<std::vector<int32_t>>& tile_tags) const;
   static int pages_needed(const Image& image);
 
-  // Device memory for the tokens of these images, as one block in their order: they are encoded in one batch. Throws Error("out-of-memory").
+  // Device memory for the tokens of these images, as one block in their order: they are encoded in one batch. Throws
+  // Error("out-of-memory").
   void reserve_tokens(const std::vector<ImageRef>& images);
   // pixels: u8 [tiles of all images, side, side, 3]; the images are those of reserve_tokens.
   void encode(const std::vector<ImageRef>& images, const uint8_t* pixels, const volatile int32_t* cancel);

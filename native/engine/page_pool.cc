@@ -25,7 +25,8 @@ std::optional<std::vector<int32_t>> PagePool::take(int count) {
 
 void PagePool::share(const std::vector<int32_t>& pages) {
   for (const int32_t page : pages) {
-    if (owners_.at(static_cast<size_t>(page)) == 0) throw Error("internal", "A free key/value page (" + std::to_string(page) + ") was shared. Please report this.");
+    if (owners_.at(static_cast<size_t>(page)) == 0)
+      throw Error("internal", "A free key/value page (" + std::to_string(page) + ") was shared. Please report this.");
     ++owners_[static_cast<size_t>(page)];
   }
 }
@@ -33,7 +34,9 @@ void PagePool::share(const std::vector<int32_t>& pages) {
 void PagePool::give_back(std::vector<int32_t>& pages) {
   for (const int32_t page : pages) {
     int32_t& owners = owners_.at(static_cast<size_t>(page));
-    if (owners == 0) throw Error("internal", "A key/value page (" + std::to_string(page) + ") was given back twice. Please report this.");
+    if (owners == 0)
+      throw Error("internal",
+                  "A key/value page (" + std::to_string(page) + ") was given back twice. Please report this.");
     if (--owners == 0) free_.push_back(page);
   }
   pages.clear();

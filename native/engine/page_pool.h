@@ -1,4 +1,5 @@
-// Which pages of one kv cache (self or cross) are free. Pages carry a count of owners, so that sequences can come to share a prefix.
+// Which pages of one kv cache (self or cross) are free. Pages carry a count of owners, so that sequences can come to
+// share a prefix.
 #pragma once
 
 #include <cstdint>

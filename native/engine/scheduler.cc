@@ -28,13 +28,17 @@ std::unique_ptr<Error> caught(const std::function<void()>& action) {
   } catch (const Error& error) {
     return std::make_unique<Error>(error);
   } catch (const std::bad_alloc&) {
-    return std::make_unique<Error>("out-of-memory", "The system refused memory for this request. Close other models or programs, or send less at once.");
+    return std::make_unique<Error>(
+        "out-of-memory",
+        "The system refused memory for this request. Close other models or programs, or send less at once.");
   } catch (const std::exception& error) {
-    return std::make_unique<Error>("internal", std::string("The engine met an unforeseen failure (") + error.what() + "). Please report this.");
+    return std::make_unique<Error>(
+        "internal", std::string("The engine met an unforeseen failure (") + error.what() + "). Please report this.");
   }
 }
 
-Scheduler::Scheduler(Model& model, Cancellation& cancellation, ParallelFor parallel_for, std::function<void(Event)> emit)
+Scheduler::Scheduler(Model& model, Cancellation& cancellation, ParallelFor parallel_for,
+                     std::function<void(Event)> emit)
     : model_(model),
       cancellation_(cancellation),
       parallel_for_(std::move(parallel_for)),
@@ -59,7 +63,10 @@ void Scheduler::submit(uint64_t id, Request request, Clock::time_point now) {
       ImageRef image;
       if (input.handle) {
         image = images_.find(input.handle);
-        if (!image) throw Error("closed", "The encoded image was released before this call. Encode it again, or keep it until the answer has come.");
+        if (!image)
+          throw Error("closed",
+                      "The encoded image was released before this call. Encode it again, or keep it until the answer "
+                      "has come.");
       } else {
         image = images_.create(tile_count(model_.config(), input), sequence.request.tile_tags);
         sequence.fresh.push_back(image);
@@ -79,35 +86,47 @@ void Scheduler::submit(uint64_t id, Request request, Clock::time_point now) {
   });
 }
 
-int Scheduler::context() const { return std::min(model_.description().options.context_length, self_pages_.total() * NVLM_PAGE_KEYS); }
+int Scheduler::context() const {
+  return std::min(model_.description().options.context_length, self_pages_.total() * NVLM_PAGE_KEYS);
+}
 
 // A request that waits in vain must not wait: what is larger than the whole cache fails at once.
 void Scheduler::check_fits(const Sequence& sequence, const std::vector<int32_t>& cross_count) const {
   const LoadOptions& options = model_.description().options;
   if (sequence.prompt_length < 1 || sequence.request.max_tokens < 1) {
-    throw Error("internal", "A request has an empty prompt or asks for " + std::to_string(sequence.request.max_tokens) + " tokens. Please report this.");
+    throw Error("internal", "A request has an empty prompt or asks for " + std::to_string(sequence.request.max_tokens) +
+                                " tokens. Please report this.");
   }
   if (sequence.prompt_length >= context()) {
     std::string images;
-    for (const int32_t tiles : sequence.request.prompt.image_tiles) images += (images.empty() ? "" : ", ") + std::to_string(tiles);
-    throw Error("prompt-too-long", "The prompt has " + std::to_string(sequence.prompt_length) + " tokens" +
-                                       (images.empty() ? "" : " (tiles of its images: " + images + ")") + " but the context holds " +
-                                       std::to_string(context()) + ", the answer included. Shorten it, use fewer tiles, or load with a larger contextLength.");
+    for (const int32_t tiles : sequence.request.prompt.image_tiles)
+      images += (images.empty() ? "" : ", ") + std::to_string(tiles);
+    throw Error("prompt-too-long",
+                "The prompt has " + std::to_string(sequence.prompt_length) + " tokens" +
+                    (images.empty() ? "" : " (tiles of its images: " + images + ")") + " but the context holds " +
+                    std::to_string(context()) +
+                    ", the answer included. Shorten it, use fewer tiles, or load with a larger contextLength.");
   }
   int cross_pages = 0;
   for (size_t i = 0; i < sequence.images.size(); ++i) {
     const auto before = sequence.images.begin() + static_cast<std::ptrdiff_t>(i);
-    if (std::find(sequence.images.begin(), before, sequence.images[i]) == before) cross_pages += pages_for(cross_count[i]);
+    if (std::find(sequence.images.begin(), before, sequence.images[i]) == before)
+      cross_pages += pages_for(cross_count[i]);
   }
   if (static_cast<int>(sequence.images.size()) > options.max_images || cross_pages > images_.pages()) {
-    throw Error("too-many-images", "The prompt has " + std::to_string(sequence.images.size()) + " images (" + std::to_string(cross_pages) +
-                                       " cross-attention pages) but the model was loaded for " + std::to_string(options.max_images) + " (" +
-                                       std::to_string(images_.pages()) + " pages). Leave images out, or load with a larger maxImages.");
+    throw Error("too-many-images", "The prompt has " + std::to_string(sequence.images.size()) + " images (" +
+                                       std::to_string(cross_pages) +
+                                       " cross-attention pages) but the model was loaded for " +
+                                       std::to_string(options.max_images) + " (" + std::to_string(images_.pages()) +
+                                       " pages). Leave images out, or load with a larger maxImages.");
   }
 }
 
-void Scheduler::encode(uint64_t id, const ImageInput& image, const std::vector<std::vector<int32_t>>& tile_tags, Clock::time_point now) {
-  guarded(id, [&] { encoding_.push_back({id, image, images_.create(tile_count(model_.config(), image), tile_tags), now}); });
+void Scheduler::encode(uint64_t id, const ImageInput& image, const std::vector<std::vector<int32_t>>& tile_tags,
+                       Clock::time_point now) {
+  guarded(id, [&] {
+    encoding_.push_back({id, image, images_.create(tile_count(model_.config(), image), tile_tags), now});
+  });
 }
 
 // ---- A turn ----
@@ -216,8 +235,10 @@ void Scheduler::step() {
       const nvlm_sampled& sampled = batches_.sampled(static_cast<int>(i));
       if (sampled.token < 0 || sampled.token >= model_.config().decoder.vocab) {
         give_back(sequence);
-        fail(sequence.id, Error("internal", "The model's logits for token " + std::to_string(sequence.generated + 1) +
-                                                " of the answer are not finite numbers. The checkpoint may be damaged; compare its checksum."));
+        fail(sequence.id,
+             Error("internal",
+                   "The model's logits for token " + std::to_string(sequence.generated + 1) +
+                       " of the answer are not finite numbers. The checkpoint may be damaged; compare its checksum."));
         ended.push_back(sequence.id);
         continue;
       }
@@ -230,7 +251,9 @@ void Scheduler::step() {
       }
     }
   }
-  std::erase_if(running_, [&](const SequencePtr& sequence) { return std::find(ended.begin(), ended.end(), sequence->id) != ended.end(); });
+  std::erase_if(running_, [&](const SequencePtr& sequence) {
+    return std::find(ended.begin(), ended.end(), sequence->id) != ended.end();
+  });
 }
 
 // ---- Stages of a request ----
@@ -263,7 +286,8 @@ void Scheduler::prepare(Sequence& sequence) {
     if (!image->cross.empty() && !image->projected) images_.project(*image, batches_, cancellation_.flag());
     for (size_t page = 0; page < image->pages.size(); ++page) {
       sequence.cross_pages.push_back(image->pages[page]);
-      sequence.cross_fill.push_back(std::min(NVLM_PAGE_KEYS, static_cast<int>(image->cross.size() - page * NVLM_PAGE_KEYS)));
+      sequence.cross_fill.push_back(
+          std::min(NVLM_PAGE_KEYS, static_cast<int>(image->cross.size() - page * NVLM_PAGE_KEYS)));
     }
   }
 }
@@ -287,7 +311,10 @@ void Scheduler::run_encoder(const std::vector<ImageRef>& images, const std::vect
 bool Scheduler::guarded(uint64_t id, const std::function<void()>& action) {
   const std::unique_ptr<Error> error = caught(action);
   if (!error) return true;
-  fail(id, cancellation_.stopping() ? Error("closed", "The model was closed before the answer was complete. Load it again, and close it only when all answers have arrived.") : *error);
+  fail(id, cancellation_.stopping() ? Error("closed",
+                                            "The model was closed before the answer was complete. Load it again, and "
+                                            "close it only when all answers have arrived.")
+                                    : *error);
   return false;
 }
 

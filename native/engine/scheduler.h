@@ -1,7 +1,8 @@
 // Which request does what next. Used by the engine's thread alone.
 //
-// A turn: end what was cancelled; encode one image that waits for a handle; admit requests in their order while their pages are free (no more than one of them
-// with images to encode, so that running answers never wait for two); then one decoder step with one row of every answer, then prompts in their order.
+// A turn: end what was cancelled; encode one image that waits for a handle; admit requests in their order while their
+// pages are free (no more than one of them with images to encode, so that running answers never wait for two); then one
+// decoder step with one row of every answer, then prompts in their order.
 #pragma once
 
 #include <deque>
@@ -27,7 +28,8 @@ class Scheduler {
 
   void set_vocabulary(Vocabulary vocabulary) { vocabulary_ = std::move(vocabulary); }
   void submit(uint64_t id, Request request, Clock::time_point now);
-  void encode(uint64_t id, const ImageInput& image, const std::vector<std::vector<int32_t>>& tile_tags, Clock::time_point now);
+  void encode(uint64_t id, const ImageInput& image, const std::vector<std::vector<int32_t>>& tile_tags,
+              Clock::time_point now);
   void release(uint64_t handle) { images_.release(handle); }
 
   bool idle() const { return waiting_.empty() && running_.empty() && encoding_.empty(); }

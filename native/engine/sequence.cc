@@ -35,7 +35,8 @@ void flush(Sequence& sequence, std::string& text) {
 
 Logprob logprob_of(const nvlm_sampled& sampled) {
   Logprob logprob{sampled.token, sampled.logprob, {}};
-  for (int32_t i = 0; i < sampled.top_count; ++i) logprob.top.emplace_back(sampled.top_token[i], sampled.top_logprob[i]);
+  for (int32_t i = 0; i < sampled.top_count; ++i)
+    logprob.top.emplace_back(sampled.top_token[i], sampled.top_logprob[i]);
   return logprob;
 }
 

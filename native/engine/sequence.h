@@ -16,7 +16,9 @@ namespace nvlm {
 
 using Clock = std::chrono::steady_clock;
 
-inline double milliseconds_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+inline double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 struct Sequence {
   Sequence(uint64_t request_id, Request what, Clock::time_point now)

@@ -15,7 +15,8 @@ size_t advance(const std::string& bytes, const std::vector<size_t>& fallback, si
 StopStrings::StopStrings(const std::vector<std::string>& strings) {
   for (const std::string& bytes : strings) {
     Pattern pattern{bytes, std::vector<size_t>(bytes.size(), 0), 0};
-    for (size_t i = 1; i < bytes.size(); ++i) pattern.fallback[i] = advance(bytes, pattern.fallback, pattern.fallback[i - 1], bytes[i]);
+    for (size_t i = 1; i < bytes.size(); ++i)
+      pattern.fallback[i] = advance(bytes, pattern.fallback, pattern.fallback[i - 1], bytes[i]);
     patterns_.push_back(std::move(pattern));
   }
 }

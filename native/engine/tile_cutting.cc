@@ -11,11 +11,12 @@ constexpr int kMostTiles = 1024;  // far above any grid there is; keeps sums of 
 }  // namespace
 
 int tile_count(const ModelConfig& config, const ImageInput& image) {
-  const bool fits = image.pixels && image.width > 0 && image.height > 0 && image.columns > 0 && image.rows > 0 && image.columns <= kMostTiles &&
-                    image.rows <= kMostTiles / image.columns;
+  const bool fits = image.pixels && image.width > 0 && image.height > 0 && image.columns > 0 && image.rows > 0 &&
+                    image.columns <= kMostTiles && image.rows <= kMostTiles / image.columns;
   if (!fits) {
-    throw Error("internal", "An image of " + std::to_string(image.width) + "x" + std::to_string(image.height) + " pixels can't be cut into " +
-                                std::to_string(image.columns) + "x" + std::to_string(image.rows) + " tiles. Please report this.");
+    throw Error("internal", "An image of " + std::to_string(image.width) + "x" + std::to_string(image.height) +
+                                " pixels can't be cut into " + std::to_string(image.columns) + "x" +
+                                std::to_string(image.rows) + " tiles. Please report this.");
   }
   const int tiles = image.columns * image.rows;
   return tiles > 1 && config.use_thumbnail ? tiles + 1 : tiles;
@@ -32,8 +33,11 @@ std::vector<uint8_t> cut_images(Model& model, const std::vector<ImageInput>& ima
   for (const ImageInput& image : images) {
     const int count = tile_count(config, image);
     const bool thumbnail = count > image.columns * image.rows;
-    const nvlm_picture picture{image.pixels, image.width, image.height, image.columns, image.rows, config.tile_size, thumbnail};
-    if (!model.cut(picture, out)) cut_tiles(image.pixels, image.width, image.height, image.columns, image.rows, config.tile_size, thumbnail, out, parallel_for);
+    const nvlm_picture picture{image.pixels, image.width,      image.height, image.columns,
+                               image.rows,   config.tile_size, thumbnail};
+    if (!model.cut(picture, out))
+      cut_tiles(image.pixels, image.width, image.height, image.columns, image.rows, config.tile_size, thumbnail, out,
+                parallel_for);
     out += static_cast<size_t>(count) * tile_bytes;
   }
   return pixels;

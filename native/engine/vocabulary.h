@@ -14,7 +14,8 @@ class Vocabulary {
  public:
   Vocabulary() = default;
   // Token i is bytes[offsets[i], offsets[i + 1]). The caller has checked that offsets ascend and stay inside.
-  Vocabulary(std::string bytes, std::vector<int32_t> offsets) : bytes_(std::move(bytes)), offsets_(std::move(offsets)) {}
+  Vocabulary(std::string bytes, std::vector<int32_t> offsets)
+      : bytes_(std::move(bytes)), offsets_(std::move(offsets)) {}
 
   std::string_view operator[](int32_t id) const {
     if (id < 0 || static_cast<size_t>(id) + 1 >= offsets_.size()) return {};

@@ -6,8 +6,8 @@
 namespace nvlm {
 namespace {
 
-// 32 bits, less 8 for the pixel, less 2 for sums of weights above 1 (a cubic overshoots) and the sign. A sum of |weights| stays below 2, so that
-// |sum| < 2 · 255 · 2^22 < 2^31.
+// 32 bits, less 8 for the pixel, less 2 for sums of weights above 1 (a cubic overshoots) and the sign. A sum of
+// |weights| stays below 2, so that |sum| < 2 · 255 · 2^22 < 2^31.
 constexpr int kFraction = 22;
 constexpr std::int32_t kHalf = 1 << (kFraction - 1);
 
@@ -72,8 +72,8 @@ void resample_row(const std::uint8_t* row, const AxisTaps& taps, std::uint8_t* o
   }
 }
 
-void blend_rows(const std::uint8_t* rows, std::int64_t stride, const std::int32_t* weight, std::int64_t count, std::int64_t bytes, std::int32_t* sums,
-                std::uint8_t* out) {
+void blend_rows(const std::uint8_t* rows, std::int64_t stride, const std::int32_t* weight, std::int64_t count,
+                std::int64_t bytes, std::int32_t* sums, std::uint8_t* out) {
   std::fill(sums, sums + bytes, kHalf);
   for (std::int64_t t = 0; t < count; ++t) {
     const std::uint8_t* const row = rows + t * stride;

@@ -5,7 +5,8 @@
 
 namespace nvlm {
 
-// What can't be cut, in words ("the image is 0×7"); empty: each size is positive, and no product of them with 3 or 4 leaves 64 bits.
+// What can't be cut, in words ("the image is 0×7"); empty: each size is positive, and no product of them with 3 or 4
+// leaves 64 bits.
 std::string wrong_sizes(int width, int height, int columns, int rows, int side);
 
 }  // namespace nvlm

@@ -16,12 +16,20 @@ namespace {
 
 constexpr std::int64_t kScratchBytes = std::int64_t{4} << 20;
 
-// The image resized to (columns·side, rows·side) and cut, in bands of output rows that are computed apart from each other. A band resamples the
-// source rows it needs horizontally into scratch; at the seams a few source rows are resampled twice, which is the price of bounded memory.
+// The image resized to (columns·side, rows·side) and cut, in bands of output rows that are computed apart from each
+// other. A band resamples the source rows it needs horizontally into scratch; at the seams a few source rows are
+// resampled twice, which is the price of bounded memory.
 class Picture {
  public:
   Picture(const std::uint8_t* rgb, int width, int height, int columns, int rows, int side, std::uint8_t* out)
-      : rgb_(rgb), width_(width), height_(height), columns_(columns), side_(side), out_(out), out_width_(columns * side), out_height_(rows * side) {
+      : rgb_(rgb),
+        width_(width),
+        height_(height),
+        columns_(columns),
+        side_(side),
+        out_(out),
+        out_width_(columns * side),
+        out_height_(rows * side) {
     if (out_width_ != width) across_ = bicubic_taps(width, out_width_);
     if (out_height_ != height) down_ = bicubic_taps(height, out_height_);
     // 64 rows make the seams cost 1/16; fewer when their source rows would need much scratch.
@@ -59,8 +67,8 @@ class Picture {
         continue;
       }
       const std::int64_t offset = down_.offset[index(y)];
-      blend_rows(source + (down_.first[index(y)] - source_begin) * row_bytes, row_bytes, down_.weight.data() + offset, down_.offset[index(y) + 1] - offset,
-                 row_bytes, sums.data(), blended.data());
+      blend_rows(source + (down_.first[index(y)] - source_begin) * row_bytes, row_bytes, down_.weight.data() + offset,
+                 down_.offset[index(y) + 1] - offset, row_bytes, sums.data(), blended.data());
       write_row(y, blended.data());
     }
   }
@@ -68,13 +76,16 @@ class Picture {
  private:
   static std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
-  int last_tap(int y) const { return down_.first[index(y)] + static_cast<int>(down_.offset[index(y) + 1] - down_.offset[index(y)]) - 1; }
+  int last_tap(int y) const {
+    return down_.first[index(y)] + static_cast<int>(down_.offset[index(y) + 1] - down_.offset[index(y)]) - 1;
+  }
 
   void write_row(int y, const std::uint8_t* row) const {
     const std::int64_t tile_row = std::int64_t{3} * side_;
     for (int column = 0; column < columns_; ++column) {
       const std::int64_t tile = std::int64_t{y / side_} * columns_ + column;
-      std::memcpy(out_ + (tile * side_ + y % side_) * tile_row, row + column * tile_row, static_cast<std::size_t>(tile_row));
+      std::memcpy(out_ + (tile * side_ + y % side_) * tile_row, row + column * tile_row,
+                  static_cast<std::size_t>(tile_row));
     }
   }
 
@@ -87,8 +98,8 @@ class Picture {
 
 }  // namespace
 
-void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int rows, int side, bool thumbnail, std::uint8_t* out,
-               const ParallelFor& parallel_for) {
+void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int rows, int side, bool thumbnail,
+               std::uint8_t* out, const ParallelFor& parallel_for) {
   std::string wrong = wrong_sizes(width, height, columns, rows, side);
   if (wrong.empty() && (!rgb || !out)) wrong = "there are no pixels";
   if (!wrong.empty()) throw Error("internal", "Tiles can't be cut: " + wrong + ". Please report this.");
@@ -98,7 +109,8 @@ void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int 
   try {
     std::vector<Picture> pictures;
     pictures.emplace_back(rgb, width, height, columns, rows, side, out);
-    if (thumbnail) pictures.emplace_back(rgb, width, height, 1, 1, side, out + std::int64_t{3} * side * side * columns * rows);
+    if (thumbnail)
+      pictures.emplace_back(rgb, width, height, 1, 1, side, out + std::int64_t{3} * side * side * columns * rows);
     const std::int64_t first = pictures[0].bands();
     parallel_for(first + (thumbnail ? pictures[1].bands() : 0), [&](std::int64_t band) {
       try {
@@ -114,7 +126,9 @@ void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int 
   } catch (const std::bad_alloc&) {
     refused = true;
   }
-  if (refused) throw Error("out-of-memory", "There is no memory to resize an image of " + std::to_string(width) + "×" + std::to_string(height) + " pixels. Close other programs or use a smaller image.");
+  if (refused)
+    throw Error("out-of-memory", "There is no memory to resize an image of " + std::to_string(width) + "×" +
+                                     std::to_string(height) + " pixels. Close other programs or use a smaller image.");
 }
 
 }  // namespace nvlm

@@ -9,7 +9,8 @@ namespace nvlm {
 namespace {
 
 constexpr const char* kNoLibrary =
-    "This package has no CUDA library for this platform. Install it on Linux x64, or build it from source with the CUDA toolkit (13.0 or newer) installed, or use device: 'cpu'.";
+    "This package has no CUDA library for this platform. Install it on Linux x64, or build it from source with the "
+    "CUDA toolkit (13.0 or newer) installed, or use device: 'cpu'.";
 
 // The CUDA backend, or null and why.
 const nvlm_backend* open_cuda(const std::string& file, std::shared_ptr<DynamicLibrary>* library, std::string* reason) {
@@ -20,14 +21,17 @@ const nvlm_backend* open_cuda(const std::string& file, std::shared_ptr<DynamicLi
   std::string words;
   *library = DynamicLibrary::open(file, &words);
   if (!*library) {
-    *reason = "The CUDA library " + file + " could not be opened (" + words + "). Install the package again, or use device: 'cpu'.";
+    *reason = "The CUDA library " + file + " could not be opened (" + words +
+              "). Install the package again, or use device: 'cpu'.";
     return nullptr;
   }
   const auto get = reinterpret_cast<const nvlm_backend* (*)(void)>((*library)->symbol("nvlm_cuda_backend"));
   const nvlm_backend* backend = get ? get() : nullptr;
   if (backend && backend->version == NVLM_BACKEND_VERSION) return backend;
-  *reason = "The CUDA library " + file + " has " + (backend ? "interface " + std::to_string(backend->version) : "no interface") + ", but " +
-            std::to_string(NVLM_BACKEND_VERSION) + " is needed. Install library and addon of the same version, or use device: 'cpu'.";
+  *reason = "The CUDA library " + file + " has " +
+            (backend ? "interface " + std::to_string(backend->version) : "no interface") + ", but " +
+            std::to_string(NVLM_BACKEND_VERSION) +
+            " is needed. Install library and addon of the same version, or use device: 'cpu'.";
   library->reset();
   return nullptr;
 }
@@ -85,7 +89,9 @@ BackendChoice choose_backend(const std::string& device, const std::string& cuda_
   }
   const bool automatic = device == "auto";
   int number = automatic ? 0 : gpu_number(device);
-  if (number < 0) throw Error("bad-option", "Expected 'auto', 'cpu', 'cuda' or 'cuda:N' for options.device but received '" + device + "'. Leave it out for 'auto'.");
+  if (number < 0)
+    throw Error("bad-option", "Expected 'auto', 'cpu', 'cuda' or 'cuda:N' for options.device but received '" + device +
+                                  "'. Leave it out for 'auto'.");
   std::string reason;
   const nvlm_backend* cuda = open_cuda(cuda_library, &choice.library, &reason);
   if (cuda) reason = why_unavailable(*cuda, number);

@@ -18,8 +18,9 @@ struct BackendChoice {
   std::string fallback;                     // "auto" took the CPU: why, and the mend; else empty
 };
 
-// `cuda_library`: the file of the CUDA backend, or of what stands in for it; empty: there is none. Throws Error("bad-option") for a name that means
-// nothing, Error("device-unavailable") with reason and mend for a device that was asked for and can't be used.
+// `cuda_library`: the file of the CUDA backend, or of what stands in for it; empty: there is none. Throws
+// Error("bad-option") for a name that means nothing, Error("device-unavailable") with reason and mend for a device that
+// was asked for and can't be used.
 BackendChoice choose_backend(const std::string& device, const std::string& cuda_library);
 
 // A device that this machine has or could have.

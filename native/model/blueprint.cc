@@ -16,18 +16,22 @@ constexpr int kEncodeRows = 1025;
 
 int in_range(const char* name, int value, int least, int most) {
   if (value >= least && value <= most) return value;
-  throw Error("bad-option", "Expected an integer between " + std::to_string(least) + " and " + std::to_string(most) + " for options." + name +
-                                " but received " + std::to_string(value) + ". Leave it out for the default.");
+  throw Error("bad-option", "Expected an integer between " + std::to_string(least) + " and " + std::to_string(most) +
+                                " for options." + name + " but received " + std::to_string(value) +
+                                ". Leave it out for the default.");
 }
 
 LoadOptions resolve(LoadOptions o, const ModelConfig& c, int device_rows) {
   o.max_tiles = in_range("maxTiles", o.max_tiles ? o.max_tiles : c.max_tiles, 1, std::max(kMostTiles, c.max_tiles));
-  o.context_length = in_range("contextLength", o.context_length ? o.context_length : std::min(c.decoder.max_positions, kDefaultContext), 1, c.decoder.max_positions);
+  o.context_length = in_range("contextLength",
+                              o.context_length ? o.context_length : std::min(c.decoder.max_positions, kDefaultContext),
+                              1, c.decoder.max_positions);
   o.max_sequences = in_range("maxSequences", o.max_sequences, 1, 64);
   o.max_images = in_range("maxImages", o.max_images, 1, 256);
   // All that a step could be asked for, and never less than a row of each sequence.
   const int64_t all = static_cast<int64_t>(o.max_sequences) * o.context_length;
-  o.step_rows = static_cast<int>(std::min<int64_t>(std::max(o.step_rows ? o.step_rows : device_rows, o.max_sequences), all));
+  o.step_rows =
+      static_cast<int>(std::min<int64_t>(std::max(o.step_rows ? o.step_rows : device_rows, o.max_sequences), all));
   return o;
 }
 
@@ -59,7 +63,9 @@ Device::Opened Device::open(const LoadOptions& options) {
     o.threads = options.threads;
     o.device = opened.choice.device;
     o.instruction_set = options.instruction_set.empty() ? nullptr : options.instruction_set.c_str();
-    return opened.choice.backend->open(&o, &opened.handle) == NVLM_OK ? std::string() : std::string(opened.choice.backend->last_error(nullptr));
+    return opened.choice.backend->open(&o, &opened.handle) == NVLM_OK
+               ? std::string()
+               : std::string(opened.choice.backend->last_error(nullptr));
   };
   std::string reason = failure();
   // A GPU that looks usable may still have no memory left, or refuse the first kernel.
@@ -125,10 +131,21 @@ Blueprint::Blueprint(const LoadOptions& wanted, Device& device)
 
   // Caches.
   const int64_t self_pages = options.max_sequences * pages_for(options.context_length);
-  self_kv = {nullptr, config.decoder.layers, static_cast<int32_t>(self_pages), config.decoder.kv_heads, config.decoder.head_dim, activations};
+  self_kv = {nullptr,
+             config.decoder.layers,
+             static_cast<int32_t>(self_pages),
+             config.decoder.kv_heads,
+             config.decoder.head_dim,
+             activations};
   if (config.family != Family::D) {
-    const int64_t cross_pages = static_cast<int64_t>(options.max_sequences) * options.max_images * pages_for(most_cross_keys(config, options.max_tiles));
-    cross_kv = {nullptr, static_cast<int32_t>(config.cross.layers.size()), static_cast<int32_t>(cross_pages), config.cross.kv_heads, config.cross.head_dim, activations};
+    const int64_t cross_pages = static_cast<int64_t>(options.max_sequences) * options.max_images *
+                                pages_for(most_cross_keys(config, options.max_tiles));
+    cross_kv = {nullptr,
+                static_cast<int32_t>(config.cross.layers.size()),
+                static_cast<int32_t>(cross_pages),
+                config.cross.kv_heads,
+                config.cross.head_dim,
+                activations};
   }
   // A batch names each page of its sequences once; an image may stand in several prompts, and twice in one.
   for (Program* program : {&decode_text, &decode_cross}) {
@@ -140,14 +157,17 @@ Blueprint::Blueprint(const LoadOptions& wanted, Device& device)
 }
 
 uint64_t Blueprint::arena_bytes() const {
-  return std::max({encode.arena_bytes, cross_projection.arena_bytes, decode_text.arena_bytes, decode_cross.arena_bytes});
+  return std::max(
+      {encode.arena_bytes, cross_projection.arena_bytes, decode_text.arena_bytes, decode_cross.arena_bytes});
 }
 
 uint64_t Blueprint::image_bytes(int tiles) const {
   return static_cast<uint64_t>(tiles) * static_cast<uint64_t>(config.tokens_per_tile()) * token_bytes();
 }
 
-uint64_t Blueprint::token_bytes() const { return static_cast<uint64_t>(config.decoder.hidden) * nvlm_dtype_bytes(activations); }
+uint64_t Blueprint::token_bytes() const {
+  return static_cast<uint64_t>(config.decoder.hidden) * nvlm_dtype_bytes(activations);
+}
 
 void Blueprint::plan_memory(const Device& device) {
   memory.weights = weights.packed_bytes(device.backend, device.handle);

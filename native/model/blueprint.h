@@ -1,4 +1,5 @@
-// A checkpoint opened but not loaded: config, weight table, recorded programs, memory plan. `describe` stops here; `load` goes on from here.
+// A checkpoint opened but not loaded: config, weight table, recorded programs, memory plan. `describe` stops here;
+// `load` goes on from here.
 #pragma once
 
 #include "model/backends.h"
@@ -15,7 +16,8 @@ namespace nvlm {
 // One opened device of a backend.
 class Device {
  public:
-  // What the options mean; where "auto" finds a GPU that turns out not to work, the CPU. Throws Error("device-unavailable").
+  // What the options mean; where "auto" finds a GPU that turns out not to work, the CPU. Throws
+  // Error("device-unavailable").
   explicit Device(const LoadOptions& options) : Device(open(options)) {}
   ~Device();
   Device(const Device&) = delete;
@@ -48,12 +50,12 @@ struct Blueprint {
   LoadOptions options;  // resolved
   ParameterCounts parameters;
   WeightTable weights;
-  nvlm_dtype activations;   // of the device
-  Program encode;           // batch.pixels -> image tokens
-  Program cross_projection; // no records for D
-  Program decode_text;      // no cross-attention block
-  Program decode_cross;     // no records for D
-  int32_t encode_tokens;    // tensor of `encode` that holds the image tokens
+  nvlm_dtype activations;    // of the device
+  Program encode;            // batch.pixels -> image tokens
+  Program cross_projection;  // no records for D
+  Program decode_text;       // no cross-attention block
+  Program decode_cross;      // no records for D
+  int32_t encode_tokens;     // tensor of `encode` that holds the image tokens
   int32_t text_logits, cross_logits;
   nvlm_kv_cache self_kv{}, cross_kv{};  // memory not set
   MemoryPlan memory;

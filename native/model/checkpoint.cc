@@ -21,7 +21,8 @@ constexpr std::size_t kMaxShards = 4096;
 bool is_plain_file_name(const std::string& name) {
   if (name.empty() || name.size() > 255 || name == "." || name == ".." || !name.ends_with(".safetensors")) return false;
   for (const char c : name) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.';
+    const bool plain =
+        (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.';
     if (!plain) return false;
   }
   return true;
@@ -30,7 +31,9 @@ bool is_plain_file_name(const std::string& name) {
 // tensor name -> shard file, from the index.
 std::map<std::string, std::string> parse_index(std::span<const std::byte> bytes) {
   const std::string mend = ". Download or copy the checkpoint again.";
-  if (bytes.size() > kMaxIndexBytes) corrupt(std::string("The file ") + kIndex + " has " + std::to_string(bytes.size()) + " bytes, more than an index needs" + mend);
+  if (bytes.size() > kMaxIndexBytes)
+    corrupt(std::string("The file ") + kIndex + " has " + std::to_string(bytes.size()) +
+            " bytes, more than an index needs" + mend);
   const char* const text = reinterpret_cast<const char*>(bytes.data());
   const json index = json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
@@ -41,8 +44,8 @@ std::map<std::string, std::string> parse_index(std::span<const std::byte> bytes)
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || !is_plain_file_name(file.get_ref<const std::string&>())) {
       const std::string shown = file.is_string() ? printable(file.get<std::string>()) : "no string";
-      corrupt(std::string("The weight_map of ") + kIndex + " names the file '" + shown + "' for the tensor '" + printable(tensor) +
-              "', but a shard is a *.safetensors file of the same folder" + mend);
+      corrupt(std::string("The weight_map of ") + kIndex + " names the file '" + shown + "' for the tensor '" +
+              printable(tensor) + "', but a shard is a *.safetensors file of the same folder" + mend);
     }
     files.emplace(tensor, file.get<std::string>());
   }
@@ -54,15 +57,16 @@ nvlm_dtype supported_dtype(const SafetensorsEntry& entry, const std::string& fil
   if (entry.dtype == "BF16") return NVLM_BF16;
   if (entry.dtype == "F16") return NVLM_F16;
   if (entry.dtype == "F32") return NVLM_F32;
-  throw Error("unsupported-dtype", "The tensor '" + printable(entry.name) + "' in " + file + " is stored as " + entry.dtype +
-                                       ", which is not supported. Use a checkpoint in BF16, F16 or F32.");
+  throw Error("unsupported-dtype", "The tensor '" + printable(entry.name) + "' in " + file + " is stored as " +
+                                       entry.dtype + ", which is not supported. Use a checkpoint in BF16, F16 or F32.");
 }
 
 }  // namespace
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + (shape[i] < 0 ? std::string("any") : std::to_string(shape[i]));
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    text += (i ? ", " : "") + (shape[i] < 0 ? std::string("any") : std::to_string(shape[i]));
   return text + "]";
 }
 
@@ -109,23 +113,30 @@ Checkpoint Checkpoint::open_from(const FileReader& reader, const std::string& fo
     const auto files = parse_index(*index);
     std::set<std::string> shards;
     for (const auto& [tensor, file] : files) shards.insert(file);
-    if (shards.size() > kMaxShards) corrupt(std::string("The file ") + kIndex + " names " + std::to_string(shards.size()) + " shards. Download it again.");
+    if (shards.size() > kMaxShards)
+      corrupt(std::string("The file ") + kIndex + " names " + std::to_string(shards.size()) +
+              " shards. Download it again.");
     for (const std::string& shard : shards) {
       const auto bytes = reader(shard);
-      if (!bytes) throw Error("file-not-found", "The shard " + shard + " named by " + kIndex + " is missing from " + folder + ". Download it into that folder.");
+      if (!bytes)
+        throw Error("file-not-found", "The shard " + shard + " named by " + kIndex + " is missing from " + folder +
+                                          ". Download it into that folder.");
       add_file(shard, *bytes);
     }
-    // Index and shards must tell the same story; a tensor in a shard that the index leaves out is met by expect_all_used.
+    // Index and shards must tell the same story; a tensor in a shard that the index leaves out is met by
+    // expect_all_used.
     for (const auto& [tensor, file] : files) {
       const StoredTensor* found = checkpoint.find(tensor);
       if (found == nullptr || found->file != file) {
-        corrupt(std::string("The file ") + kIndex + " says that the tensor '" + printable(tensor) + "' is in " + file + ", but " +
-                (found == nullptr ? "no shard holds it" : "it is in " + found->file) + ". Download the checkpoint again.");
+        corrupt(std::string("The file ") + kIndex + " says that the tensor '" + printable(tensor) + "' is in " + file +
+                ", but " + (found == nullptr ? "no shard holds it" : "it is in " + found->file) +
+                ". Download the checkpoint again.");
       }
     }
   } else {
-    throw Error("not-a-checkpoint", "The folder " + folder + " holds neither " + kSingle + " nor " + kIndex +
-                                        ". Give the folder of a checkpoint in Hugging Face layout with safetensors weights.");
+    throw Error("not-a-checkpoint",
+                "The folder " + folder + " holds neither " + kSingle + " nor " + kIndex +
+                    ". Give the folder of a checkpoint in Hugging Face layout with safetensors weights.");
   }
   return checkpoint;
 }
@@ -144,17 +155,20 @@ const StoredTensor& Checkpoint::get(const std::string& name, const std::vector<s
             ". Check that config.json belongs to these weights, and that all files are there.");
   }
   bool same = tensor->shape.size() == expected_shape.size();
-  for (std::size_t i = 0; same && i < expected_shape.size(); ++i) same = expected_shape[i] < 0 || expected_shape[i] == tensor->shape[i];
+  for (std::size_t i = 0; same && i < expected_shape.size(); ++i)
+    same = expected_shape[i] < 0 || expected_shape[i] == tensor->shape[i];
   if (!same) {
-    corrupt("The tensor " + name + " in " + tensor->file + " has the shape " + shape_text(tensor->shape) + ", but config.json asks for " +
-            shape_text(expected_shape) + ". Check that config.json belongs to these weights.");
+    corrupt("The tensor " + name + " in " + tensor->file + " has the shape " + shape_text(tensor->shape) +
+            ", but config.json asks for " + shape_text(expected_shape) +
+            ". Check that config.json belongs to these weights.");
   }
   used_.insert(name);
   return *tensor;
 }
 
 void Checkpoint::ignore(const std::string& prefix) {
-  for (auto it = tensors_.lower_bound(prefix); it != tensors_.end() && it->first.starts_with(prefix); ++it) used_.insert(it->first);
+  for (auto it = tensors_.lower_bound(prefix); it != tensors_.end() && it->first.starts_with(prefix); ++it)
+    used_.insert(it->first);
 }
 
 void Checkpoint::expect_all_used() const {
@@ -165,13 +179,15 @@ void Checkpoint::expect_all_used() const {
     if (++count <= 5) names += (count > 1 ? ", " : "") + printable(name) + " (" + tensor.file + ")";
   }
   if (count == 0) return;
-  corrupt("The checkpoint " + folder_ + " has " + std::to_string(count) + (count == 1 ? " tensor" : " tensors") + " that its config.json has no place for: " +
-          names + (count > 5 ? ", …" : "") + ". Check that config.json belongs to these weights.");
+  corrupt("The checkpoint " + folder_ + " has " + std::to_string(count) + (count == 1 ? " tensor" : " tensors") +
+          " that its config.json has no place for: " + names + (count > 5 ? ", …" : "") +
+          ". Check that config.json belongs to these weights.");
 }
 
 std::uint64_t Checkpoint::bytes() const {
   std::uint64_t total = 0;
-  for (const auto& [name, tensor] : tensors_) total += tensor.bytes;  // below the sizes of mapped files, so it can't overflow
+  // Below the sizes of mapped files, so it can't overflow.
+  for (const auto& [name, tensor] : tensors_) total += tensor.bytes;
   return total;
 }
 

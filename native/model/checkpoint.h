@@ -1,4 +1,5 @@
-// The tensors of a checkpoint: model.safetensors, or the shards named by model.safetensors.index.json, mapped and never copied.
+// The tensors of a checkpoint: model.safetensors, or the shards named by model.safetensors.index.json, mapped and never
+// copied.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,8 @@ class Checkpoint {
   // Bytes of a file of the checkpoint, or nothing when it has no such file.
   using FileReader = std::function<std::optional<std::span<const std::byte>>(const std::string& file)>;
 
-  // Maps the folder's files and checks every header. Throws file-not-found, not-a-checkpoint, corrupt-checkpoint or unsupported-dtype.
+  // Maps the folder's files and checks every header. Throws file-not-found, not-a-checkpoint, corrupt-checkpoint or
+  // unsupported-dtype.
   static Checkpoint open(const std::string& folder);
 
   // The same over bytes that the caller keeps alive (tests). `folder` is for the messages.
@@ -47,8 +49,8 @@ class Checkpoint {
   // nullptr when there is none. Does not count as used.
   const StoredTensor* find(const std::string& name) const;
 
-  // The tensor, which must have exactly this shape (-1: any size), and counts as used. Throws corrupt-checkpoint naming the tensor, the file and
-  // both shapes.
+  // The tensor, which must have exactly this shape (-1: any size), and counts as used. Throws corrupt-checkpoint naming
+  // the tensor, the file and both shapes.
   const StoredTensor& get(const std::string& name, const std::vector<std::int64_t>& expected_shape);
 
   // Tensors whose name starts with the prefix count as used: layers behind select_layer.

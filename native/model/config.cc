@@ -17,9 +17,11 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{1} << 20;
-constexpr const char* kDefaultSystem = "Answer the questions.";  // what the published chat() says for D (spec section 5)
+// What the published chat() says for D (spec section 5).
+constexpr const char* kDefaultSystem = "Answer the questions.";
 
-// Largest sizes taken from a config. With them no product of two sizes leaves 64 bits, and the values of every published model are far below.
+// Largest sizes taken from a config. With them no product of two sizes leaves 64 bits, and the values of every
+// published model are far below.
 constexpr int kMaxWidth = 1 << 17;
 constexpr int kMaxLayers = 1024;
 constexpr int kMaxHeads = 1024;
@@ -30,10 +32,12 @@ constexpr int kMaxImageSize = 4096;
 constexpr int kMaxGrid = 256;
 constexpr int kMaxTiles = 64;
 
-// One object of the file, with the path of its keys for messages. null counts as absent, as in Hugging Face's own readers.
+// One object of the file, with the path of its keys for messages. null counts as absent, as in Hugging Face's own
+// readers.
 class Section {
  public:
-  Section(const json& object, std::string prefix, const std::string& file) : object_(object), prefix_(std::move(prefix)), file_(file) {}
+  Section(const json& object, std::string prefix, const std::string& file)
+      : object_(object), prefix_(std::move(prefix)), file_(file) {}
 
   [[noreturn]] void refuse(const std::string& key, const std::string& what) const {
     throw Error("unsupported-config", "The key " + prefix_ + key + " in " + file_ + " " + what + ".");
@@ -55,7 +59,8 @@ class Section {
   }
 
   int integer(const char* key, int least, int most, std::optional<int> fallback = std::nullopt) const {
-    const std::string range = "It must be a whole number between " + std::to_string(least) + " and " + std::to_string(most);
+    const std::string range =
+        "It must be a whole number between " + std::to_string(least) + " and " + std::to_string(most);
     const json* value = find(key);
     if (value == nullptr) {
       if (fallback) return *fallback;
@@ -63,7 +68,8 @@ class Section {
     }
     if (!value->is_number_integer()) refuse(key, "is " + shown(*value) + ". " + range);
     // Unsigned values above 2^63 would turn negative as signed ones.
-    if (value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(most)) refuse(key, "is " + shown(*value) + ". " + range);
+    if (value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(most))
+      refuse(key, "is " + shown(*value) + ". " + range);
     const auto number = value->get<std::int64_t>();
     if (number < least || number > most) refuse(key, "is " + shown(*value) + ". " + range);
     return static_cast<int>(number);
@@ -129,32 +135,37 @@ Family read_family(const Section& root, const std::string& file) {
   const std::string supported = "Supported are NVLM_D, NVLM_X and NVLM_H.";
   const json* names = root.find("architectures");
   if (names == nullptr || !names->is_array() || names->size() != 1 || !names->front().is_string()) {
-    throw Error("unsupported-architecture", "The key architectures in " + file + " is not a list of one name. " + supported);
+    throw Error("unsupported-architecture",
+                "The key architectures in " + file + " is not a list of one name. " + supported);
   }
   const std::string name = names->front().get<std::string>();
   if (name == "NVLM_D") return Family::D;
   if (name == "NVLM_X") return Family::X;
   if (name == "NVLM_H") return Family::H;
-  throw Error("unsupported-architecture", "The architecture '" + printable(name) + "' in " + file + " is not supported. " + supported);
+  throw Error("unsupported-architecture",
+              "The architecture '" + printable(name) + "' in " + file + " is not supported. " + supported);
 }
 
 int divided_heads(const Section& section, int width, int heads) {
   if (width % heads != 0) {
-    section.refuse("num_attention_heads", "is " + std::to_string(heads) + ", which does not divide hidden_size " + std::to_string(width));
+    section.refuse("num_attention_heads",
+                   "is " + std::to_string(heads) + ", which does not divide hidden_size " + std::to_string(width));
   }
   return width / heads;
 }
 
 void check_head_dim(const Section& section, const char* key, int head_dim) {
   if (head_dim < 8 || head_dim > kMaxHeadDim || head_dim % 8 != 0) {
-    section.refuse(key, "gives heads of " + std::to_string(head_dim) + ". Supported: multiples of 8 up to " + std::to_string(kMaxHeadDim));
+    section.refuse(key, "gives heads of " + std::to_string(head_dim) + ". Supported: multiples of 8 up to " +
+                            std::to_string(kMaxHeadDim));
   }
 }
 
 int read_kv_heads(const Section& section, int heads) {
   const int kv_heads = section.integer("num_key_value_heads", 1, kMaxHeads);
   if (heads % kv_heads != 0) {
-    section.refuse("num_key_value_heads", "is " + std::to_string(kv_heads) + ", which does not divide num_attention_heads " + std::to_string(heads));
+    section.refuse("num_key_value_heads", "is " + std::to_string(kv_heads) +
+                                              ", which does not divide num_attention_heads " + std::to_string(heads));
   }
   return kv_heads;
 }
@@ -178,11 +189,13 @@ VisionConfig read_vision(const Section& root) {
   section.integer("num_channels", 3, 3, 3);
 
   if (vision.image_size % vision.patch != 0) {
-    section.refuse("patch_size", "is " + std::to_string(vision.patch) + ", which does not divide image_size " + std::to_string(vision.image_size));
+    section.refuse("patch_size", "is " + std::to_string(vision.patch) + ", which does not divide image_size " +
+                                     std::to_string(vision.image_size));
   }
   if (vision.grid() > kMaxGrid) {
-    section.refuse("patch_size", "is " + std::to_string(vision.patch) + ", which cuts image_size " + std::to_string(vision.image_size) + " into more than " +
-                                     std::to_string(kMaxGrid) + " patches a side");
+    section.refuse("patch_size", "is " + std::to_string(vision.patch) + ", which cuts image_size " +
+                                     std::to_string(vision.image_size) + " into more than " + std::to_string(kMaxGrid) +
+                                     " patches a side");
   }
 
   // select_layer: k >= 0 is the state after k layers, -1 after all, -2 after all but one.
@@ -198,14 +211,16 @@ DecoderConfig read_decoder(const Section& root) {
     const bool one = names->is_array() && names->size() == 1 && names->front().is_string();
     const std::string name = one ? names->front().get<std::string>() : "";
     if (name != "Qwen2ForCausalLM" && name != "LlamaForCausalLM") {
-      section.refuse("architectures", "is " + (one ? "'" + printable(name) + "'" : "not a list of one name") + ". Supported: 'Qwen2ForCausalLM', 'LlamaForCausalLM'");
+      section.refuse("architectures", "is " + (one ? "'" + printable(name) + "'" : "not a list of one name") +
+                                          ". Supported: 'Qwen2ForCausalLM', 'LlamaForCausalLM'");
     }
   }
   DecoderConfig decoder{};
   decoder.hidden = section.integer("hidden_size", 8, kMaxWidth);
   decoder.heads = section.integer("num_attention_heads", 1, kMaxHeads);
   decoder.kv_heads = read_kv_heads(section, decoder.heads);
-  decoder.head_dim = section.find("head_dim") ? section.integer("head_dim", 1, kMaxHeadDim) : divided_heads(section, decoder.hidden, decoder.heads);
+  decoder.head_dim = section.find("head_dim") ? section.integer("head_dim", 1, kMaxHeadDim)
+                                              : divided_heads(section, decoder.hidden, decoder.heads);
   check_head_dim(section, section.find("head_dim") ? "head_dim" : "num_attention_heads", decoder.head_dim);
   decoder.layers = section.integer("num_hidden_layers", 1, kMaxLayers);
   decoder.mlp = section.integer("intermediate_size", 1, kMaxWidth);
@@ -218,7 +233,8 @@ DecoderConfig read_decoder(const Section& root) {
   section.one_of("hidden_act", {"silu"}, "silu");
   section.must_be_absent("rope_scaling", "asks for scaled rotary positions, which are not supported");
   section.must_be_absent("rope_parameters", "is not supported. State rope_theta instead");
-  if (section.boolean("use_sliding_window", false)) section.refuse("use_sliding_window", "is true, but sliding windows are not supported");
+  if (section.boolean("use_sliding_window", false))
+    section.refuse("use_sliding_window", "is true, but sliding windows are not supported");
   if (section.number("partial_rotary_factor", 0, 1, 1) != 1) section.refuse("partial_rotary_factor", "must be 1");
   return decoder;
 }
@@ -237,15 +253,18 @@ std::vector<int> read_cross_layers(const Section& section, int decoder_layers) {
     return every;
   }
   std::vector<int> layers;
-  if (!list->is_array()) section.refuse("layers", "is " + Section::shown(*list) + ". It must be a list of layer numbers");
+  if (!list->is_array())
+    section.refuse("layers", "is " + Section::shown(*list) + ". It must be a list of layer numbers");
   for (const json& value : *list) {
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() >= static_cast<std::uint64_t>(decoder_layers)) {
-      section.refuse("layers", "holds " + Section::shown(value) + ". Layer numbers run from 0 to " + std::to_string(decoder_layers - 1));
+      section.refuse("layers", "holds " + Section::shown(value) + ". Layer numbers run from 0 to " +
+                                   std::to_string(decoder_layers - 1));
     }
     layers.push_back(value.get<int>());
   }
   std::sort(layers.begin(), layers.end());
-  if (std::adjacent_find(layers.begin(), layers.end()) != layers.end()) section.refuse("layers", "names a layer twice. Name each once");
+  if (std::adjacent_find(layers.begin(), layers.end()) != layers.end())
+    section.refuse("layers", "names a layer twice. Name each once");
   if (has_every && layers != every) section.refuse("layers", "contradicts every_n_layers. Keep one of the two");
   return layers;
 }
@@ -260,7 +279,8 @@ CrossConfig read_cross(const Section& root, Family family, const DecoderConfig& 
   cross.layers = read_cross_layers(section, decoder.layers);
   cross.heads = section.integer("num_attention_heads", 1, kMaxHeads);
   cross.kv_heads = read_kv_heads(section, cross.heads);
-  cross.head_dim = section.find("head_dim") ? section.integer("head_dim", 1, kMaxHeadDim) : divided_heads(section, decoder.hidden, cross.heads);
+  cross.head_dim = section.find("head_dim") ? section.integer("head_dim", 1, kMaxHeadDim)
+                                            : divided_heads(section, decoder.hidden, cross.heads);
   check_head_dim(section, section.find("head_dim") ? "head_dim" : "num_attention_heads", cross.head_dim);
   section.one_of("gate", {"tanh"}, "tanh");
   return cross;
@@ -272,27 +292,30 @@ ModelConfig read_model(const Section& root, const std::string& file) {
   config.vision = read_vision(root);
   config.decoder = read_decoder(root);
   config.cross = read_cross(root, config.family, config.decoder);
-  root.must_be_absent("quantization_config", "asks for quantised weights, which are not supported. Use a checkpoint in BF16, F16 or F32");
+  root.must_be_absent("quantization_config",
+                      "asks for quantised weights, which are not supported. Use a checkpoint in BF16, F16 or F32");
 
   // ---- Tiles ----
   config.tile_size = root.integer("force_image_size", 1, kMaxImageSize, config.vision.image_size);
   if (config.tile_size != config.vision.image_size) {
-    root.refuse("force_image_size", "is " + std::to_string(config.tile_size) + ", but vision_config.image_size is " + std::to_string(config.vision.image_size) +
-                                        ". They must be equal");
+    root.refuse("force_image_size", "is " + std::to_string(config.tile_size) + ", but vision_config.image_size is " +
+                                        std::to_string(config.vision.image_size) + ". They must be equal");
   }
   config.dynamic_tiles = root.boolean("dynamic_image_size", true);
   config.use_thumbnail = root.boolean("use_thumbnail", true);
   config.min_tiles = root.integer("min_dynamic_patch", 1, kMaxTiles, 1);
   config.max_tiles = root.integer("max_dynamic_patch", 1, kMaxTiles, 6);
   if (config.min_tiles > config.max_tiles) {
-    root.refuse("min_dynamic_patch", "is " + std::to_string(config.min_tiles) + ", above max_dynamic_patch " + std::to_string(config.max_tiles));
+    root.refuse("min_dynamic_patch", "is " + std::to_string(config.min_tiles) + ", above max_dynamic_patch " +
+                                         std::to_string(config.max_tiles));
   }
 
   // ---- Pixel shuffle and projector ----
   if (root.number("downsample_ratio", 0, 1, 0.5) != 0.5) root.refuse("downsample_ratio", "must be 0.5");
   config.downsample = 2;
   if (config.vision.grid() % config.downsample != 0) {
-    root.refuse("downsample_ratio", "is 0.5, but a tile has " + std::to_string(config.vision.grid()) + " patches a side, an odd number");
+    root.refuse("downsample_ratio",
+                "is 0.5, but a tile has " + std::to_string(config.vision.grid()) + " patches a side, an odd number");
   }
   config.shuffle_transposed = root.one_of("ps_version", {"v1", "v2"}, "v2") == "v1";
   config.projector.layers = config.family == Family::X ? 1 : 2;
@@ -314,10 +337,13 @@ ModelConfig read_model(const Section& root, const std::string& file) {
 std::int64_t decisive_rows(const Checkpoint& checkpoint, const std::string& name) {
   const StoredTensor* tensor = checkpoint.find(name);
   if (tensor == nullptr) {
-    throw Error("corrupt-checkpoint", "The checkpoint lacks the tensor " + name + ". Check that config.json belongs to these weights, and that all files are there.");
+    throw Error("corrupt-checkpoint",
+                "The checkpoint lacks the tensor " + name +
+                    ". Check that config.json belongs to these weights, and that all files are there.");
   }
   if (tensor->shape.size() != 2) {
-    throw Error("corrupt-checkpoint", "The tensor " + name + " in " + tensor->file + " has the shape " + shape_text(tensor->shape) +
+    throw Error("corrupt-checkpoint", "The tensor " + name + " in " + tensor->file + " has the shape " +
+                                          shape_text(tensor->shape) +
                                           ", but a matrix is needed. Check that config.json belongs to these weights.");
   }
   return tensor->shape[0];
@@ -326,8 +352,10 @@ std::int64_t decisive_rows(const Checkpoint& checkpoint, const std::string& name
 int head_dim_of(const Checkpoint& checkpoint, const std::string& name, int heads, const std::string& key) {
   const std::int64_t rows = decisive_rows(checkpoint, name);
   if (rows < heads || rows % heads != 0 || rows / heads > kMaxHeadDim || rows / heads % 8 != 0) {
-    throw Error("unsupported-config", "The key " + key + " is " + std::to_string(heads) + ", but the tensor " + name + " has " + std::to_string(rows) +
-                                          " rows. Supported are heads of a multiple of 8, up to " + std::to_string(kMaxHeadDim) + ".");
+    throw Error("unsupported-config", "The key " + key + " is " + std::to_string(heads) + ", but the tensor " + name +
+                                          " has " + std::to_string(rows) +
+                                          " rows. Supported are heads of a multiple of 8, up to " +
+                                          std::to_string(kMaxHeadDim) + ".");
   }
   return static_cast<int>(rows / heads);
 }
@@ -348,15 +376,18 @@ ModelConfig read_config(const std::string& folder) {
     throw Error("file-not-found", "There is no folder " + folder + ". Check the path.");
   }
   if (!std::filesystem::is_directory(folder, ignored)) {
-    throw Error("not-a-checkpoint", folder + " is not a folder. Give the folder that holds config.json and the safetensors files.");
+    throw Error("not-a-checkpoint",
+                folder + " is not a folder. Give the folder that holds config.json and the safetensors files.");
   }
   const std::string file = folder + "/config.json";
   const auto bytes = MappedFile::open(file);
   if (!bytes) {
-    throw Error("not-a-checkpoint", "The folder " + folder + " has no config.json. Give the folder of a checkpoint in Hugging Face layout.");
+    throw Error("not-a-checkpoint", "The folder " + folder +
+                                        " has no config.json. Give the folder of a checkpoint in Hugging Face layout.");
   }
   if (bytes->size() > kMaxConfigBytes) {
-    throw Error("corrupt-checkpoint", "The file " + file + " has " + std::to_string(bytes->size()) + " bytes, more than a config needs. Download or copy it again.");
+    throw Error("corrupt-checkpoint", "The file " + file + " has " + std::to_string(bytes->size()) +
+                                          " bytes, more than a config needs. Download or copy it again.");
   }
   return parse_config({reinterpret_cast<const char*>(bytes->data()), static_cast<std::size_t>(bytes->size())}, file);
 }
@@ -368,9 +399,11 @@ void reconcile(ModelConfig& config, const Checkpoint& checkpoint) {
   const std::int64_t rows = decisive_rows(checkpoint, qkv + ".weight");
   const std::int64_t width = rows / 3;
   if (rows % 3 != 0 || width < vision.hidden || width > kMaxWidth || width % vision.head_dim != 0) {
-    throw Error("unsupported-config", "The key vision_config.hidden_size is " + std::to_string(vision.hidden) + " with heads of " +
-                                          std::to_string(vision.head_dim) + ", but the tensor " + qkv + ".weight has " + std::to_string(rows) +
-                                          " rows, which are not three times as many whole heads. Correct the key, or get the checkpoint again.");
+    throw Error(
+        "unsupported-config",
+        "The key vision_config.hidden_size is " + std::to_string(vision.hidden) + " with heads of " +
+            std::to_string(vision.head_dim) + ", but the tensor " + qkv + ".weight has " + std::to_string(rows) +
+            " rows, which are not three times as many whole heads. Correct the key, or get the checkpoint again.");
   }
   vision.attention_width = static_cast<int>(width);
   vision.qkv_bias = checkpoint.has(qkv + ".bias");
@@ -379,7 +412,8 @@ void reconcile(ModelConfig& config, const Checkpoint& checkpoint) {
   if (config.projector.layers == 2) {
     const std::int64_t hidden = decisive_rows(checkpoint, "mlp1.1.weight");
     if (hidden < 1 || hidden > kMaxWidth) {
-      throw Error("unsupported-config", "The tensor mlp1.1.weight has " + std::to_string(hidden) + " rows. Supported are 1 to " + std::to_string(kMaxWidth) + ".");
+      throw Error("unsupported-config", "The tensor mlp1.1.weight has " + std::to_string(hidden) +
+                                            " rows. Supported are 1 to " + std::to_string(kMaxWidth) + ".");
     }
     config.projector.hidden = static_cast<int>(hidden);
   }
@@ -387,12 +421,14 @@ void reconcile(ModelConfig& config, const Checkpoint& checkpoint) {
   // ---- Decoder ----
   DecoderConfig& decoder = config.decoder;
   const std::string layers = "language_model.model.layers.";
-  decoder.head_dim = head_dim_of(checkpoint, layers + "0.self_attn.q_proj.weight", decoder.heads, "llm_config.num_attention_heads");
+  decoder.head_dim =
+      head_dim_of(checkpoint, layers + "0.self_attn.q_proj.weight", decoder.heads, "llm_config.num_attention_heads");
   decoder.qkv_bias = checkpoint.has(layers + "0.self_attn.q_proj.bias");
   decoder.tied = !checkpoint.has("language_model.lm_head.weight");
   if (!config.cross.layers.empty()) {
-    config.cross.head_dim = head_dim_of(checkpoint, layers + std::to_string(config.cross.layers.front()) + ".cross_attn.q_proj.weight", config.cross.heads,
-                                        "cross_attention_config.num_attention_heads");
+    config.cross.head_dim =
+        head_dim_of(checkpoint, layers + std::to_string(config.cross.layers.front()) + ".cross_attn.q_proj.weight",
+                    config.cross.heads, "cross_attention_config.num_attention_heads");
   }
 }
 

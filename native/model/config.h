@@ -1,4 +1,5 @@
-// config.json (spec section 2) as one typed description of NVLM-D, -X and -H. Nothing else of the native code reads JSON of a model.
+// config.json (spec section 2) as one typed description of NVLM-D, -X and -H. Nothing else of the native code reads
+// JSON of a model.
 #pragma once
 
 #include <optional>
@@ -17,8 +18,10 @@ struct VisionConfig {
   int layers;         // to run: select_layer is applied
   int stored_layers;  // in the checkpoint; those from `layers` on are not needed
   int heads;
-  int head_dim;         // hidden / heads
-  int attention_width;  // stored rows of q: D of the spec, > hidden when there are dummy heads, which are dropped at load (reconcile; hidden before)
+  int head_dim;  // hidden / heads
+  // Stored rows of q: D of the spec, > hidden when there are dummy heads, which are dropped at load (reconcile; hidden
+  // before).
+  int attention_width;
   int mlp;
   int patch;
   int image_size;  // side of a tile in pixels
@@ -72,19 +75,20 @@ struct ModelConfig {
   bool use_thumbnail;
   bool shuffle_transposed;                    // ps_version v1
   std::optional<std::string> system_message;  // the default is filled in when the key is absent; empty for null or ""
-  std::string dtype;                          // torch_dtype as written, informative; the tensors have their own. "" when absent
+  std::string dtype;  // torch_dtype as written, informative; the tensors have their own. "" when absent
   int tokens_per_tile() const { return (vision.grid() / downsample) * (vision.grid() / downsample); }
 };
 
-// Reads folder/config.json. Throws file-not-found, not-a-checkpoint, corrupt-checkpoint, unsupported-architecture or unsupported-config;
-// the message names the file and the key.
+// Reads folder/config.json. Throws file-not-found, not-a-checkpoint, corrupt-checkpoint, unsupported-architecture or
+// unsupported-config; the message names the file and the key.
 ModelConfig read_config(const std::string& folder);
 
 // The same from text; `file` is for the messages.
 ModelConfig parse_config(std::string_view text, const std::string& file);
 
-// Takes from the tensors what config files are known to get wrong: biases of q/k/v, tied heads, head sizes, dummy heads and the projector's
-// width. Throws unsupported-config when the two can't be brought together, corrupt-checkpoint when a tensor that decides is missing.
+// Takes from the tensors what config files are known to get wrong: biases of q/k/v, tied heads, head sizes, dummy heads
+// and the projector's width. Throws unsupported-config when the two can't be brought together, corrupt-checkpoint when
+// a tensor that decides is missing.
 void reconcile(ModelConfig& config, const Checkpoint& checkpoint);
 
 }  // namespace nvlm

@@ -5,21 +5,26 @@
 namespace nvlm {
 namespace {
 
-SelfAttention declare_self_attention(WeightTable& weights, const DecoderConfig& c, const std::string& prefix, int layer) {
+SelfAttention declare_self_attention(WeightTable& weights, const DecoderConfig& c, const std::string& prefix,
+                                     int layer) {
   const int64_t q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
   SelfAttention block;
   block.layer = layer;
   block.norm = weights.vector(prefix + "input_layernorm.weight", {c.hidden});
   const std::string attn = prefix + "self_attn.";
-  block.qkv.w = weights.stacked({attn + "q_proj.weight", attn + "k_proj.weight", attn + "v_proj.weight"}, {q, kv, kv}, c.hidden);
-  if (c.qkv_bias) block.qkv.bias = weights.vectors({attn + "q_proj.bias", attn + "k_proj.bias", attn + "v_proj.bias"}, {q, kv, kv});
+  block.qkv.w =
+      weights.stacked({attn + "q_proj.weight", attn + "k_proj.weight", attn + "v_proj.weight"}, {q, kv, kv}, c.hidden);
+  if (c.qkv_bias)
+    block.qkv.bias = weights.vectors({attn + "q_proj.bias", attn + "k_proj.bias", attn + "v_proj.bias"}, {q, kv, kv});
   block.o.w = weights.matrix(attn + "o_proj.weight", c.hidden, q);
   return block;
 }
 
-CrossAttention declare_cross_attention(WeightTable& weights, const ModelConfig& config, const std::string& prefix, int cross_layer) {
+CrossAttention declare_cross_attention(WeightTable& weights, const ModelConfig& config, const std::string& prefix,
+                                       int cross_layer) {
   const CrossConfig& c = config.cross;
-  const int64_t hidden = config.decoder.hidden, q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
+  const int64_t hidden = config.decoder.hidden, q = static_cast<int64_t>(c.heads) * c.head_dim,
+                kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
   CrossAttention block;
   block.cross_layer = cross_layer;
   block.norm = weights.vector(prefix + "cross_attn_norm.weight", {hidden});
@@ -57,7 +62,8 @@ struct BlockRecorder {
   void operator()(const CrossAttention& w) const {
     const CrossConfig& c = config.cross;
     const Value q = p.linear(p.rms_norm(x, w.norm, config.decoder.eps), w.q);
-    p.linear_gated_residual(x, p.attention(q, NVLM_KEYS_CROSS, c.heads, c.kv_heads, c.head_dim, w.cross_layer), w.o, w.gate);
+    p.linear_gated_residual(x, p.attention(q, NVLM_KEYS_CROSS, c.heads, c.kv_heads, c.head_dim, w.cross_layer), w.o,
+                            w.gate);
   }
 
   // x += down(silu(gate(h)) · up(h))
@@ -68,7 +74,8 @@ struct BlockRecorder {
 
 }  // namespace
 
-DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, uint64_t& decoder_parameters, uint64_t& cross_parameters) {
+DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, uint64_t& decoder_parameters,
+                               uint64_t& cross_parameters) {
   const DecoderConfig& c = config.decoder;
   const std::string model = "language_model.model.", embed = model + "embed_tokens.weight";
   DecoderWeights w;
@@ -106,7 +113,8 @@ void record_cross_projection(ProgramBuilder& p, const DecoderWeights& w, const M
   const Value tokens = p.embed(w.embed);
   for (const Block& block : w.blocks) {
     const auto* cross = std::get_if<CrossAttention>(&block);
-    if (cross) p.kv_write(p.linear(tokens, cross->kv), config.cross.kv_heads, config.cross.head_dim, cross->cross_layer);
+    if (cross)
+      p.kv_write(p.linear(tokens, cross->kv), config.cross.kv_heads, config.cross.head_dim, cross->cross_layer);
   }
 }
 

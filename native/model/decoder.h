@@ -1,4 +1,5 @@
-// The decoder (spec section 6): a flat list of residual blocks. D, X and H differ in which layers hold a cross-attention block, and in nothing else here.
+// The decoder (spec section 6): a flat list of residual blocks. D, X and H differ in which layers hold a
+// cross-attention block, and in nothing else here.
 #pragma once
 
 #include <variant>
@@ -39,9 +40,11 @@ struct DecoderWeights {
 };
 
 // decoder_parameters, cross_parameters: counters that the declared tensors are added to.
-DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, uint64_t& decoder_parameters, uint64_t& cross_parameters);
+DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, uint64_t& decoder_parameters,
+                               uint64_t& cross_parameters);
 
-// Logits [outs, vocab] of the batch's out rows, sampled. Without `cross` no cross-attention block is recorded: exactly the language model.
+// Logits [outs, vocab] of the batch's out rows, sampled. Without `cross` no cross-attention block is recorded: exactly
+// the language model.
 Value record_decoder(ProgramBuilder& p, const DecoderWeights& w, const ModelConfig& config, bool cross);
 
 // Cross tokens [rows] -> keys and values of every cross-attention layer, in the cross cache.

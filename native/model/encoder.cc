@@ -8,7 +8,8 @@ Value norm(ProgramBuilder& p, Value x, Weight w, Weight bias, const VisionConfig
 }
 
 EncoderLayer declare_layer(WeightTable& weights, const VisionConfig& c, const std::string& prefix) {
-  const int64_t hidden = c.hidden, stored = c.attention_width, mlp = c.mlp;  // stored > hidden: with dummy heads, which are left out
+  // Stored > hidden: with dummy heads, which are left out.
+  const int64_t hidden = c.hidden, stored = c.attention_width, mlp = c.mlp;
   const auto vector = [&](const std::string& name, int64_t n) { return weights.vector(prefix + name, {n}); };
   const auto linear = [&](const std::string& name, int64_t rows, int64_t cols) {
     return Linear{weights.matrix(prefix + name + ".weight", rows, cols), vector(name + ".bias", rows)};
@@ -41,7 +42,8 @@ EncoderWeights declare_encoder(WeightTable& weights, const VisionConfig& c) {
   w.patch.bias = weights.vector(prefix + "patch_embedding.bias", {hidden});
   w.class_token = weights.vector(prefix + "class_embedding", {1, 1, hidden});
   w.positions = weights.vector(prefix + "position_embedding", {1, patches + 1, hidden});
-  for (int i = 0; i < c.layers; ++i) w.layers.push_back(declare_layer(weights, c, "vision_model.encoder.layers." + std::to_string(i) + "."));
+  for (int i = 0; i < c.layers; ++i)
+    w.layers.push_back(declare_layer(weights, c, "vision_model.encoder.layers." + std::to_string(i) + "."));
   return w;
 }
 

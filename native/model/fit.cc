@@ -35,7 +35,9 @@ std::string what_would_fit(const LoadOptions& options, Device& device, uint64_t 
   };
   // Key/value memory is planned in whole pages.
   const int pages = (options.context_length + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS;
-  const auto longest = [&](int sequences) { return NVLM_PAGE_KEYS * largest(pages, [&](int n) { return fits(n * NVLM_PAGE_KEYS, sequences); }); };
+  const auto longest = [&](int sequences) {
+    return NVLM_PAGE_KEYS * largest(pages, [&](int n) { return fits(n * NVLM_PAGE_KEYS, sequences); });
+  };
   const auto context_length = [](int value) { return "contextLength: " + std::to_string(value); };
 
   const int sequences = largest(options.max_sequences, [&](int n) { return fits(options.context_length, n); });
@@ -55,12 +57,15 @@ void refuse_if_too_large(const Blueprint& blueprint, Device& device) {
   if (available == 0 || plan.total() <= available) return;
   const bool on_host = device.capabilities().memory_total == 0;
   const std::string would_fit = what_would_fit(blueprint.options, device, available);
-  const std::string mend = !would_fit.empty() ? "Load it with " + would_fit : plan.weights < available ? "Lower maxImages and maxTiles too" : "Use a device with more memory";
-  throw Error("out-of-memory", "The model needs " + megabytes(plan.total()) + " (weights " + megabytes(plan.weights) + ", key/value cache " +
-                                   megabytes(plan.kv_cache + plan.cross_cache) + ", activations " + megabytes(plan.activations) + ", images " +
+  const std::string mend = !would_fit.empty()         ? "Load it with " + would_fit
+                           : plan.weights < available ? "Lower maxImages and maxTiles too"
+                                                      : "Use a device with more memory";
+  throw Error("out-of-memory", "The model needs " + megabytes(plan.total()) + " (weights " + megabytes(plan.weights) +
+                                   ", key/value cache " + megabytes(plan.kv_cache + plan.cross_cache) +
+                                   ", activations " + megabytes(plan.activations) + ", images " +
                                    megabytes(plan.images) + ") but only " + megabytes(available) + " are free" +
-                                   (on_host ? "" : " on " + device.choice.id) + ". " +
-                                   mend + (on_host ? ", or free memory." : ", free memory, or use device: 'cpu'."));
+                                   (on_host ? "" : " on " + device.choice.id) + ". " + mend +
+                                   (on_host ? ", or free memory." : ", free memory, or use device: 'cpu'."));
 }
 
 }  // namespace nvlm

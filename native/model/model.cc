@@ -31,7 +31,8 @@ class DeviceMemory {
 class Plan {
  public:
   Plan(const Device& device, const nvlm_program& program) : device_(device) {
-    if (program.record_count) device.check(device.backend.compile(device.handle, &program, &plan_), "compiling a program");
+    if (program.record_count)
+      device.check(device.backend.compile(device.handle, &program, &plan_), "compiling a program");
   }
   ~Plan() {
     if (plan_) device_.backend.free_plan(device_.handle, plan_);
@@ -49,7 +50,8 @@ class Plan {
 };
 
 struct UploadedWeights {
-  UploadedWeights(WeightTable& table, const Device& device, const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel)
+  UploadedWeights(WeightTable& table, const Device& device, const std::function<void(uint64_t, uint64_t)>& progress,
+                  const volatile int32_t* cancel)
       : table_(table), device_(device) {
     try {
       table.upload(device.backend, device.handle, progress, cancel);
@@ -69,8 +71,8 @@ struct UploadedWeights {
 
 class LoadedModel final : public Model {
  public:
-  LoadedModel(std::unique_ptr<Device> device, std::unique_ptr<Blueprint> blueprint, const std::function<void(uint64_t, uint64_t)>& progress,
-              const volatile int32_t* cancel)
+  LoadedModel(std::unique_ptr<Device> device, std::unique_ptr<Blueprint> blueprint,
+              const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel)
       : device_(std::move(device)),
         blueprint_(std::move(blueprint)),
         description_(blueprint_->describe(*device_)),
@@ -102,7 +104,8 @@ class LoadedModel final : public Model {
 
   void* alloc_image(int tiles) override {
     void* memory = nullptr;
-    device_->check(device_->backend.alloc(device_->handle, blueprint_->image_bytes(tiles), &memory), "reserving an image's tokens");
+    device_->check(device_->backend.alloc(device_->handle, blueprint_->image_bytes(tiles), &memory),
+                   "reserving an image's tokens");
     measured_images_ += blueprint_->image_bytes(tiles);
     return memory;
   }
@@ -123,8 +126,11 @@ class LoadedModel final : public Model {
       batch.pixels = tiles + static_cast<size_t>(first) * tile_bytes;
       encode_.run(batch, cancel, "encoding an image");
       char* to = static_cast<char*>(out) + blueprint_->image_bytes(first);
-      const char* from = static_cast<const char*>(arena_.get()) + blueprint_->encode.tensors[blueprint_->encode_tokens].offset;
-      device_->check(device_->backend.write(device_->handle, to, from, blueprint_->image_bytes(static_cast<int>(batch.tiles))), "copying image tokens");
+      const char* from =
+          static_cast<const char*>(arena_.get()) + blueprint_->encode.tensors[blueprint_->encode_tokens].offset;
+      device_->check(
+          device_->backend.write(device_->handle, to, from, blueprint_->image_bytes(static_cast<int>(batch.tiles))),
+          "copying image tokens");
     }
   }
 
@@ -142,12 +148,17 @@ class LoadedModel final : public Model {
   }
 
   void read_logits(float* out, int64_t outs) override {
-    const nvlm_tensor& logits = last_cross_ ? blueprint_->decode_cross.tensors[blueprint_->cross_logits] : blueprint_->decode_text.tensors[blueprint_->text_logits];
+    const nvlm_tensor& logits = last_cross_ ? blueprint_->decode_cross.tensors[blueprint_->cross_logits]
+                                            : blueprint_->decode_text.tensors[blueprint_->text_logits];
     const uint64_t bytes = static_cast<uint64_t>(outs) * static_cast<uint64_t>(logits.cols) * sizeof(float);
-    device_->check(device_->backend.read(device_->handle, out, static_cast<const char*>(arena_.get()) + logits.offset, bytes), "reading logits");
+    device_->check(
+        device_->backend.read(device_->handle, out, static_cast<const char*>(arena_.get()) + logits.offset, bytes),
+        "reading logits");
   }
 
-  MemoryPlan measured() const override { return {measured_weights_, measured_self_, measured_cross_, measured_activations_, measured_images_}; }
+  MemoryPlan measured() const override {
+    return {measured_weights_, measured_self_, measured_cross_, measured_activations_, measured_images_};
+  }
 
  private:
   uint64_t used() const { return device_->backend.used_bytes(device_->handle); }
@@ -183,7 +194,8 @@ Description Model::describe(const LoadOptions& options) {
   return Blueprint(options, device).describe(device);
 }
 
-std::unique_ptr<Model> Model::load(const LoadOptions& options, const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel) {
+std::unique_ptr<Model> Model::load(const LoadOptions& options, const std::function<void(uint64_t, uint64_t)>& progress,
+                                   const volatile int32_t* cancel) {
   auto device = std::make_unique<Device>(options);
   auto blueprint = std::make_unique<Blueprint>(options, *device);
   refuse_if_too_large(*blueprint, *device);

@@ -49,7 +49,9 @@ Value ProgramBuilder::norm(nvlm_op op, Value x, Weight w, Weight bias, float eps
 }
 
 Value ProgramBuilder::rms_norm(Value x, Weight w, float eps) { return norm(NVLM_RMS_NORM, x, w, kNoWeight, eps); }
-Value ProgramBuilder::layer_norm(Value x, Weight w, Weight bias, float eps) { return norm(NVLM_LAYER_NORM, x, w, bias, eps); }
+Value ProgramBuilder::layer_norm(Value x, Weight w, Weight bias, float eps) {
+  return norm(NVLM_LAYER_NORM, x, w, bias, eps);
+}
 
 void ProgramBuilder::qk_norm(Value qkv, Weight q, Weight k, int true_width, float eps) {
   nvlm_record r = record(NVLM_QK_NORM);
@@ -71,7 +73,9 @@ Value ProgramBuilder::product(nvlm_op op, Value x, Linear l) {
 
 Value ProgramBuilder::linear(Value x, Linear l) { return product(NVLM_LINEAR, x, l); }
 Value ProgramBuilder::linear_gelu(Value x, Linear l) { return product(NVLM_LINEAR_GELU, x, l); }
-Value ProgramBuilder::linear_swiglu(Value x, Weight gate_up) { return product(NVLM_LINEAR_SWIGLU, x, {gate_up, kNoWeight}); }
+Value ProgramBuilder::linear_swiglu(Value x, Weight gate_up) {
+  return product(NVLM_LINEAR_SWIGLU, x, {gate_up, kNoWeight});
+}
 Value ProgramBuilder::logits(Value x, Weight head) { return product(NVLM_LOGITS, x, {head, kNoWeight}); }
 
 void ProgramBuilder::linear_residual(Value x, Value h, Linear l, Weight scale) {
@@ -126,7 +130,8 @@ Value ProgramBuilder::tile_attention(Value qkv, int heads, int head_dim, int til
   return out;
 }
 
-Value ProgramBuilder::pixel_shuffle_norm(Value x, Weight w, Weight bias, float eps, int grid, int ratio, bool transposed) {
+Value ProgramBuilder::pixel_shuffle_norm(Value x, Weight w, Weight bias, float eps, int grid, int ratio,
+                                         bool transposed) {
   nvlm_record r = record(NVLM_PIXEL_SHUFFLE_NORM);
   r.in = x.id;
   r.w = w;
@@ -167,7 +172,8 @@ Program ProgramBuilder::finish(int64_t max_tiles, int64_t max_rows, int64_t max_
   return std::move(program_);
 }
 
-nvlm_program Program::view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv, const nvlm_kv_cache& cross_kv) const {
+nvlm_program Program::view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv,
+                           const nvlm_kv_cache& cross_kv) const {
   nvlm_program p{};
   p.name = name.c_str();
   p.records = records.data();
@@ -189,16 +195,21 @@ nvlm_program Program::view(const WeightTable& weights, void* arena, const nvlm_k
 
 std::vector<std::string> Program::lines() const {
   static constexpr const char* kOps[NVLM_OP_COUNT] = {
-      "patch_embed",     "rms_norm",      "layer_norm", "qk_norm",   "linear",             "linear_gelu", "linear_swiglu", "linear_residual",
-      "rope_kv_write",   "kv_write",      "attention",  "pixel_shuffle_norm", "embed",     "gather_rows", "logits",        "sample"};
+      "patch_embed",   "rms_norm",        "layer_norm",    "qk_norm",  "linear",    "linear_gelu",
+      "linear_swiglu", "linear_residual", "rope_kv_write", "kv_write", "attention", "pixel_shuffle_norm",
+      "embed",         "gather_rows",     "logits",        "sample"};
   static constexpr const char* kExtents[NVLM_EXTENT_COUNT] = {"tiles", "rows", "outs"};
   std::vector<std::string> out;
   for (const nvlm_record& r : records) {
     const nvlm_tensor& t = tensors[r.out >= 0 ? r.out : r.in];
     char line[160];
-    const char* suffix = r.op != NVLM_ATTENTION ? (r.c.tanh_gate ? "tanh gate" : "") : r.c.source == NVLM_KEYS_CROSS ? "cross" : r.c.source == NVLM_KEYS_TILE ? "tile" : "self";
-    std::snprintf(line, sizeof line, "%-18s %-9s t%-3d [%s%s%s, %lld]", kOps[r.op], suffix, r.out >= 0 ? r.out : r.in, kExtents[t.extent],
-                  t.rows_each == 1 ? "" : "*", t.rows_each == 1 ? "" : std::to_string(t.rows_each).c_str(), static_cast<long long>(t.cols));
+    const char* suffix = r.op != NVLM_ATTENTION          ? (r.c.tanh_gate ? "tanh gate" : "")
+                         : r.c.source == NVLM_KEYS_CROSS ? "cross"
+                         : r.c.source == NVLM_KEYS_TILE  ? "tile"
+                                                         : "self";
+    std::snprintf(line, sizeof line, "%-18s %-9s t%-3d [%s%s%s, %lld]", kOps[r.op], suffix, r.out >= 0 ? r.out : r.in,
+                  kExtents[t.extent], t.rows_each == 1 ? "" : "*",
+                  t.rows_each == 1 ? "" : std::to_string(t.rows_each).c_str(), static_cast<long long>(t.cols));
     out.emplace_back(line);
   }
   return out;

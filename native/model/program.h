@@ -1,4 +1,5 @@
-// Records a program: each method appends one op and returns the tensor it writes, so that the model files read like the spec.
+// Records a program: each method appends one op and returns the tensor it writes, so that the model files read like the
+// spec.
 #pragma once
 
 #include <cstdint>
@@ -29,14 +30,18 @@ struct Program {
   int64_t max_self_pages = 0, max_cross_pages = 0, max_history = 0;
   uint64_t arena_bytes = 0;
 
-  nvlm_program view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv, const nvlm_kv_cache& cross_kv) const;
+  nvlm_program view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv,
+                    const nvlm_kv_cache& cross_kv) const;
   std::vector<std::string> lines() const;  // an op a line, for people
 };
 
 class ProgramBuilder {
  public:
   // `activations`: the device's type of every tensor but the logits.
-  ProgramBuilder(std::string name, const WeightTable& weights, nvlm_dtype activations) : weights_(weights), activations_(activations) { program_.name = std::move(name); }
+  ProgramBuilder(std::string name, const WeightTable& weights, nvlm_dtype activations)
+      : weights_(weights), activations_(activations) {
+    program_.name = std::move(name);
+  }
 
   // u8 pixels of the batch's tiles -> [tiles * (patches + 1), n], class token first, positions added.
   Value patch_embed(Linear patch, Weight class_token, Weight positions, int tile_side, int patch_side);

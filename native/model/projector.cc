@@ -19,7 +19,8 @@ ProjectorWeights declare_projector(WeightTable& weights, const ModelConfig& c) {
 }
 
 Value record_projector(ProgramBuilder& p, const ProjectorWeights& w, const ModelConfig& c, Value features) {
-  const Value x = p.pixel_shuffle_norm(features, w.norm, w.norm_bias, kProjectorEps, c.vision.grid(), c.downsample, c.shuffle_transposed);
+  const Value x = p.pixel_shuffle_norm(features, w.norm, w.norm_bias, kProjectorEps, c.vision.grid(), c.downsample,
+                                       c.shuffle_transposed);
   if (c.projector.layers == 1) return p.linear(x, w.first);
   return p.linear(p.linear_gelu(x, w.first), w.second);
 }

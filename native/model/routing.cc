@@ -8,7 +8,9 @@ namespace nvlm {
 namespace {
 
 void require(bool holds, const char* what) {
-  if (!holds) throw Error("internal", std::string("The prepared prompt does not fit the model: ") + what + ". Please report this.");
+  if (!holds)
+    throw Error("internal",
+                std::string("The prepared prompt does not fit the model: ") + what + ". Please report this.");
 }
 
 // Which tiles of an image stand in the decoder's sequence: D all, H the thumbnail (or the single tile), X none.
@@ -46,7 +48,8 @@ void place_image_tokens(const ModelConfig& config, const Prompt& prompt, Routing
 
 }  // namespace
 
-std::vector<CrossToken> cross_tokens(const ModelConfig& config, int32_t tiles, const std::vector<std::vector<int32_t>>& tile_tags) {
+std::vector<CrossToken> cross_tokens(const ModelConfig& config, int32_t tiles,
+                                     const std::vector<std::vector<int32_t>>& tile_tags) {
   const int32_t per_tile = config.tokens_per_tile();
   std::vector<CrossToken> tokens;
   const auto add_tile = [&](int32_t tile) {
@@ -75,7 +78,8 @@ Routing route(const ModelConfig& config, const Prompt& prompt, const std::vector
   const auto positions = static_cast<int32_t>(prompt.ids.size());
   const size_t images = prompt.image_tiles.size();
   require(cross_count.size() == images && prompt.image_ends.size() == images, "images and their ends differ in number");
-  for (const int32_t id : prompt.ids) require(id >= 0 && id < config.decoder.vocab, "a token is outside of the vocabulary");
+  for (const int32_t id : prompt.ids)
+    require(id >= 0 && id < config.decoder.vocab, "a token is outside of the vocabulary");
 
   Routing routing;
   routing.sources.assign(positions, {-1, 0});
@@ -83,7 +87,8 @@ Routing route(const ModelConfig& config, const Prompt& prompt, const std::vector
   routing.cross_end.assign(positions, 0);
   place_image_tokens(config, prompt, routing);
 
-  // A position attends to all cross tokens of every image that stands before it. Images lie in key order, so that is one interval from 0.
+  // A position attends to all cross tokens of every image that stands before it. Images lie in key order, so that is
+  // one interval from 0.
   std::vector<int32_t> cross_start(images + 1, 0);
   for (size_t i = 0; i < images; ++i) {
     const int32_t end = prompt.image_ends[i];
@@ -97,8 +102,11 @@ Routing route(const ModelConfig& config, const Prompt& prompt, const std::vector
   const int32_t per_tile = config.tokens_per_tile();
   require(config.family == Family::X || prompt.tags.empty(), "only NVLM-X limits tags to tiles");
   for (const Prompt::Tag& tag : prompt.tags) {
-    require(tag.image >= 0 && tag.image < static_cast<int32_t>(images) && tag.tile >= 0 && tag.tile < prompt.image_tiles[tag.image], "a tag names no tile");
-    require(tag.position >= 0 && tag.length >= 0 && tag.position <= positions - tag.length, "a tag lies outside of the prompt");
+    require(tag.image >= 0 && tag.image < static_cast<int32_t>(images) && tag.tile >= 0 &&
+                tag.tile < prompt.image_tiles[tag.image],
+            "a tag names no tile");
+    require(tag.position >= 0 && tag.length >= 0 && tag.position <= positions - tag.length,
+            "a tag lies outside of the prompt");
     const int32_t begin = cross_start[tag.image] + tag.tile * per_tile;
     std::fill_n(routing.cross_begin.begin() + tag.position, tag.length, begin);
     std::fill_n(routing.cross_end.begin() + tag.position, tag.length, begin + per_tile);

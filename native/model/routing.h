@@ -1,5 +1,5 @@
-// All that D, X and H differ in behind the prompt: which image tokens stand in the decoder's sequence, which are cross-attended, and who sees
-// them (spec section 6). Pure functions over numbers; no tensors.
+// All that D, X and H differ in behind the prompt: which image tokens stand in the decoder's sequence, which are
+// cross-attended, and who sees them (spec section 6). Pure functions over numbers; no tensors.
 #pragma once
 
 #include <cstdint>
@@ -32,19 +32,21 @@ struct CrossToken {
 
 // The cross tokens of one image, in order. Empty for D, and for an image of one tile in H.
 // tile_tags[k]: ids of "<tile_{k+1}>" tokenized alone (H).
-std::vector<CrossToken> cross_tokens(const ModelConfig& config, int32_t tiles, const std::vector<std::vector<int32_t>>& tile_tags);
+std::vector<CrossToken> cross_tokens(const ModelConfig& config, int32_t tiles,
+                                     const std::vector<std::vector<int32_t>>& tile_tags);
 
 struct Routing {
   struct Source {
     int32_t image;  // -1: the position's token is embedded
     int32_t row;    // row of that image's tokens
   };
-  std::vector<Source> sources;                   // [positions]
-  std::vector<int32_t> cross_begin, cross_end;   // [positions], key numbers along the sequence's cross pages
-  bool cross = false;                            // some position attends to something
+  std::vector<Source> sources;                  // [positions]
+  std::vector<int32_t> cross_begin, cross_end;  // [positions], key numbers along the sequence's cross pages
+  bool cross = false;                           // some position attends to something
 };
 
-// cross_count[i]: number of cross tokens of image i. Throws Error("internal") on anything that does not fit the config (sizes, order, overlaps).
+// cross_count[i]: number of cross tokens of image i. Throws Error("internal") on anything that does not fit the config
+// (sizes, order, overlaps).
 Routing route(const ModelConfig& config, const Prompt& prompt, const std::vector<int32_t>& cross_count);
 
 }  // namespace nvlm

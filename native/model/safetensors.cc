@@ -19,14 +19,16 @@ using nlohmann::json;
   throw Error("corrupt-checkpoint", "The file " + file + " is damaged: " + what + ". Download or copy it again.");
 }
 
-// Bytes of one element; nothing for a name the format does not define (types below one byte are left out: none is read here).
+// Bytes of one element; nothing for a name the format does not define (types below one byte are left out: none is read
+// here).
 std::optional<std::uint64_t> element_size(std::string_view dtype) {
   struct Size {
     std::string_view name;
     std::uint64_t bytes;
   };
-  static constexpr Size kSizes[] = {{"BOOL", 1},    {"U8", 1},      {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2},
-                                    {"F16", 2},     {"BF16", 2},    {"I32", 4}, {"U32", 4},     {"F32", 4},     {"I64", 8},     {"U64", 8}, {"F64", 8}};
+  static constexpr Size kSizes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
+                                    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
+                                    {"F32", 4},  {"I64", 8}, {"U64", 8}, {"F64", 8}};
   for (const Size& size : kSizes) {
     if (size.name == dtype) return size.bytes;
   }
@@ -41,8 +43,9 @@ std::uint64_t read_length(const std::byte* data) {
   return value;
 }
 
-// JSON of the header; a name that stands twice is refused, since the second would silently hide the first. Nothing of the format nests deeper than
-// three levels, and what does is not kept: a header of nothing but brackets would cost many times its size.
+// JSON of the header; a name that stands twice is refused, since the second would silently hide the first. Nothing of
+// the format nests deeper than three levels, and what does is not kept: a header of nothing but brackets would cost
+// many times its size.
 json parse_header(std::string_view text, const std::string& file) {
   std::set<std::string> names;
   std::optional<std::string> twice;
@@ -62,7 +65,8 @@ json parse_header(std::string_view text, const std::string& file) {
   return header;
 }
 
-// A whole number below 2^63, or nothing. The parser keeps only non-negative integers as unsigned: 1.0, -1 and 1e30 are none.
+// A whole number below 2^63, or nothing. The parser keeps only non-negative integers as unsigned: 1.0, -1 and 1e30 are
+// none.
 std::optional<std::uint64_t> whole(const json& value) {
   if (!value.is_number_unsigned()) return std::nullopt;
   const auto number = value.get<std::uint64_t>();
@@ -70,7 +74,8 @@ std::optional<std::uint64_t> whole(const json& value) {
   return number;
 }
 
-SafetensorsEntry parse_entry(const std::string& name, const json& value, std::uint64_t data_begin, std::uint64_t data_size, const std::string& file) {
+SafetensorsEntry parse_entry(const std::string& name, const json& value, std::uint64_t data_begin,
+                             std::uint64_t data_size, const std::string& file) {
   const std::string tensor = "the tensor " + in_quotes(name);
   const auto member = [&](const char* key) -> const json& {
     const auto found = value.find(key);
@@ -86,13 +91,15 @@ SafetensorsEntry parse_entry(const std::string& name, const json& value, std::ui
   entry.dtype = dtype.get<std::string>();
   const auto size = element_size(entry.dtype);
   if (!size) {
-    throw Error("unsupported-dtype", "The tensor " + in_quotes(name) + " in " + file + " has the dtype " + in_quotes(entry.dtype) +
+    throw Error("unsupported-dtype", "The tensor " + in_quotes(name) + " in " + file + " has the dtype " +
+                                         in_quotes(entry.dtype) +
                                          ", which is not known. Convert the checkpoint to BF16, F16 or F32.");
   }
 
   // Shape: the running product stays below 2^64 because every factor is checked against what is left.
   const json& shape = member("shape");
-  if (!shape.is_array() || shape.size() > 8) corrupt(file, tensor + " has a shape that is not a list of at most 8 numbers");
+  if (!shape.is_array() || shape.size() > 8)
+    corrupt(file, tensor + " has a shape that is not a list of at most 8 numbers");
   std::uint64_t bytes = *size;
   bool empty = false, overflow = false;
   for (const json& dimension : shape) {
@@ -118,11 +125,12 @@ SafetensorsEntry parse_entry(const std::string& name, const json& value, std::ui
   }
   if (!begin || !end || *begin > *end) corrupt(file, tensor + " has data_offsets that are not two ascending numbers");
   if (*end > data_size) {
-    corrupt(file, tensor + " ends at byte " + std::to_string(*end) + " of the data, but the file holds only " + std::to_string(data_size) +
-                      " bytes of data (truncated?)");
+    corrupt(file, tensor + " ends at byte " + std::to_string(*end) + " of the data, but the file holds only " +
+                      std::to_string(data_size) + " bytes of data (truncated?)");
   }
   if (*end - *begin != bytes) {
-    corrupt(file, tensor + " has " + std::to_string(*end - *begin) + " bytes, but its shape and dtype " + entry.dtype + " need " + std::to_string(bytes));
+    corrupt(file, tensor + " has " + std::to_string(*end - *begin) + " bytes, but its shape and dtype " + entry.dtype +
+                      " need " + std::to_string(bytes));
   }
   entry.begin = data_begin + *begin;
   entry.end = data_begin + *end;
@@ -144,10 +152,12 @@ std::vector<SafetensorsEntry> parse_safetensors(const std::byte* data, std::uint
   if (size < 8) corrupt(file, "it has only " + std::to_string(size) + " bytes");
   const std::uint64_t length = read_length(data);
   if (length > size - 8) {
-    corrupt(file, "its header should have " + std::to_string(length) + " bytes, but the file has " + std::to_string(size) + " (truncated, or no safetensors file)");
+    corrupt(file, "its header should have " + std::to_string(length) + " bytes, but the file has " +
+                      std::to_string(size) + " (truncated, or no safetensors file)");
   }
   if (length > kMaxSafetensorsHeader) {
-    corrupt(file, "its header of " + std::to_string(length) + " bytes is above the limit of " + std::to_string(kMaxSafetensorsHeader));
+    corrupt(file, "its header of " + std::to_string(length) + " bytes is above the limit of " +
+                      std::to_string(kMaxSafetensorsHeader));
   }
 
   // ---- Entries ----
@@ -156,7 +166,8 @@ std::vector<SafetensorsEntry> parse_safetensors(const std::byte* data, std::uint
   entries.reserve(header.size());
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") continue;  // free text of the writer
-    if (name.empty() || name.size() > 256) corrupt(file, "it has a tensor name of " + std::to_string(name.size()) + " bytes");
+    if (name.empty() || name.size() > 256)
+      corrupt(file, "it has a tensor name of " + std::to_string(name.size()) + " bytes");
     entries.push_back(parse_entry(name, value, 8 + length, size - 8 - length, file));
   }
 
@@ -167,7 +178,9 @@ std::vector<SafetensorsEntry> parse_safetensors(const std::byte* data, std::uint
   std::uint64_t reached = 8 + length;
   for (const SafetensorsEntry& entry : entries) {
     if (entry.begin < reached) corrupt(file, "the bytes of the tensor " + in_quotes(entry.name) + " overlap another's");
-    if (entry.begin > reached) corrupt(file, "no tensor owns the " + std::to_string(entry.begin - reached) + " bytes before " + in_quotes(entry.name));
+    if (entry.begin > reached)
+      corrupt(file,
+              "no tensor owns the " + std::to_string(entry.begin - reached) + " bytes before " + in_quotes(entry.name));
     reached = entry.end;
   }
   if (reached != size) corrupt(file, std::to_string(size - reached) + " bytes at its end belong to no tensor");

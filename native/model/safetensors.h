@@ -1,4 +1,5 @@
-// The header of one .safetensors file: 8 bytes of length, JSON, then the tensors' bytes back to back. Every number is distrusted.
+// The header of one .safetensors file: 8 bytes of length, JSON, then the tensors' bytes back to back. Every number is
+// distrusted.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +20,8 @@ struct SafetensorsEntry {
 // Longest header read. 72B's largest shard needs 8 KB.
 inline constexpr std::uint64_t kMaxSafetensorsHeader = std::uint64_t{16} << 20;
 
-// Entries in the order of their bytes. Throws corrupt-checkpoint (bad length, bad JSON, duplicate name, overlap, hole, out of the file, shape that
-// overflows or does not match its bytes) or unsupported-dtype; `file` is for the messages.
+// Entries in the order of their bytes. Throws corrupt-checkpoint (bad length, bad JSON, duplicate name, overlap, hole,
+// out of the file, shape that overflows or does not match its bytes) or unsupported-dtype; `file` is for the messages.
 std::vector<SafetensorsEntry> parse_safetensors(const std::byte* data, std::uint64_t size, const std::string& file);
 
 // A name from a file as it may stand in a message: cut at 120 bytes, everything but printable ASCII as '?'.

@@ -21,7 +21,8 @@ uint64_t stored_bytes(const nvlm_weight_source& source) {
   return bytes;
 }
 
-// Index of the first value that is neither 0 nor -0; `count` when there is none. Looks at the bits of whole blocks: the 72B's dummy rows take 770 MB.
+// Index of the first value that is neither 0 nor -0; `count` when there is none. Looks at the bits of whole blocks: the
+// 72B's dummy rows take 770 MB.
 int64_t first_nonzero(const std::byte* data, nvlm_dtype dtype, int64_t count) {
   const auto bytes = static_cast<size_t>(count) * size_of(dtype);
   const uint64_t without_signs = dtype == NVLM_F32 ? 0x7fffffff7fffffff : 0x7fff7fff7fff7fff;
@@ -46,7 +47,8 @@ int64_t first_nonzero(const std::byte* data, nvlm_dtype dtype, int64_t count) {
 
 }  // namespace
 
-Weight WeightTable::add(nvlm_weight_use use, const std::vector<std::string>& names, const std::vector<std::vector<int64_t>>& shapes, bool interleave) {
+Weight WeightTable::add(nvlm_weight_use use, const std::vector<std::string>& names,
+                        const std::vector<std::vector<int64_t>>& shapes, bool interleave) {
   nvlm_weight_source source{};
   source.use = use;
   source.parts = static_cast<int32_t>(names.size());
@@ -62,12 +64,15 @@ Weight WeightTable::add(nvlm_weight_use use, const std::vector<std::string>& nam
 }
 
 Weight WeightTable::push(const nvlm_weight_source& source) {
-  for (int32_t p = 0; counter_ && p < source.parts; ++p) *counter_ += static_cast<uint64_t>(source.part[p].rows * source.part[p].cols);
+  for (int32_t p = 0; counter_ && p < source.parts; ++p)
+    *counter_ += static_cast<uint64_t>(source.part[p].rows * source.part[p].cols);
   sources_.push_back(source);
   return size() - 1;
 }
 
-Weight WeightTable::vector(const std::string& name, std::vector<int64_t> shape) { return add(NVLM_VECTOR, {name}, {std::move(shape)}, false); }
+Weight WeightTable::vector(const std::string& name, std::vector<int64_t> shape) {
+  return add(NVLM_VECTOR, {name}, {std::move(shape)}, false);
+}
 
 Weight WeightTable::vectors(const std::vector<std::string>& names, const std::vector<int64_t>& lengths) {
   std::vector<std::vector<int64_t>> shapes;
@@ -75,9 +80,13 @@ Weight WeightTable::vectors(const std::vector<std::string>& names, const std::ve
   return add(NVLM_VECTOR, names, shapes, false);
 }
 
-Weight WeightTable::matrix(const std::string& name, int64_t rows, int64_t cols) { return add(NVLM_MATRIX, {name}, {{rows, cols}}, false); }
+Weight WeightTable::matrix(const std::string& name, int64_t rows, int64_t cols) {
+  return add(NVLM_MATRIX, {name}, {{rows, cols}}, false);
+}
 
-Weight WeightTable::kernel(const std::string& name, std::vector<int64_t> shape) { return add(NVLM_MATRIX, {name}, {std::move(shape)}, false); }
+Weight WeightTable::kernel(const std::string& name, std::vector<int64_t> shape) {
+  return add(NVLM_MATRIX, {name}, {std::move(shape)}, false);
+}
 
 Weight WeightTable::stacked(const std::vector<std::string>& names, const std::vector<int64_t>& rows, int64_t cols) {
   std::vector<std::vector<int64_t>> shapes;
@@ -89,7 +98,9 @@ Weight WeightTable::interleaved(const std::string& gate, const std::string& up, 
   return add(NVLM_MATRIX, {gate, up}, {{rows, cols}, {rows, cols}}, true);
 }
 
-Weight WeightTable::table(const std::string& name, int64_t rows, int64_t cols) { return add(NVLM_TABLE, {name}, {{rows, cols}}, false); }
+Weight WeightTable::table(const std::string& name, int64_t rows, int64_t cols) {
+  return add(NVLM_TABLE, {name}, {{rows, cols}}, false);
+}
 
 Weight WeightTable::qkv_matrix(const std::string& name, int64_t stored, int64_t kept, int64_t cols) {
   return add_qkv(NVLM_MATRIX, checkpoint_.get(name, {3 * stored, cols}), stored, kept, cols);
@@ -99,7 +110,8 @@ Weight WeightTable::qkv_vector(const std::string& name, int64_t stored, int64_t 
   return add_qkv(NVLM_VECTOR, checkpoint_.get(name, {3 * stored}), stored, kept, 1);
 }
 
-Weight WeightTable::add_qkv(nvlm_weight_use use, const StoredTensor& tensor, int64_t stored, int64_t kept, int64_t cols) {
+Weight WeightTable::add_qkv(nvlm_weight_use use, const StoredTensor& tensor, int64_t stored, int64_t kept,
+                            int64_t cols) {
   nvlm_weight_source source{};
   source.use = use;
   source.parts = 3;
@@ -137,7 +149,8 @@ Weight WeightTable::first_columns(const std::string& name, int64_t rows, int64_t
 int64_t WeightTable::rows(Weight w) const {
   const nvlm_weight_source& source = sources_.at(static_cast<size_t>(w));
   int64_t rows = 0;
-  for (int32_t p = 0; p < source.parts; ++p) rows += source.use == NVLM_VECTOR ? source.part[p].cols : source.part[p].rows;
+  for (int32_t p = 0; p < source.parts; ++p)
+    rows += source.use == NVLM_VECTOR ? source.part[p].cols : source.part[p].rows;
   return source.interleave ? rows / 2 : rows;
 }
 
@@ -147,14 +160,15 @@ uint64_t WeightTable::packed_bytes(const nvlm_backend& backend, nvlm_device* dev
   return bytes;
 }
 
-void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device, const std::function<void(uint64_t, uint64_t)>& progress,
-                         const volatile int32_t* cancel) {
+void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device,
+                         const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel) {
   uint64_t total = 0, done = 0;
   for (const nvlm_weight_source& source : sources_) total += stored_bytes(source);
   auto dummies = dummy_rows_.begin();
   for (const nvlm_weight_source& source : sources_) {
     if (cancelled(cancel)) throw Error("aborted", "Loading was aborted. Load the model again if it is still wanted.");
-    for (; dummies != dummy_rows_.end() && dummies->weight == static_cast<Weight>(uploaded_.size()); ++dummies) check_zero(*dummies);
+    for (; dummies != dummy_rows_.end() && dummies->weight == static_cast<Weight>(uploaded_.size()); ++dummies)
+      check_zero(*dummies);
     nvlm_weight* weight = nullptr;
     check_status(backend, device, backend.upload_weight(device, &source, &weight), "loading a weight");
     uploaded_.push_back(weight);
@@ -165,10 +179,13 @@ void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device, const
 
 void WeightTable::check_zero(const DummyRows& rows) {
   const StoredTensor& tensor = *rows.tensor;
-  const int64_t found = first_nonzero(tensor.data + static_cast<uint64_t>(rows.first) * size_of(tensor.dtype), tensor.dtype, rows.count);
+  const int64_t found =
+      first_nonzero(tensor.data + static_cast<uint64_t>(rows.first) * size_of(tensor.dtype), tensor.dtype, rows.count);
   if (found == rows.count) return;
-  throw Error("corrupt-checkpoint", "The tensor " + tensor.name + " in " + tensor.file + " is not zero in row " + std::to_string((rows.first + found) / rows.cols) +
-                                        ", in a head beyond vision_config.num_attention_heads; such heads are dummies and must be zero. Download or copy the file "
+  throw Error("corrupt-checkpoint", "The tensor " + tensor.name + " in " + tensor.file + " is not zero in row " +
+                                        std::to_string((rows.first + found) / rows.cols) +
+                                        ", in a head beyond vision_config.num_attention_heads; such heads are dummies "
+                                        "and must be zero. Download or copy the file "
                                         "again, or correct the key.");
 }
 

@@ -1,4 +1,5 @@
-// The weights of a model: declared from the checkpoint's headers (which checks every name and shape), then packed by the backend one by one.
+// The weights of a model: declared from the checkpoint's headers (which checks every name and shape), then packed by
+// the backend one by one.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ class WeightTable {
   Weight table(const std::string& name, int64_t rows, int64_t cols);
 
   // Of tensors that are stored with the encoder's dummy heads (spec section 2), the part without them.
-  // q, k and v of one tensor [3·stored, cols] or [3·stored]: the first `kept` rows of each. upload() checks that the others are zero.
+  // q, k and v of one tensor [3·stored, cols] or [3·stored]: the first `kept` rows of each. upload() checks that the
+  // others are zero.
   Weight qkv_matrix(const std::string& name, int64_t stored, int64_t kept, int64_t cols);
   Weight qkv_vector(const std::string& name, int64_t stored, int64_t kept);
   // The first `kept` of `stored` elements or columns. What the others hold does not matter: they meet only zeros.
@@ -51,20 +53,23 @@ class WeightTable {
 
   uint64_t packed_bytes(const nvlm_backend& backend, nvlm_device* device) const;
   // Throws corrupt-checkpoint for a dummy head that is not zero, aborted, out-of-memory.
-  void upload(const nvlm_backend& backend, nvlm_device* device, const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel);
+  void upload(const nvlm_backend& backend, nvlm_device* device, const std::function<void(uint64_t, uint64_t)>& progress,
+              const volatile int32_t* cancel);
   void free(const nvlm_backend& backend, nvlm_device* device);
   nvlm_weight* const* data() const { return uploaded_.data(); }
   int32_t size() const { return static_cast<int32_t>(sources_.size()); }
 
  private:
-  // Stored values that are dropped from a weight: elements [first, first + count) of the tensor, whose rows have `cols`.
+  // Stored values that are dropped from a weight: elements [first, first + count) of the tensor, whose rows have
+  // `cols`.
   struct DummyRows {
     Weight weight;
     const StoredTensor* tensor;
     int64_t first, count, cols;
   };
 
-  Weight add(nvlm_weight_use use, const std::vector<std::string>& names, const std::vector<std::vector<int64_t>>& shapes, bool interleave);
+  Weight add(nvlm_weight_use use, const std::vector<std::string>& names,
+             const std::vector<std::vector<int64_t>>& shapes, bool interleave);
   Weight add_qkv(nvlm_weight_use use, const StoredTensor& tensor, int64_t stored, int64_t kept, int64_t cols);
   Weight push(const nvlm_weight_source& source);
   static void check_zero(const DummyRows& rows);

@@ -21,15 +21,19 @@ class ProgramCheck {
 
  private:
   void require(bool holds, const char* what) {
-    if (!holds && wrong_.empty()) wrong_ = "record " + std::to_string(index_) + " of program '" + p_.name + "': " + what;
+    if (!holds && wrong_.empty())
+      wrong_ = "record " + std::to_string(index_) + " of program '" + p_.name + "': " + what;
   }
 
   void check_tensor(int32_t t) {
     const nvlm_tensor& tensor = p_.tensors[t];
     index_ = t;
-    if (static_cast<uint32_t>(tensor.extent) >= NVLM_EXTENT_COUNT || tensor.rows_each < 1 || tensor.cols < 1) return require(false, "a tensor has an impossible shape");
-    const auto wide = static_cast<double>(tensor.rows_each) * static_cast<double>(p_.max_count[tensor.extent]) * static_cast<double>(tensor.cols) * static_cast<double>(nvlm_dtype_bytes(tensor.dtype));
-    require(wide + static_cast<double>(tensor.offset) <= static_cast<double>(p_.arena_bytes), "a tensor lies outside of the arena");
+    if (static_cast<uint32_t>(tensor.extent) >= NVLM_EXTENT_COUNT || tensor.rows_each < 1 || tensor.cols < 1)
+      return require(false, "a tensor has an impossible shape");
+    const auto wide = static_cast<double>(tensor.rows_each) * static_cast<double>(p_.max_count[tensor.extent]) *
+                      static_cast<double>(tensor.cols) * static_cast<double>(nvlm_dtype_bytes(tensor.dtype));
+    require(wide + static_cast<double>(tensor.offset) <= static_cast<double>(p_.arena_bytes),
+            "a tensor lies outside of the arena");
     require(tensor.offset % nvlm_dtype_bytes(tensor.dtype) == 0, "a tensor is not aligned");
   }
 
@@ -45,31 +49,41 @@ class ProgramCheck {
     if (!wrong_.empty()) return;
     const nvlm_weight& x = *p_.weights[w];
     require(x.use == use && (x.interleaved ? x.rows / 2 : x.rows) == rows && x.cols == cols, what);
-    require(!x.interleaved || p_.records[index_].op == NVLM_LINEAR_SWIGLU, "gate and up must be interleaved, and nothing else");
+    require(!x.interleaved || p_.records[index_].op == NVLM_LINEAR_SWIGLU,
+            "gate and up must be interleaved, and nothing else");
   }
-  void vector(int32_t w, int64_t length, const char* what, bool optional = false) { weight(w, NVLM_VECTOR, 1, length, what, optional); }
+  void vector(int32_t w, int64_t length, const char* what, bool optional = false) {
+    weight(w, NVLM_VECTOR, 1, length, what, optional);
+  }
 
   void cache(const nvlm_kv_cache& kv, const nvlm_constants& c) {
-    require(kv.memory && kv.pages > 0 && kv.kv_heads == c.kv_heads && kv.head_dim == c.head_dim, "the key/value cache does not fit the op");
+    require(kv.memory && kv.pages > 0 && kv.kv_heads == c.kv_heads && kv.head_dim == c.head_dim,
+            "the key/value cache does not fit the op");
     require(c.layer >= 0 && c.layer < kv.layers, "there is no such layer in the key/value cache");
   }
 
   void heads(const nvlm_constants& c, bool queries) {
-    require(c.head_dim > 0 && c.head_dim % 8 == 0 && c.head_dim <= 4096 && c.kv_heads > 0 && c.kv_heads <= 65536, "head_dim must be a multiple of 8");
-    if (queries && wrong_.empty()) require(c.heads > 0 && c.heads <= 65536 && c.heads % c.kv_heads == 0, "heads must be a multiple of kv_heads");
+    require(c.head_dim > 0 && c.head_dim % 8 == 0 && c.head_dim <= 4096 && c.kv_heads > 0 && c.kv_heads <= 65536,
+            "head_dim must be a multiple of 8");
+    if (queries && wrong_.empty())
+      require(c.heads > 0 && c.heads <= 65536 && c.heads % c.kv_heads == 0, "heads must be a multiple of kv_heads");
   }
 
-  void same_rows(const nvlm_tensor& a, const nvlm_tensor& b) { require(a.extent == b.extent && a.rows_each == b.rows_each, "input and output differ in rows"); }
+  void same_rows(const nvlm_tensor& a, const nvlm_tensor& b) {
+    require(a.extent == b.extent && a.rows_each == b.rows_each, "input and output differ in rows");
+  }
 
   void check_linear(const nvlm_record& r, const nvlm_tensor& in, const nvlm_tensor& out) {
     same_rows(in, out);
     require(r.in != r.out, "input and output must differ");
     weight(r.w, NVLM_MATRIX, out.cols, in.cols, "the matrix does not fit");
     if (!wrong_.empty()) return;
-    require(p_.weights[r.w]->interleaved || r.op != NVLM_LINEAR_SWIGLU, "gate and up must be interleaved, and nothing else");
+    require(p_.weights[r.w]->interleaved || r.op != NVLM_LINEAR_SWIGLU,
+            "gate and up must be interleaved, and nothing else");
     require(r.op != NVLM_LINEAR_SWIGLU || r.bias < 0, "SwiGLU takes no bias");
     vector(r.bias, out.cols, "the bias does not fit", true);
-    if (r.op == NVLM_LINEAR_RESIDUAL) vector(r.scale, r.c.tanh_gate ? 1 : out.cols, "the scale does not fit", !r.c.tanh_gate);
+    if (r.op == NVLM_LINEAR_RESIDUAL)
+      vector(r.scale, r.c.tanh_gate ? 1 : out.cols, "the scale does not fit", !r.c.tanh_gate);
   }
 
   void check_attention(const nvlm_record& r, const nvlm_tensor& in, const nvlm_tensor& out) {
@@ -93,7 +107,8 @@ class ProgramCheck {
   void check_record(const nvlm_record& r) {
     require(static_cast<uint32_t>(r.op) < NVLM_OP_COUNT, "unknown op");
     if (!wrong_.empty()) return;
-    const bool has_in = r.op != NVLM_PATCH_EMBED && r.op != NVLM_QK_NORM && r.op != NVLM_ROPE_KV_WRITE && r.op != NVLM_EMBED;
+    const bool has_in =
+        r.op != NVLM_PATCH_EMBED && r.op != NVLM_QK_NORM && r.op != NVLM_ROPE_KV_WRITE && r.op != NVLM_EMBED;
     const bool has_out = r.op != NVLM_KV_WRITE && r.op != NVLM_SAMPLE;
     const nvlm_tensor* in = has_in ? tensor(r.in, "the input is missing") : nullptr;
     const nvlm_tensor* out = has_out ? tensor(r.out, "the output is missing") : nullptr;
@@ -101,7 +116,8 @@ class ProgramCheck {
     const nvlm_constants& c = r.c;
     switch (r.op) {
       case NVLM_PATCH_EMBED: {
-        require(c.side > 0 && c.patch > 0 && c.side % c.patch == 0 && c.side <= 65536, "side must be a multiple of patch");
+        require(c.side > 0 && c.patch > 0 && c.side % c.patch == 0 && c.side <= 65536,
+                "side must be a multiple of patch");
         if (!wrong_.empty()) return;
         const int64_t patches = static_cast<int64_t>(c.side / c.patch) * (c.side / c.patch);
         require(out->extent == NVLM_TILES && out->rows_each == patches + 1, "the output does not fit the patches");
@@ -127,29 +143,38 @@ class ProgramCheck {
       case NVLM_LOGITS: return check_linear(r, *in, *out);
       case NVLM_ROPE_KV_WRITE:
         heads(c, true);
-        require(out->extent == NVLM_ROWS && out->cols == (static_cast<int64_t>(c.heads) + 2 * static_cast<int64_t>(c.kv_heads)) * c.head_dim, "columns must be [q|k|v]");
+        require(out->extent == NVLM_ROWS &&
+                    out->cols == (static_cast<int64_t>(c.heads) + 2 * static_cast<int64_t>(c.kv_heads)) * c.head_dim,
+                "columns must be [q|k|v]");
         return cache(p_.self_kv, c);
       case NVLM_KV_WRITE:
         heads(c, false);
-        require(in->extent == NVLM_ROWS && in->cols == 2 * static_cast<int64_t>(c.kv_heads) * c.head_dim, "columns must be [k|v]");
+        require(in->extent == NVLM_ROWS && in->cols == 2 * static_cast<int64_t>(c.kv_heads) * c.head_dim,
+                "columns must be [k|v]");
         return cache(p_.cross_kv, c);
       case NVLM_ATTENTION: return check_attention(r, *in, *out);
       case NVLM_PIXEL_SHUFFLE_NORM: {
-        require(c.grid > 0 && c.grid <= 65536 && c.ratio > 0 && c.grid % c.ratio == 0, "grid must be a multiple of ratio");
+        require(c.grid > 0 && c.grid <= 65536 && c.ratio > 0 && c.grid % c.ratio == 0,
+                "grid must be a multiple of ratio");
         if (!wrong_.empty()) return;
         const int64_t side = c.grid / c.ratio;
-        require(in->extent == NVLM_TILES && in->rows_each == static_cast<int64_t>(c.grid) * c.grid + 1, "the input does not fit the grid");
-        require(out->extent == NVLM_TILES && out->rows_each == side * side && out->cols == in->cols * c.ratio * c.ratio, "the output does not fit the grid");
+        require(in->extent == NVLM_TILES && in->rows_each == static_cast<int64_t>(c.grid) * c.grid + 1,
+                "the input does not fit the grid");
+        require(out->extent == NVLM_TILES && out->rows_each == side * side && out->cols == in->cols * c.ratio * c.ratio,
+                "the output does not fit the grid");
         vector(r.w, out->cols, "the norm's weight does not fit");
         return vector(r.bias, out->cols, "the norm's bias does not fit");
       }
       case NVLM_EMBED:
-        require(out->extent == NVLM_ROWS && out->rows_each == 1, "the output must have a row for each row of the batch");
+        require(out->extent == NVLM_ROWS && out->rows_each == 1,
+                "the output must have a row for each row of the batch");
         require(r.w >= 0 && r.w < p_.weight_count && p_.weights[r.w], "the table is missing");
         if (!wrong_.empty()) return;
-        return weight(r.w, p_.weights[r.w]->use == NVLM_MATRIX ? NVLM_MATRIX : NVLM_TABLE, p_.weights[r.w]->rows, out->cols, "the table does not fit");
+        return weight(r.w, p_.weights[r.w]->use == NVLM_MATRIX ? NVLM_MATRIX : NVLM_TABLE, p_.weights[r.w]->rows,
+                      out->cols, "the table does not fit");
       case NVLM_GATHER_ROWS:
-        require(in->extent == NVLM_ROWS && in->rows_each == 1 && out->extent == NVLM_OUTS && out->rows_each == 1, "gathers batch rows to out rows");
+        require(in->extent == NVLM_ROWS && in->rows_each == 1 && out->extent == NVLM_OUTS && out->rows_each == 1,
+                "gathers batch rows to out rows");
         return require(in->cols == out->cols, "input and output differ");
       case NVLM_SAMPLE: return require(in->extent == NVLM_OUTS && in->rows_each == 1, "samples out rows");
       case NVLM_OP_COUNT: return;
@@ -163,14 +188,17 @@ class ProgramCheck {
 
 // ---- Batches ----
 
-std::string at(const char* what, int64_t i) { return std::string(what) + " of row " + std::to_string(i) + " of the batch is out of range"; }
+std::string at(const char* what, int64_t i) {
+  return std::string(what) + " of row " + std::to_string(i) + " of the batch is out of range";
+}
 
 bool uses(const nvlm_program& p, nvlm_op op) {
   return std::any_of(p.records, p.records + p.record_count, [op](const nvlm_record& r) { return r.op == op; });
 }
 
 bool attends(const nvlm_program& p, nvlm_key_source source) {
-  return std::any_of(p.records, p.records + p.record_count, [source](const nvlm_record& r) { return r.op == NVLM_ATTENTION && r.c.source == source; });
+  return std::any_of(p.records, p.records + p.record_count,
+                     [source](const nvlm_record& r) { return r.op == NVLM_ATTENTION && r.c.source == source; });
 }
 
 std::string check_slots(const nvlm_batch& b, const nvlm_kv_cache& kv) {
@@ -181,12 +209,14 @@ std::string check_slots(const nvlm_batch& b, const nvlm_kv_cache& kv) {
 }
 
 // Pages of each sequence, and that its rows' intervals lie within their keys.
-std::string check_keys(const nvlm_batch& b, const nvlm_pages& pages, const nvlm_kv_cache& kv, const int32_t* begin, const int32_t* end) {
+std::string check_keys(const nvlm_batch& b, const nvlm_pages& pages, const nvlm_kv_cache& kv, const int32_t* begin,
+                       const int32_t* end) {
   for (int32_t s = 0; s < b.sequences; ++s) {
     int64_t keys = 0;
     if (pages.begin[s] < 0 || pages.begin[s + 1] < pages.begin[s]) return at("the page list of the sequence", s);
     for (int32_t p = pages.begin[s]; p < pages.begin[s + 1]; ++p) {
-      if (pages.page[p] < 0 || pages.page[p] >= kv.pages || pages.fill[p] < 0 || pages.fill[p] > NVLM_PAGE_KEYS) return at("a page of the sequence", s);
+      if (pages.page[p] < 0 || pages.page[p] >= kv.pages || pages.fill[p] < 0 || pages.fill[p] > NVLM_PAGE_KEYS)
+        return at("a page of the sequence", s);
       keys += pages.fill[p];
     }
     for (int32_t r = b.row_begin[s]; r < b.row_begin[s + 1]; ++r) {
@@ -221,7 +251,8 @@ std::string check_embed(const nvlm_program& p, const nvlm_batch& b) {
 std::string check_program(const nvlm_program& program) { return ProgramCheck(program).run(); }
 
 std::string check_batch(const nvlm_program& p, const nvlm_batch& b) {
-  if (b.tiles < 0 || b.tiles > p.max_count[NVLM_TILES] || b.rows < 0 || b.rows > p.max_count[NVLM_ROWS] || b.outs < 0 || b.outs > p.max_count[NVLM_OUTS]) {
+  if (b.tiles < 0 || b.tiles > p.max_count[NVLM_TILES] || b.rows < 0 || b.rows > p.max_count[NVLM_ROWS] || b.outs < 0 ||
+      b.outs > p.max_count[NVLM_OUTS]) {
     return "the batch is larger than its plan";
   }
   if (uses(p, NVLM_PATCH_EMBED) && b.tiles > 0 && !b.pixels) return "the batch has no pixels";
@@ -240,7 +271,8 @@ std::string check_batch(const nvlm_program& p, const nvlm_batch& b) {
   if (wrong.empty() && cross) wrong = check_keys(b, b.cross_pages, p.cross_kv, b.cross_begin, b.cross_end);
   if (wrong.empty() && uses(p, NVLM_GATHER_ROWS)) {
     for (int64_t o = 0; o < b.outs && wrong.empty(); ++o) {
-      if (b.out_row[o] < 0 || b.out_row[o] >= b.rows) wrong = "out row " + std::to_string(o) + " of the batch names no row";
+      if (b.out_row[o] < 0 || b.out_row[o] >= b.rows)
+        wrong = "out row " + std::to_string(o) + " of the batch names no row";
     }
   }
   return wrong;

@@ -1,4 +1,5 @@
-// The checks that stand between a program or batch and memory: every size when a plan is compiled, every index when it is run.
+// The checks that stand between a program or batch and memory: every size when a plan is compiled, every index when it
+// is run.
 #pragma once
 
 #include <string>

@@ -40,8 +40,8 @@ namespace {
 // Above this, memory is mapped rather than taken from the heap.
 constexpr uint64_t kMapFrom = uint64_t{1} << 20;
 constexpr uint64_t kAlignment = 64;
-// A core with AVX2 does 48 G multiply-adds a second and gets 2 to 5 G weights from memory: from some 20 rows on a step is bound by the products. More than these
-// would not be faster, and running answers would wait longer for their step.
+// A core with AVX2 does 48 G multiply-adds a second and gets 2 to 5 G weights from memory: from some 20 rows on a step
+// is bound by the products. More than these would not be faster, and running answers would wait longer for their step.
 constexpr int32_t kStepRows = 256;
 
 thread_local std::string open_error;
@@ -53,7 +53,9 @@ nvlm_status fail(nvlm_device* device, nvlm_status status, const std::string& mes
 
 uint64_t rounded(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-void* take(uint64_t bytes) { return bytes >= kMapFrom ? map_anonymous(bytes) : std::aligned_alloc(kAlignment, rounded(bytes)); }
+void* take(uint64_t bytes) {
+  return bytes >= kMapFrom ? map_anonymous(bytes) : std::aligned_alloc(kAlignment, rounded(bytes));
+}
 
 void give(void* memory, uint64_t bytes) {
   if (bytes >= kMapFrom) {
@@ -109,7 +111,8 @@ nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source,
   if (vector) {
     auto* to = static_cast<float*>(weight->data);
     for (int32_t p = 0; p < source->parts; ++p) {
-      for (int64_t i = 0; i < source->part[p].cols; ++i) *to++ = stored_value(source->part[p].data, source->part[p].dtype, i);
+      for (int64_t i = 0; i < source->part[p].cols; ++i)
+        *to++ = stored_value(source->part[p].data, source->part[p].dtype, i);
     }
     weight->rows = 1;
     weight->cols = static_cast<int64_t>(weight->bytes / sizeof(float));
@@ -122,7 +125,8 @@ nvlm_status upload_weight(nvlm_device* device, const nvlm_weight_source* source,
 }
 
 // What a kernel sees of a record without its operands, for so many tiles, rows and out rows.
-Op sized(const nvlm_device& device, const nvlm_program& program, const nvlm_record& record, const int64_t (&counts)[NVLM_EXTENT_COUNT]) {
+Op sized(const nvlm_device& device, const nvlm_program& program, const nvlm_record& record,
+         const int64_t (&counts)[NVLM_EXTENT_COUNT]) {
   Op op{};
   op.record = &record;
   if (record.in >= 0) {
@@ -210,7 +214,9 @@ void close_device(nvlm_device* device) {
   delete device;
 }
 
-void capabilities(nvlm_device* device, nvlm_capabilities* out) { *out = {device->backend_name, device->kernels->name, device->threads, NVLM_F32, kStepRows, 0, 0}; }
+void capabilities(nvlm_device* device, nvlm_capabilities* out) {
+  *out = {device->backend_name, device->kernels->name, device->threads, NVLM_F32, kStepRows, 0, 0};
+}
 nvlm_status wait(nvlm_device*) { return NVLM_OK; }
 
 int32_t device_count() { return 1; }
@@ -229,8 +235,8 @@ const char* last_error(nvlm_device* device) { return device ? device->error.c_st
 
 void set_open_error(const char* message) { open_error = message; }
 
-nvlm_status open_device(const Kernels& kernels, const char* backend_name, int threads, ParallelFor parallel_for, void* pool, void (*release_pool)(void*),
-                        nvlm_device** device) {
+nvlm_status open_device(const Kernels& kernels, const char* backend_name, int threads, ParallelFor parallel_for,
+                        void* pool, void (*release_pool)(void*), nvlm_device** device) {
   *device = new (std::nothrow) nvlm_device{&kernels, backend_name, threads, parallel_for, pool, release_pool, 0, {}};
   if (*device) return NVLM_OK;
   set_open_error("The system refused memory. Close other programs.");

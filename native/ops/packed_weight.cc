@@ -13,8 +13,10 @@ nvlm_status check_source(const nvlm_weight_source& source, const char** wrong) {
   if (source.parts < 1 || source.parts > NVLM_MAX_PARTS) return fail(NVLM_INVALID, "a weight has no or too many parts");
   for (int32_t p = 0; p < source.parts; ++p) {
     const auto& part = source.part[p];
-    if (part.rows < 1 || part.cols < 1 || part.row_stride < part.cols) return fail(NVLM_INVALID, "a weight's part has an impossible shape");
-    if (source.use == NVLM_VECTOR ? part.rows != 1 : part.cols != source.part[0].cols) return fail(NVLM_INVALID, "a weight's parts do not fit together");
+    if (part.rows < 1 || part.cols < 1 || part.row_stride < part.cols)
+      return fail(NVLM_INVALID, "a weight's part has an impossible shape");
+    if (source.use == NVLM_VECTOR ? part.rows != 1 : part.cols != source.part[0].cols)
+      return fail(NVLM_INVALID, "a weight's parts do not fit together");
     if (source.use != NVLM_VECTOR && part.dtype != source.part[0].dtype) {
       return fail(NVLM_UNSUPPORTED, "tensors that are packed together are stored in different types");
     }
@@ -45,7 +47,8 @@ float stored_value(const void* data, nvlm_dtype dtype, int64_t i) {
   if (exponent == 31) {
     size = mantissa ? NAN : INFINITY;
   } else {
-    size = exponent ? std::ldexp(1024.0f + static_cast<float>(mantissa), exponent - 25) : std::ldexp(static_cast<float>(mantissa), -24);
+    size = exponent ? std::ldexp(1024.0f + static_cast<float>(mantissa), exponent - 25)
+                    : std::ldexp(static_cast<float>(mantissa), -24);
   }
   return half & 0x8000 ? -size : size;
 }

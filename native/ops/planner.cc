@@ -17,7 +17,9 @@ struct Life {
 uint64_t times(uint64_t a, uint64_t b) {
   constexpr uint64_t kMost = uint64_t{1} << 62;
   if (b != 0 && a > kMost / b) {
-    throw Error("out-of-memory", "An activation of this model would need more bytes than an address can hold. Lower maxTiles or contextLength.");
+    throw Error(
+        "out-of-memory",
+        "An activation of this model would need more bytes than an address can hold. Lower maxTiles or contextLength.");
   }
   return a * b;
 }
@@ -50,8 +52,8 @@ std::vector<Life> lives(const std::vector<nvlm_tensor>& tensors, const std::vect
 
 }  // namespace
 
-uint64_t plan_arena(std::vector<nvlm_tensor>& tensors, const std::vector<nvlm_record>& records, const int64_t (&max_count)[NVLM_EXTENT_COUNT],
-                    const std::vector<int32_t>& kept) {
+uint64_t plan_arena(std::vector<nvlm_tensor>& tensors, const std::vector<nvlm_record>& records,
+                    const int64_t (&max_count)[NVLM_EXTENT_COUNT], const std::vector<int32_t>& kept) {
   const std::vector<Life> life = lives(tensors, records, max_count, kept);
 
   // Largest first, each at the lowest place that is free for its whole life.
@@ -70,7 +72,8 @@ uint64_t plan_arena(std::vector<nvlm_tensor>& tensors, const std::vector<nvlm_re
     }
     tensors[t].offset = at;
     arena = std::max(arena, at + life[t].bytes);
-    const auto place = std::upper_bound(placed.begin(), placed.end(), t, [&](int32_t a, int32_t b) { return tensors[a].offset < tensors[b].offset; });
+    const auto place = std::upper_bound(placed.begin(), placed.end(), t,
+                                        [&](int32_t a, int32_t b) { return tensors[a].offset < tensors[b].offset; });
     placed.insert(place, t);
   }
   return arena;

@@ -10,7 +10,11 @@ namespace nvlm::host {
 
 struct ProgramCopy {
   explicit ProgramCopy(const nvlm_program& p)
-      : name(p.name), records(p.records, p.records + p.record_count), tensors(p.tensors, p.tensors + p.tensor_count), packed(p.weights, p.weights + p.weight_count), program(p) {
+      : name(p.name),
+        records(p.records, p.records + p.record_count),
+        tensors(p.tensors, p.tensors + p.tensor_count),
+        packed(p.weights, p.weights + p.weight_count),
+        program(p) {
     program.name = name.c_str();
     program.records = records.data();
     program.tensors = tensors.data();

@@ -13,7 +13,9 @@ struct Candidate {
 };
 
 // Likeliest first; the lower id among equals, so that greedy and sampled order agree everywhere.
-bool likelier(const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight > b.weight : a.token < b.token; }
+bool likelier(const Candidate& a, const Candidate& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+}
 
 // SplitMix64's finaliser: every bit of the input reaches every bit of the output.
 uint64_t mix(uint64_t x) {
@@ -24,7 +26,9 @@ uint64_t mix(uint64_t x) {
 }
 
 // Uniform in [0, 1), 53 bits.
-double draw(uint64_t seed, uint64_t step) { return static_cast<double>(mix(mix(seed) ^ mix(step * 2 + 1)) >> 11) * 0x1p-53; }
+double draw(uint64_t seed, uint64_t step) {
+  return static_cast<double>(mix(mix(seed) ^ mix(step * 2 + 1)) >> 11) * 0x1p-53;
+}
 
 // One candidate for each token.
 void fill(Candidate* candidates, const float* logits, int64_t vocab) {
@@ -104,18 +108,22 @@ void sample_row(Candidate* candidates, const float* logits, int64_t vocab, const
   }
   fill(candidates, logits, vocab);
   apply_penalties(candidates, vocab, o);
-  s->token = o.temperature > 0 ? sampled_token(candidates, vocab, o) : std::min_element(candidates, candidates + vocab, likelier)->token;
+  s->token = o.temperature > 0 ? sampled_token(candidates, vocab, o)
+                               : std::min_element(candidates, candidates + vocab, likelier)->token;
   if (o.top_logprobs >= 0) report_logprobs(candidates, logits, vocab, o.top_logprobs, s);
 }
 
 }  // namespace
 
-uint64_t sample_scratch(const Op& op) { return static_cast<uint64_t>(std::min<int64_t>(op.threads, op.in_rows) * op.in_cols) * sizeof(Candidate); }
+uint64_t sample_scratch(const Op& op) {
+  return static_cast<uint64_t>(std::min<int64_t>(op.threads, op.in_rows) * op.in_cols) * sizeof(Candidate);
+}
 
 void sample(const Op& op) {
   if (!op.batch->sampled) return;
   op.parallel(op.in_rows, [&](int64_t o, int thread) {
-    sample_row(static_cast<Candidate*>(op.scratch) + thread * op.in_cols, op.in + o * op.in_cols, op.in_cols, op.batch->sampling[o], op.batch->sampled + o);
+    sample_row(static_cast<Candidate*>(op.scratch) + thread * op.in_cols, op.in + o * op.in_cols, op.in_cols,
+               op.batch->sampling[o], op.batch->sampled + o);
   });
 }
 

@@ -1,4 +1,5 @@
-// The sample op of the backends in host memory: choosing a token from logits. Scalar work, the same for every instruction set.
+// The sample op of the backends in host memory: choosing a token from logits. Scalar work, the same for every
+// instruction set.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,8 @@
 
 namespace nvlm::host {
 
-// For each out row: logits [vocab] -> batch.sampled. Penalties, temperature, top-k, top-p, min-p, then a draw that is a hash of (seed, step).
-// Non-finite logits give token -1. Rows are sampled in parallel.
+// For each out row: logits [vocab] -> batch.sampled. Penalties, temperature, top-k, top-p, min-p, then a draw that is a
+// hash of (seed, step). Non-finite logits give token -1. Rows are sampled in parallel.
 void sample(const Op& op);
 uint64_t sample_scratch(const Op& op);
 

@@ -39,7 +39,8 @@ std::uint64_t stat_value(const std::string& path, const std::string& key) {
   return 0;
 }
 
-// Path of this process in the hierarchy of a controller ("" names version 2): lines "id:controllers:path" of /proc/self/cgroup.
+// Path of this process in the hierarchy of a controller ("" names version 2): lines "id:controllers:path" of
+// /proc/self/cgroup.
 std::optional<std::string> group_path(const std::string& root, const std::string& controller) {
   std::ifstream file(root + "proc/self/cgroup");
   std::string line;
@@ -54,9 +55,10 @@ std::optional<std::string> group_path(const std::string& root, const std::string
   return std::nullopt;
 }
 
-// Calls visit with the folder of the group and of each ancestor up to the mount. Inside a container the path of the host may not exist below the
-// mount; the mount itself is then the container's own group, and is visited in any case.
-void visit_groups(const std::string& root, const std::string& controller, const std::function<void(const std::string& folder)>& visit) {
+// Calls visit with the folder of the group and of each ancestor up to the mount. Inside a container the path of the
+// host may not exist below the mount; the mount itself is then the container's own group, and is visited in any case.
+void visit_groups(const std::string& root, const std::string& controller,
+                  const std::function<void(const std::string& folder)>& visit) {
   auto path = group_path(root, controller);
   if (!path) return;
   const std::string mount = root + "sys/fs/cgroup" + (controller.empty() ? "" : "/" + controller);
@@ -67,7 +69,9 @@ void visit_groups(const std::string& root, const std::string& controller, const 
   visit(mount);
 }
 
-void lower(std::optional<std::uint64_t>& least, std::uint64_t value) { least = least ? std::min(*least, value) : value; }
+void lower(std::optional<std::uint64_t>& least, std::uint64_t value) {
+  least = least ? std::min(*least, value) : value;
+}
 
 }  // namespace
 
@@ -75,7 +79,8 @@ std::optional<std::uint64_t> meminfo_bytes(const std::string& root, const std::s
   std::ifstream file(root + "proc/meminfo");
   std::string line;
   while (std::getline(file, line)) {
-    if (line.rfind(key + ":", 0) == 0) return std::strtoull(line.c_str() + key.size() + 1, nullptr, 10) * 1024;  // "MemTotal:  123 kB"
+    if (line.rfind(key + ":", 0) == 0)
+      return std::strtoull(line.c_str() + key.size() + 1, nullptr, 10) * 1024;  // "MemTotal:  123 kB"
   }
   return std::nullopt;
 }
@@ -93,13 +98,15 @@ std::optional<std::uint64_t> memory_limit(const std::string& root) {
 
 std::optional<std::uint64_t> memory_left(const std::string& root) {
   std::optional<std::uint64_t> least;
-  const auto consider = [&](std::optional<std::uint64_t> limit, std::optional<std::uint64_t> usage, std::uint64_t cache) {
+  const auto consider = [&](std::optional<std::uint64_t> limit, std::optional<std::uint64_t> usage,
+                            std::uint64_t cache) {
     if (!limit || !usage) return;
     const std::uint64_t used = *usage - std::min(*usage, cache);
     lower(least, *limit - std::min(*limit, used));
   };
   visit_groups(root, "", [&](const std::string& folder) {
-    consider(read_number(folder + "/memory.max"), read_number(folder + "/memory.current"), stat_value(folder + "/memory.stat", "inactive_file"));
+    consider(read_number(folder + "/memory.max"), read_number(folder + "/memory.current"),
+             stat_value(folder + "/memory.stat", "inactive_file"));
   });
   visit_groups(root, "memory", [&](const std::string& folder) {
     consider(read_number(folder + "/memory.limit_in_bytes"), read_number(folder + "/memory.usage_in_bytes"),

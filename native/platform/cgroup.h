@@ -1,4 +1,5 @@
-// What Linux control groups (versions 1 and 2) and /proc say about memory and CPUs. `root` is "/" except in tests, which bring a file tree.
+// What Linux control groups (versions 1 and 2) and /proc say about memory and CPUs. `root` is "/" except in tests,
+// which bring a file tree.
 #pragma once
 
 #include <cstdint>

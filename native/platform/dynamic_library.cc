@@ -36,7 +36,8 @@ DynamicLibrary::~DynamicLibrary() {
 void DynamicLibrary::keep(const void* address) {
 #ifdef _WIN32
   HMODULE module;
-  GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, static_cast<LPCWSTR>(address), &module);
+  GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                     static_cast<LPCWSTR>(address), &module);
 #else
   Dl_info info;
   if (dladdr(address, &info) == 0 || !info.dli_fname) return;

@@ -1,4 +1,5 @@
-// The one exception of the native code. It never crosses the C table of a backend or the addon's border, where it becomes {code, message}.
+// The one exception of the native code. It never crosses the C table of a backend or the addon's border, where it
+// becomes {code, message}.
 #pragma once
 
 #include <stdexcept>

@@ -23,7 +23,8 @@ namespace nvlm {
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const std::string& reason) {
-  throw Error("file-not-found", "The file " + path + " can't be read: " + reason + ". Check the path and its permissions.");
+  throw Error("file-not-found",
+              "The file " + path + " can't be read: " + reason + ". Check the path and its permissions.");
 }
 
 #ifdef _WIN32
@@ -52,7 +53,8 @@ struct Descriptor {
 
 std::optional<MappedFile> MappedFile::open(const std::string& path) {
   const std::wstring wide = std::filesystem::u8path(path).wstring();
-  const HANDLE file = CreateFileW(wide.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
+  const HANDLE file =
+      CreateFileW(wide.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
   if (file == INVALID_HANDLE_VALUE) {
     const DWORD error = GetLastError();
     if (error == ERROR_FILE_NOT_FOUND || error == ERROR_PATH_NOT_FOUND) return std::nullopt;

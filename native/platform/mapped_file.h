@@ -10,8 +10,8 @@ namespace nvlm {
 
 class MappedFile {
  public:
-  // Empty when there is no such file. Throws file-not-found when it is there but can't be opened or mapped (message: path and reason),
-  // or is no regular file.
+  // Empty when there is no such file. Throws file-not-found when it is there but can't be opened or mapped (message:
+  // path and reason), or is no regular file.
   static std::optional<MappedFile> open(const std::string& path);
 
   MappedFile(MappedFile&& other) noexcept;

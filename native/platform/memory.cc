@@ -28,7 +28,8 @@ void* map_anonymous(std::uint64_t bytes) {
 #ifdef _WIN32
   return VirtualAlloc(nullptr, static_cast<std::size_t>(bytes), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
 #else
-  void* const memory = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return memory == MAP_FAILED ? nullptr : memory;
 #endif
 }
@@ -73,8 +74,11 @@ int usable_cpus() {
 std::uint64_t free_memory() {
   vm_statistics64_data_t pages{};
   mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
-  if (host_statistics64(mach_host_self(), HOST_VM_INFO64, reinterpret_cast<host_info64_t>(&pages), &count) != KERN_SUCCESS) return 0;
-  return (std::uint64_t{pages.free_count} + pages.inactive_count + pages.purgeable_count) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  if (host_statistics64(mach_host_self(), HOST_VM_INFO64, reinterpret_cast<host_info64_t>(&pages), &count) !=
+      KERN_SUCCESS)
+    return 0;
+  return (std::uint64_t{pages.free_count} + pages.inactive_count + pages.purgeable_count) *
+         static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 std::uint64_t total_memory() {

@@ -1,5 +1,6 @@
-// What could break: a device name that means something else than it says, a library that is missing or of another version taken all the same, a
-// reason without its mend, "auto" that fails instead of falling back, a library that stays open.
+// What could break: a device name that means something else than it says, a library that is missing or of another
+// version taken all the same, a reason without its mend, "auto" that fails instead of falling back, a library that
+// stays open.
 #include "model/backends.h"
 
 #include "support/check.h"
@@ -50,7 +51,8 @@ int main() {
     check_choice(choose_backend("auto", kFake), "cuda", 1, "cuda:1");
     const BackendChoice choice = choose_backend("auto", "");
     check_choice(choice, "cpu", 0, "cpu");
-    test::check(holds(choice.fallback, "no CUDA library") && holds(choice.fallback, "device: 'cpu'"), "the reason: " + choice.fallback);
+    test::check(holds(choice.fallback, "no CUDA library") && holds(choice.fallback, "device: 'cpu'"),
+                "the reason: " + choice.fallback);
     const BackendChoice other = choose_backend("auto", kOtherVersion);
     check_choice(other, "cpu", 0, "cpu");
     test::check(holds(other.fallback, "interface 1,"), "the reason: " + other.fallback);
@@ -58,9 +60,13 @@ int main() {
   });
 
   test::run("a library that can't be used is refused with its name, the reason and the mend", [] {
-    test::throws("device-unavailable", {"no CUDA library", "Install", "device: 'cpu'"}, [] { choose_backend("cuda", ""); });
-    test::throws("device-unavailable", {"/nowhere/nvlm_cuda.so could not be opened", "device: 'cpu'"}, [] { choose_backend("cuda", "/nowhere/nvlm_cuda.so"); });
-    test::throws("device-unavailable", {kOtherVersion, "has interface 1, but " + std::to_string(NVLM_BACKEND_VERSION) + " is needed"}, [] { choose_backend("cuda", kOtherVersion); });
+    test::throws("device-unavailable", {"no CUDA library", "Install", "device: 'cpu'"},
+                 [] { choose_backend("cuda", ""); });
+    test::throws("device-unavailable", {"/nowhere/nvlm_cuda.so could not be opened", "device: 'cpu'"},
+                 [] { choose_backend("cuda", "/nowhere/nvlm_cuda.so"); });
+    test::throws("device-unavailable",
+                 {kOtherVersion, "has interface 1, but " + std::to_string(NVLM_BACKEND_VERSION) + " is needed"},
+                 [] { choose_backend("cuda", kOtherVersion); });
     test::throws("device-unavailable", {"libm.so.6 has no interface"}, [] { choose_backend("cuda", "libm.so.6"); });
     const test::ScratchFolder folder("backends");
     folder.write("nvlm_cuda.so", "not a library");
@@ -78,7 +84,8 @@ int main() {
   });
 
   test::run("other names mean nothing", [] {
-    for (const char* name : {"", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:+1", "cuda: 1", "cuda:1x", "cuda:99999999999", "cpu:0"}) {
+    for (const char* name :
+         {"", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:+1", "cuda: 1", "cuda:1x", "cuda:99999999999", "cpu:0"}) {
       test::throws("bad-option", {"'" + std::string(name) + "'", "Leave it out"}, [&] { choose_backend(name, kFake); });
     }
   });
@@ -87,10 +94,14 @@ int main() {
     const std::vector<DeviceEntry> all = list_devices(kFake);
     if (!test::equal(all.size(), size_t{3}, "entries")) return;
     test::equal(all[0].id, std::string("cpu"), "the CPU is first");
-    test::check(all[0].description.available && all[0].description.memory_total > 0 && all[0].threads > 0 && !all[0].instruction_set.empty(), "the CPU is described");
-    test::equal(all[1].id + " " + all[1].description.name + " " + all[1].description.reason, "cuda:0 Old GPU GPU 0 is too old. Use device: 'cpu'.", "the first GPU");
+    test::check(all[0].description.available && all[0].description.memory_total > 0 && all[0].threads > 0 &&
+                    !all[0].instruction_set.empty(),
+                "the CPU is described");
+    test::equal(all[1].id + " " + all[1].description.name + " " + all[1].description.reason,
+                "cuda:0 Old GPU GPU 0 is too old. Use device: 'cpu'.", "the first GPU");
     test::check(!all[1].description.available, "the first GPU can't be used");
-    test::equal(all[2].id + " " + all[2].description.name + " " + all[2].description.reason, "cuda:1 New GPU ", "the second GPU");
+    test::equal(all[2].id + " " + all[2].description.name + " " + all[2].description.reason, "cuda:1 New GPU ",
+                "the second GPU");
     test::check(all[2].description.available && all[2].description.memory_total == 2000, "the second GPU can be used");
     test::check(!is_open(kFake), "the library is closed");
 

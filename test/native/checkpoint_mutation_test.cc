@@ -1,6 +1,6 @@
-// 10,000 seeded mutations of golden checkpoints (single, sharded) and their configs. Each ends in an Error of a known code or in a correct open: every
-// tensor inside its file, of the size its shape says, and what the header says by an independent reading. Meant for the sanitizers: files are
-// placed so that a read outside them is poisoned memory.
+// 10,000 seeded mutations of golden checkpoints (single, sharded) and their configs. Each ends in an Error of a known
+// code or in a correct open: every tensor inside its file, of the size its shape says, and what the header says by an
+// independent reading. Meant for the sanitizers: files are placed so that a read outside them is poisoned memory.
 //
 //   NVLM_MUTATION_SEED=n   another series; a failure prints the number that repeats it alone with NVLM_MUTATION_COUNT=1
 #include <algorithm>
@@ -47,7 +47,8 @@ class WeightFile {
   const std::string& header() const { return header_; }
   std::uint64_t data_bytes() const { return data_bytes_; }
 
-  // The file with this header, this length field, and cut to `size` bytes; all else in the buffer is poisoned until the next call.
+  // The file with this header, this length field, and cut to `size` bytes; all else in the buffer is poisoned until the
+  // next call.
   std::span<const std::byte> place(const std::string& header, std::uint64_t length, std::uint64_t size) {
     ASAN_UNPOISON_MEMORY_REGION(buffer_.data(), buffer_.size());
     char* const begin = buffer_.data() + kSlack - 8 - header.size();
@@ -98,12 +99,8 @@ class Mutator {
       case 0:
         for (std::size_t n = 1 + below(8); n > 0; --n) text[below(text.size())] ^= static_cast<char>(1 << below(8));
         break;
-      case 1:
-        text.resize(below(text.size()));
-        break;
-      case 2:
-        text.erase(below(text.size()), 1 + below(64));
-        break;
+      case 1: text.resize(below(text.size())); break;
+      case 2: text.erase(below(text.size()), 1 + below(64)); break;
       case 3: {
         const std::string piece = text.substr(below(text.size()), 1 + below(200));
         text.insert(below(text.size()), piece);
@@ -115,15 +112,13 @@ class Mutator {
         text.insert(below(text.size()), noise);
         break;
       }
-      case 5:
-        text.insert(below(text.size()), std::string(1 + below(2000), "[{\"0,:"[below(6)]));
-        break;
-      default:
-        replace_number(text);
+      case 5: text.insert(below(text.size()), std::string(1 + below(2000), "[{\"0,:"[below(6)])); break;
+      default: replace_number(text);
     }
   }
 
-  // JSON with one value exchanged for something hostile, one key removed, renamed or doubled, or two values of a kind swapped.
+  // JSON with one value exchanged for something hostile, one key removed, renamed or doubled, or two values of a kind
+  // swapped.
   void damage_json(std::string& text) {
     json value = json::parse(text, nullptr, false);
     if (!value.is_object() || value.empty()) return damage(text);
@@ -133,12 +128,8 @@ class Mutator {
       std::advance(child, static_cast<std::ptrdiff_t>(below(parent->size())));
       if (!child->is_structured() || child->empty() || below(4) == 0) {
         switch (below(4)) {
-          case 0:
-            *child = hostile();
-            break;
-          case 1:
-            parent->erase(child);
-            break;
+          case 0: *child = hostile(); break;
+          case 1: parent->erase(child); break;
           case 2: {
             auto other = parent->begin();
             std::advance(other, static_cast<std::ptrdiff_t>(below(parent->size())));
@@ -168,7 +159,9 @@ class Mutator {
     auto pick = entries.begin(), other = entries.begin();
     std::advance(pick, static_cast<std::ptrdiff_t>(below(entries.size())));
     std::advance(other, static_cast<std::ptrdiff_t>(below(entries.size())));
-    static const char* const kNames[] = {"../model.safetensors", "/etc/passwd", "config.json", "model-00009-of-00002.safetensors", "", ".", "a\0b.safetensors"};
+    static const char* const kNames[] = {
+        "../model.safetensors", "/etc/passwd", "config.json", "model-00009-of-00002.safetensors", "", ".",
+        "a\0b.safetensors"};
     static const char* const kTypes[] = {"F32", "F16", "BF16", "F64", "I8", "U8", "bf16", "", "Q8", "F8_E4M3"};
     if (pick->is_string()) {
       if (below(2)) {
@@ -176,30 +169,23 @@ class Mutator {
       } else {
         std::swap(*pick, *other);
       }
-    } else if (pick->is_object() && pick->contains("shape") && (*pick)["shape"].is_array() && pick->contains("data_offsets") && (*pick)["data_offsets"].size() == 2) {
+    } else if (pick->is_object() && pick->contains("shape") && (*pick)["shape"].is_array() &&
+               pick->contains("data_offsets") && (*pick)["data_offsets"].size() == 2) {
       json &shape = (*pick)["shape"], &offsets = (*pick)["data_offsets"];
       switch (below(7)) {
-        case 0:
-          (*pick)["dtype"] = kTypes[below(std::size(kTypes))];
-          break;
+        case 0: (*pick)["dtype"] = kTypes[below(std::size(kTypes))]; break;
         case 1:
           if (!shape.empty()) shape[below(shape.size())] = hostile();
           break;
-        case 2:
-          shape = {hostile(), hostile(), hostile()};
-          break;
-        case 3:
-          offsets[below(2)] = hostile();
-          break;
+        case 2: shape = {hostile(), hostile(), hostile()}; break;
+        case 3: offsets[below(2)] = hostile(); break;
         case 4:  // still the right length, but somewhere else: overlap, hole or outside
           if (offsets[0].is_number_unsigned() && offsets[1].is_number_unsigned()) {
             const std::uint64_t shift = std::uint64_t{1} << below(40);
             for (json& offset : offsets) offset = offset.get<std::uint64_t>() + shift;
           }
           break;
-        case 5:
-          std::swap(*pick, *other);
-          break;
+        case 5: std::swap(*pick, *other); break;
         default:  // the same bytes under another shape: must open
           if (shape.size() == 2) std::swap(shape[0], shape[1]);
       }
@@ -208,13 +194,45 @@ class Mutator {
   }
 
   json hostile() {
-    static const json kValues[] = {-1,   0,    1,    7,       2147483647, 2147483648u, 4294967295u, 4294967296,  9223372036854775807, 9223372036854775808u, 18446744073709551615u,
-                                   1e30, -0.0, 0.25, nullptr, true,       "",          "F32",       json::array(), json::object(),      {1, 2, 3},            4611686018427387905};
-    return below(4) == 0 ? json(static_cast<std::uint64_t>(random_()) >> below(64)) : kValues[below(std::size(kValues))];
+    static const json kValues[] = {-1,
+                                   0,
+                                   1,
+                                   7,
+                                   2147483647,
+                                   2147483648u,
+                                   4294967295u,
+                                   4294967296,
+                                   9223372036854775807,
+                                   9223372036854775808u,
+                                   18446744073709551615u,
+                                   1e30,
+                                   -0.0,
+                                   0.25,
+                                   nullptr,
+                                   true,
+                                   "",
+                                   "F32",
+                                   json::array(),
+                                   json::object(),
+                                   {1, 2, 3},
+                                   4611686018427387905};
+    return below(4) == 0 ? json(static_cast<std::uint64_t>(random_()) >> below(64))
+                         : kValues[below(std::size(kValues))];
   }
 
   std::uint64_t length(std::uint64_t right, std::uint64_t file) {
-    const std::uint64_t values[] = {0, 1, right - 1, right + 1, file, file - 8, file - 7, ~std::uint64_t{0}, ~std::uint64_t{0} - 7, std::uint64_t{1} << 63, random_(), random_() % (file + 1)};
+    const std::uint64_t values[] = {0,
+                                    1,
+                                    right - 1,
+                                    right + 1,
+                                    file,
+                                    file - 8,
+                                    file - 7,
+                                    ~std::uint64_t{0},
+                                    ~std::uint64_t{0} - 7,
+                                    std::uint64_t{1} << 63,
+                                    random_(),
+                                    random_() % (file + 1)};
     return values[below(std::size(values))];
   }
 
@@ -253,7 +271,8 @@ std::string examine(const Checkpoint& checkpoint, const std::map<std::string, Pl
     }
     if (bytes != static_cast<long double>(t.bytes)) return name + " has bytes that do not fit its shape";
     const std::byte *const begin = placed.bytes.data(), *const end = begin + placed.bytes.size();
-    if (t.data < begin || t.data > end || t.bytes > static_cast<std::uint64_t>(end - t.data)) return name + " lies outside its file";
+    if (t.data < begin || t.data > end || t.bytes > static_cast<std::uint64_t>(end - t.data))
+      return name + " lies outside its file";
     if (t.bytes > 0) {
       touched += std::to_integer<unsigned>(t.data[0]) + std::to_integer<unsigned>(t.data[t.bytes - 1]);
       if (!ranges[t.file].emplace(t.data, t.data + t.bytes).second) return name + " shares its bytes";
@@ -262,10 +281,13 @@ std::string examine(const Checkpoint& checkpoint, const std::map<std::string, Pl
     if (!headers.contains(t.file)) headers[t.file] = json::parse(placed.header);
     const json& entry = headers[t.file].at(name);
     const std::uint64_t data_begin = placed.bytes.size() >= 8 ? 8 + placed.header.size() : 0;
-    if (t.data != begin + data_begin + entry.at("data_offsets").at(0).get<std::uint64_t>()) return name + " starts elsewhere than its header says";
-    if (t.shape != entry.at("shape").get<std::vector<std::int64_t>>()) return name + " has another shape than its header says";
+    if (t.data != begin + data_begin + entry.at("data_offsets").at(0).get<std::uint64_t>())
+      return name + " starts elsewhere than its header says";
+    if (t.shape != entry.at("shape").get<std::vector<std::int64_t>>())
+      return name + " has another shape than its header says";
     const std::string dtype = entry.at("dtype");
-    if (dtype != (t.dtype == NVLM_F32 ? "F32" : t.dtype == NVLM_F16 ? "F16" : "BF16")) return name + " has another dtype than its header says";
+    if (dtype != (t.dtype == NVLM_F32 ? "F32" : t.dtype == NVLM_F16 ? "F16" : "BF16"))
+      return name + " has another dtype than its header says";
   }
   for (const auto& [file, sorted] : ranges) {
     const std::byte* reached = nullptr;
@@ -279,18 +301,24 @@ std::string examine(const Checkpoint& checkpoint, const std::map<std::string, Pl
 
 std::string examine(const ModelConfig& c) {
   const auto& [vision, decoder] = std::tie(c.vision, c.decoder);
-  const bool sizes = vision.hidden > 0 && vision.heads > 0 && vision.head_dim % 8 == 0 && vision.head_dim * vision.heads == vision.hidden && vision.layers >= 0 &&
-                     vision.layers <= vision.stored_layers && vision.mlp > 0 && vision.patch > 0 && vision.attention_width >= vision.hidden && decoder.hidden > 0 &&
-                     decoder.heads > 0 && decoder.kv_heads > 0 && decoder.heads % decoder.kv_heads == 0 && decoder.head_dim > 0 && decoder.head_dim % 8 == 0 &&
-                     decoder.layers > 0 && decoder.mlp > 0 && decoder.vocab > 0 && decoder.max_positions > 0 && c.tokens_per_tile() > 0 && c.min_tiles > 0 &&
-                     c.min_tiles <= c.max_tiles && c.tile_size == vision.image_size && c.tile_size % vision.patch == 0 && c.projector.hidden > 0;
+  const bool sizes =
+      vision.hidden > 0 && vision.heads > 0 && vision.head_dim % 8 == 0 &&
+      vision.head_dim * vision.heads == vision.hidden && vision.layers >= 0 && vision.layers <= vision.stored_layers &&
+      vision.mlp > 0 && vision.patch > 0 && vision.attention_width >= vision.hidden && decoder.hidden > 0 &&
+      decoder.heads > 0 && decoder.kv_heads > 0 && decoder.heads % decoder.kv_heads == 0 && decoder.head_dim > 0 &&
+      decoder.head_dim % 8 == 0 && decoder.layers > 0 && decoder.mlp > 0 && decoder.vocab > 0 &&
+      decoder.max_positions > 0 && c.tokens_per_tile() > 0 && c.min_tiles > 0 && c.min_tiles <= c.max_tiles &&
+      c.tile_size == vision.image_size && c.tile_size % vision.patch == 0 && c.projector.hidden > 0;
   if (!sizes) return "a size is out of range";
-  if (!(vision.eps > 0 && vision.eps <= 1 && decoder.eps > 0 && decoder.eps <= 1 && decoder.rope_theta > 1)) return "a number is out of range";
+  if (!(vision.eps > 0 && vision.eps <= 1 && decoder.eps > 0 && decoder.eps <= 1 && decoder.rope_theta > 1))
+    return "a number is out of range";
   if ((c.family == Family::D) != c.cross.layers.empty()) return "cross layers do not fit the family";
   for (const int layer : c.cross.layers) {
     if (layer < 0 || layer >= decoder.layers) return "a cross layer is out of range";
   }
-  if (!c.cross.layers.empty() && !(c.cross.heads > 0 && c.cross.kv_heads > 0 && c.cross.heads % c.cross.kv_heads == 0 && c.cross.head_dim > 0)) return "cross heads are out of range";
+  if (!c.cross.layers.empty() &&
+      !(c.cross.heads > 0 && c.cross.kv_heads > 0 && c.cross.heads % c.cross.kv_heads == 0 && c.cross.head_dim > 0))
+    return "cross heads are out of range";
   return "";
 }
 
@@ -321,7 +349,9 @@ void one_mutation(Case& c, bool sharded, std::uint64_t seed) {
     if (kind < 2) {
       mutator.below(3) == 0 ? mutator.damage(config) : mutator.damage_json(config);
     } else if (kind < 4 && sharded) {
-      mutator.below(2) ? mutator.damage_entry(index) : mutator.below(2) ? mutator.damage(index) : mutator.damage_json(index);
+      mutator.below(2)   ? mutator.damage_entry(index)
+      : mutator.below(2) ? mutator.damage(index)
+                         : mutator.damage_json(index);
     } else if (kind == 4) {
       pick->second.cut = true;
     } else if (kind == 5) {
@@ -340,15 +370,19 @@ void one_mutation(Case& c, bool sharded, std::uint64_t seed) {
     WeightFile& file = c.weights.at(name);
     const std::uint64_t whole = 8 + shape.header.size() + file.data_bytes();
     const std::uint64_t length = shape.wrong_length ? mutator.length(shape.header.size(), whole) : shape.header.size();
-    const std::uint64_t size = shape.cut ? (mutator.below(2) ? whole - 1 - mutator.below(16) : mutator.below(whole)) : whole;
+    const std::uint64_t size =
+        shape.cut ? (mutator.below(2) ? whole - 1 - mutator.below(16) : mutator.below(whole)) : whole;
     const auto bytes = file.place(shape.header, length, size);
     // What a reader of that length would take for the header.
     const std::uint64_t seen = bytes.size() < 8 ? 0 : std::min<std::uint64_t>(length, bytes.size() - 8);
-    placed[name] = {bytes, seen == 0 ? "" : std::string(reinterpret_cast<const char*>(bytes.data()) + 8, static_cast<std::size_t>(seen))};
+    placed[name] = {
+        bytes,
+        seen == 0 ? "" : std::string(reinterpret_cast<const char*>(bytes.data()) + 8, static_cast<std::size_t>(seen))};
   }
 
   // ---- Open and look ----
-  static const std::set<std::string> kCodes = {"corrupt-checkpoint", "unsupported-dtype", "file-not-found", "not-a-checkpoint", "unsupported-config", "unsupported-architecture"};
+  static const std::set<std::string> kCodes = {"corrupt-checkpoint", "unsupported-dtype",  "file-not-found",
+                                               "not-a-checkpoint",   "unsupported-config", "unsupported-architecture"};
   const std::string repeat = " (NVLM_MUTATION_SEED=" + std::to_string(seed) + " NVLM_MUTATION_COUNT=1)";
   const auto attempt = [&](const std::string& what, const std::function<std::string()>& action) {
     std::string wrong;
@@ -368,7 +402,8 @@ void one_mutation(Case& c, bool sharded, std::uint64_t seed) {
   attempt("weights", [&] {
     checkpoint = Checkpoint::open_from(
         [&](const std::string& name) -> std::optional<std::span<const std::byte>> {
-          if (name == "model.safetensors.index.json" && sharded) return std::as_bytes(std::span(index.data(), index.size()));
+          if (name == "model.safetensors.index.json" && sharded)
+            return std::as_bytes(std::span(index.data(), index.size()));
           const auto file = placed.find(name);
           return file == placed.end() ? std::nullopt : std::optional(file->second.bytes);
         },
@@ -403,8 +438,9 @@ int main() {
   for (const auto& [outcome, times] : outcomes) std::printf("%7d  %s\n", times, outcome.c_str());
   std::printf("%7llu  sum of touched bytes\n", static_cast<unsigned long long>(touched));
   if (count >= 10000) {
-    for (const char* outcome : {"weights: opened", "weights: corrupt-checkpoint", "weights: unsupported-dtype", "weights: file-not-found", "config: opened",
-                                "config: corrupt-checkpoint", "config: unsupported-config", "config: unsupported-architecture"}) {
+    for (const char* outcome : {"weights: opened", "weights: corrupt-checkpoint", "weights: unsupported-dtype",
+                                "weights: file-not-found", "config: opened", "config: corrupt-checkpoint",
+                                "config: unsupported-config", "config: unsupported-architecture"}) {
       check(outcomes[outcome] >= 10, std::string(outcome) + " at least ten times");
     }
   }

@@ -1,4 +1,5 @@
-// Safetensors headers and checkpoints: what a good one gives, and each way a file can be wrong, by message. The mutator is checkpoint_mutation_test.
+// Safetensors headers and checkpoints: what a good one gives, and each way a file can be wrong, by message. The mutator
+// is checkpoint_mutation_test.
 #include "model/checkpoint.h"
 
 #include <cstring>
@@ -27,7 +28,9 @@ std::string with_length(std::uint64_t length, const std::string& rest) {
   return file + rest;
 }
 
-std::string safetensors(const std::string& header, std::size_t data_bytes) { return with_length(header.size(), header + std::string(data_bytes, 'd')); }
+std::string safetensors(const std::string& header, std::size_t data_bytes) {
+  return with_length(header.size(), header + std::string(data_bytes, 'd'));
+}
 
 Checkpoint open_files(const Files& files) {
   return Checkpoint::open_from(
@@ -44,7 +47,8 @@ void opens(const std::string& header, std::size_t data_bytes) {
   check(open_files(files).bytes() == data_bytes, header);
 }
 
-void refuses(const std::string& header, std::size_t data_bytes, const std::string& fragment, const std::string& code = "corrupt-checkpoint") {
+void refuses(const std::string& header, std::size_t data_bytes, const std::string& fragment,
+             const std::string& code = "corrupt-checkpoint") {
   const Files files{{"model.safetensors", safetensors(header, data_bytes)}};
   current = "refused: " + header.substr(0, 200);
   throws(code, {"model.safetensors", fragment}, [&] { open_files(files); });
@@ -66,7 +70,8 @@ void golden_checkpoints_open() {
 }
 
 void values_are_those_of_the_file() {
-  const std::string header = R"({"b":{"dtype":"F32","shape":[2],"data_offsets":[2,10]},"a":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},"__metadata__":{"format":"pt"}}  )";
+  const std::string header =
+      R"({"b":{"dtype":"F32","shape":[2],"data_offsets":[2,10]},"a":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},"__metadata__":{"format":"pt"}}  )";
   std::string file = safetensors(header, 10);
   const float numbers[2] = {1.5f, -3.0f};
   std::memcpy(file.data() + 8 + header.size() + 2, numbers, 8);
@@ -82,7 +87,8 @@ void values_are_those_of_the_file() {
 }
 
 void wrong_use_names_the_tensor() {
-  const Files files{{"model.safetensors", safetensors(R"({"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", 24)}};
+  const Files files{
+      {"model.safetensors", safetensors(R"({"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", 24)}};
   Checkpoint c = open_files(files);
   throws("corrupt-checkpoint", {"missing.weight", "[4, any]", "lacks"}, [&] { c.get("missing.weight", {4, -1}); });
   throws("corrupt-checkpoint", {" w ", "model.safetensors", "[2, 3]", "[3, 2]"}, [&] { c.get("w", {3, 2}); });
@@ -96,7 +102,9 @@ void wrong_use_names_the_tensor() {
 
   std::string header = "{";
   for (int i = 0; i < 12; ++i) {
-    header += (i ? "," : "") + std::string("\"layers.") + std::to_string(i) + ".w\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[" + std::to_string(4 * i) + "," + std::to_string(4 * i + 4) + "]}";
+    header += (i ? "," : "") + std::string("\"layers.") + std::to_string(i) +
+              ".w\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[" + std::to_string(4 * i) + "," +
+              std::to_string(4 * i + 4) + "]}";
   }
   const Files many{{"model.safetensors", safetensors(header + "}", 48)}};
   Checkpoint layers = open_files(many);
@@ -111,13 +119,16 @@ void headers_that_lie_are_refused() {
   const Files none{{"model.safetensors", ""}}, seven{{"model.safetensors", "1234567"}};
   throws("corrupt-checkpoint", {"only 0 bytes"}, [&] { open_files(none); });
   throws("corrupt-checkpoint", {"only 7 bytes"}, [&] { open_files(seven); });
-  for (const std::uint64_t length : {std::uint64_t{3}, std::uint64_t{1} << 40, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
+  for (const std::uint64_t length :
+       {std::uint64_t{3}, std::uint64_t{1} << 40, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
     const Files files{{"model.safetensors", with_length(length, "{}")}};
     throws("corrupt-checkpoint", {"its header should have " + std::to_string(length)}, [&] { open_files(files); });
   }
-  const Files large{{"model.safetensors", with_length(kMaxSafetensorsHeader + 1, "{}" + std::string(kMaxSafetensorsHeader - 1, ' '))}};
+  const Files large{{"model.safetensors",
+                     with_length(kMaxSafetensorsHeader + 1, "{}" + std::string(kMaxSafetensorsHeader - 1, ' '))}};
   throws("corrupt-checkpoint", {"above the limit"}, [&] { open_files(large); });
-  for (const char* text : {"", "{", "[]", "null", "{}x", "\xff", "{\"a\":\xc0\x80}"}) refuses(text, 0, "not a JSON object");
+  for (const char* text : {"", "{", "[]", "null", "{}x", "\xff", "{\"a\":\xc0\x80}"})
+    refuses(text, 0, "not a JSON object");
   refuses(std::string(1000000, '['), 0, "not a JSON object");
   refuses("{\"a\":" + std::string(1000000, '[') + std::string(1000000, ']') + "}", 0, "nests deeper");
   refuses("{}", 1, "1 bytes at its end belong to no tensor");
@@ -140,43 +151,53 @@ void entries_that_lie_are_refused() {
   refuses(entry("\"F8_E4M3\"", "[4]", "[0,4]"), 4, "F8_E4M3", "unsupported-dtype");
   refuses(entry("\"F32\"", "{}", "[0,4]"), 4, "not a list");
   refuses(entry("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4, "at most 8");
-  for (const char* size : {"-1", "1.0", "\"1\"", "null", "1e3", "9223372036854775808"}) refuses(entry("\"F32\"", std::string("[") + size + "]", "[0,4]"), 4, "other than whole numbers");
+  for (const char* size : {"-1", "1.0", "\"1\"", "null", "1e3", "9223372036854775808"})
+    refuses(entry("\"F32\"", std::string("[") + size + "]", "[0,4]"), 4, "other than whole numbers");
   refuses(entry("\"F32\"", "[[1]]", "[0,4]"), 4, "nests deeper");
   refuses(entry("\"F32\"", "[9223372036854775807,9223372036854775807]", "[0,4]"), 4, "beyond 64 bits");
-  refuses(entry("\"F32\"", "[4294967296,4294967296]", "[0,0]"), 0, "beyond 64 bits");   // the product is 0 modulo 2^64
-  refuses(entry("\"F32\"", "[4611686018427387905]", "[0,4]"), 4, "beyond 64 bits");       // times 4 is 4 modulo 2^64
+  refuses(entry("\"F32\"", "[4294967296,4294967296]", "[0,0]"), 0, "beyond 64 bits");  // the product is 0 modulo 2^64
+  refuses(entry("\"F32\"", "[4611686018427387905]", "[0,4]"), 4, "beyond 64 bits");    // times 4 is 4 modulo 2^64
   refuses(entry("\"F32\"", "[0,4294967296,4294967296]", "[0,0]"), 0, "beyond 64 bits");
   refuses(entry("\"F32\"", "[2]", "[0,4]"), 4, "need 8");
   refuses(entry("\"BF16\"", "[4]", "[0,4]"), 4, "need 8");
-  for (const char* offsets : {"[0]", "[0,4,8]", "4", "[4,0]", "[-4,0]", "[0.0,4]", "[\"0\",4]", "{\"0\":0,\"1\":4}"}) refuses(entry("\"F32\"", "[1]", offsets), 4, "not two ascending numbers");
+  for (const char* offsets : {"[0]", "[0,4,8]", "4", "[4,0]", "[-4,0]", "[0.0,4]", "[\"0\",4]", "{\"0\":0,\"1\":4}"})
+    refuses(entry("\"F32\"", "[1]", offsets), 4, "not two ascending numbers");
   refuses(entry("\"F32\"", "[1]", "[4,8]"), 4, "truncated?");
   refuses(entry("\"F32\"", "[1]", "[9223372036854775803,9223372036854775807]"), 4, "truncated?");
   refuses(entry("\"F32\"", "[1]", "[4,8]"), 8, "no tensor owns the 4 bytes before 'w'");
   refuses(entry("\"F32\"", "[1]", "[0,4]"), 9, "5 bytes at its end");
   const auto two = [](const std::string& a, const std::string& b) {
-    return "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" + a + "},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" + b + "}}";
+    return "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" + a +
+           "},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" + b + "}}";
   };
   opens(two("[8,16]", "[0,8]"), 16);
   refuses(two("[0,8]", "[4,12]"), 12, "'b' overlap");
   refuses(two("[0,8]", "[0,8]"), 8, "overlap");
   refuses(two("[0,8]", "[9,17]"), 17, "no tensor owns the 1 bytes");
-  refuses(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "'w' is listed twice");
+  refuses(
+      R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+      8, "'w' is listed twice");
   refuses(R"({"":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4, "a tensor name of 0 bytes");
-  refuses("{\"" + std::string(257, 'n') + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4, "a tensor name of 257 bytes");
+  refuses("{\"" + std::string(257, 'n') + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4,
+          "a tensor name of 257 bytes");
   refuses("{\"a\\u001b[2J\":5}", 0, "'a?[2J'");
 }
 
 void shards_follow_the_index() {
-  const std::string a = safetensors(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4), b = safetensors(R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})", 2);
+  const std::string a = safetensors(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4),
+                    b = safetensors(R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})", 2);
   const auto with_index = [&](const std::string& index) {
-    return Files{{"model.safetensors.index.json", index}, {"model-00001-of-00002.safetensors", a}, {"model-00002-of-00002.safetensors", b}};
+    return Files{{"model.safetensors.index.json", index},
+                 {"model-00001-of-00002.safetensors", a},
+                 {"model-00002-of-00002.safetensors", b}};
   };
   const auto refuses_index = [&](const std::string& index, const std::string& code, const std::string& fragment) {
     current = "refused: " + index.substr(0, 200);
     const Files files = with_index(index);
     throws(code, {fragment}, [&] { open_files(files); });
   };
-  const Files good = with_index(R"({"metadata":{},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})");
+  const Files good = with_index(
+      R"({"metadata":{},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})");
   Checkpoint c = open_files(good);
   test::equal(c.get("b", {1}).file, std::string("model-00002-of-00002.safetensors"), "file of b");
   test::equal(c.bytes(), std::uint64_t{6}, "bytes");
@@ -184,24 +205,33 @@ void shards_follow_the_index() {
   refuses_index("{", "corrupt-checkpoint", "index.json");
   refuses_index("[]", "corrupt-checkpoint", "weight_map");
   refuses_index("{}", "corrupt-checkpoint", "weight_map");
-  refuses_index(R"({"weight_map":["model-00001-of-00002.safetensors"]})", "corrupt-checkpoint", "holds no JSON object with a weight_map");
+  refuses_index(R"({"weight_map":["model-00001-of-00002.safetensors"]})", "corrupt-checkpoint",
+                "holds no JSON object with a weight_map");
   refuses_index(R"({"weight_map":{}})", "corrupt-checkpoint", "empty");
   refuses_index(R"({"weight_map":{"a":5}})", "corrupt-checkpoint", "no string");
-  for (const char* name : {"../model.safetensors", "/etc/passwd", "a/b.safetensors", "a\\\\b.safetensors", "..", "", "c:x.safetensors", "model.bin", "x\\u0000.safetensors"}) {
+  for (const char* name : {"../model.safetensors", "/etc/passwd", "a/b.safetensors", "a\\\\b.safetensors", "..", "",
+                           "c:x.safetensors", "model.bin", "x\\u0000.safetensors"}) {
     refuses_index(std::string(R"({"weight_map":{"a":")") + name + "\"}}", "corrupt-checkpoint", "same folder");
   }
-  refuses_index(R"({"weight_map":{"a":"model-00003-of-00002.safetensors"}})", "file-not-found", "model-00003-of-00002.safetensors");
-  refuses_index(R"({"weight_map":{"a":"model-00002-of-00002.safetensors"}})", "corrupt-checkpoint", "no shard holds it");
-  refuses_index(R"({"weight_map":{"a":"model-00002-of-00002.safetensors","b":"model-00001-of-00002.safetensors"}})", "corrupt-checkpoint", "it is in model-0000");
+  refuses_index(R"({"weight_map":{"a":"model-00003-of-00002.safetensors"}})", "file-not-found",
+                "model-00003-of-00002.safetensors");
+  refuses_index(R"({"weight_map":{"a":"model-00002-of-00002.safetensors"}})", "corrupt-checkpoint",
+                "no shard holds it");
+  refuses_index(R"({"weight_map":{"a":"model-00002-of-00002.safetensors","b":"model-00001-of-00002.safetensors"}})",
+                "corrupt-checkpoint", "it is in model-0000");
   refuses_index(R"({"weight_map":{"c":"model-00001-of-00002.safetensors"}})", "corrupt-checkpoint", "'c'");
   refuses_index(R"({"weight_map":)" + std::string(100000, '[') + "}", "corrupt-checkpoint", "weight_map");
   refuses_index(std::string((4 << 20) + 1, ' '), "corrupt-checkpoint", "more than an index needs");
 
   Files twice = good;
-  twice["model-00002-of-00002.safetensors"] = safetensors(R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})", 6);
+  twice["model-00002-of-00002.safetensors"] = safetensors(
+      R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+      6);
   throws("corrupt-checkpoint", {"'a' stands in both"}, [&] { open_files(twice); });
   Files unlisted = good;  // opens, and is met when all is loaded
-  unlisted["model-00002-of-00002.safetensors"] = safetensors(R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"z":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})", 6);
+  unlisted["model-00002-of-00002.safetensors"] = safetensors(
+      R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"z":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+      6);
   Checkpoint extra = open_files(unlisted);
   extra.get("a", {1}), extra.get("b", {1});
   throws("corrupt-checkpoint", {"z (model-00002-of-00002.safetensors)"}, [&] { extra.expect_all_used(); });

@@ -1,4 +1,5 @@
-// config.json to the typed description: the golden cases and bundled models as they are, NVIDIA's own keys, and every value that must be refused by name.
+// config.json to the typed description: the golden cases and bundled models as they are, NVIDIA's own keys, and every
+// value that must be refused by name.
 #include "model/config.h"
 
 #include <nlohmann/json.hpp>
@@ -68,7 +69,8 @@ void golden_cases_are_read() {
     test::equal(c.vision.rms_norm, name != "d-internvit300m-style", name + " norm");
     test::equal(c.vision.qk_norm, name != "d-internvit300m-style", name + " q/k norm");
     test::equal(c.vision.qkv_bias, name == "d-internvit300m-style", name + " vision bias");
-    test::equal(c.vision.attention_width, c.vision.hidden + (name == "d-dummy-heads" ? c.vision.head_dim : 0) * 2, name + " attention width");
+    test::equal(c.vision.attention_width, c.vision.hidden + (name == "d-dummy-heads" ? c.vision.head_dim : 0) * 2,
+                name + " attention width");
     test::equal(c.decoder.head_dim, name == "h-head128-sharded" ? 128 : 64, name + " decoder head_dim");
     check(c.family == (name[0] == 'd' ? Family::D : name[0] == 'x' ? Family::X : Family::H), name + " family");
     test::equal(c.cross.layers.empty(), c.family == Family::D, name + " cross layers");
@@ -97,7 +99,9 @@ void keys_have_the_meaning_of_the_spec() {
   check(!parsed(d).system_message, "empty system message");
   d["system_message"] = "Be brief.";
   test::equal(parsed(d).system_message.value_or(""), std::string("Be brief."), "system message");
-  for (const char* key : {"force_image_size", "downsample_ratio", "dynamic_image_size", "use_thumbnail", "min_dynamic_patch", "max_dynamic_patch", "ps_version", "template"}) d[key] = nullptr;
+  for (const char* key : {"force_image_size", "downsample_ratio", "dynamic_image_size", "use_thumbnail",
+                          "min_dynamic_patch", "max_dynamic_patch", "ps_version", "template"})
+    d[key] = nullptr;
   const ModelConfig defaults = parsed(d);
   test::equal(defaults.tile_size, 112, "force_image_size defaults to image_size");
   test::equal(defaults.max_tiles, 6, "max_dynamic_patch");
@@ -210,23 +214,28 @@ void bad_values_are_refused_by_name() {
                {"/select_layer", -4, config, "select_layer"},
                {"/template", "internlm2-chat", config, "template"},
                {"/system_message", 5, config, "system_message"}});
-  refuse_each(golden_config("x-six-tiles"),
-              {{"/cross_attention_config", gone, config, "cross_attention_config"},
-               {"/cross_attention_config/gate", "sigmoid", config, "cross_attention_config.gate"},
-               {"/cross_attention_config/every_n_layers", 0, config, "cross_attention_config.every_n_layers"},
-               {"/cross_attention_config/every_n_layers", 3, config, "cross_attention_config.every_n_layers"},
-               {"/cross_attention_config/every_n_layers", gone, config, "cross_attention_config.every_n_layers"},
-               {"/cross_attention_config/layers", {0}, config, "cross_attention_config.layers"},  // contradicts every second layer
-               {"/cross_attention_config/layers", {2}, config, "cross_attention_config.layers"},
-               {"/cross_attention_config/layers", {-1}, config, "cross_attention_config.layers"},
-               {"/cross_attention_config/layers", {1, 1}, config, "names a layer twice"},
-               {"/cross_attention_config/layers", "all", config, "cross_attention_config.layers"},
-               {"/cross_attention_config/num_attention_heads", 3, config, "cross_attention_config.num_attention_heads"},
-               {"/cross_attention_config/num_key_value_heads", 4, config, "cross_attention_config.num_key_value_heads"}});
+  refuse_each(
+      golden_config("x-six-tiles"),
+      {{"/cross_attention_config", gone, config, "cross_attention_config"},
+       {"/cross_attention_config/gate", "sigmoid", config, "cross_attention_config.gate"},
+       {"/cross_attention_config/every_n_layers", 0, config, "cross_attention_config.every_n_layers"},
+       {"/cross_attention_config/every_n_layers", 3, config, "cross_attention_config.every_n_layers"},
+       {"/cross_attention_config/every_n_layers", gone, config, "cross_attention_config.every_n_layers"},
+       {"/cross_attention_config/layers",
+        {0},
+        config,
+        "cross_attention_config.layers"},  // contradicts every second layer
+       {"/cross_attention_config/layers", {2}, config, "cross_attention_config.layers"},
+       {"/cross_attention_config/layers", {-1}, config, "cross_attention_config.layers"},
+       {"/cross_attention_config/layers", {1, 1}, config, "names a layer twice"},
+       {"/cross_attention_config/layers", "all", config, "cross_attention_config.layers"},
+       {"/cross_attention_config/num_attention_heads", 3, config, "cross_attention_config.num_attention_heads"},
+       {"/cross_attention_config/num_key_value_heads", 4, config, "cross_attention_config.num_key_value_heads"}});
 }
 
 void what_is_no_json_object_is_refused() {
-  for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string("\xff\xfe"), std::string(100000, '['), std::string("{}}")}) {
+  for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), std::string("null"),
+                                  std::string("\xff\xfe"), std::string(100000, '['), std::string("{}}")}) {
     throws("corrupt-checkpoint", {"config.json"}, [&] { parse_config(text, "config.json"); });
   }
   // A value of deep brackets: neither printing nor freeing it may recurse.
@@ -265,7 +274,8 @@ std::string zeros(const std::vector<std::pair<std::string, std::vector<std::int6
 }
 
 void tensors_win_over_the_config() {
-  const std::string qkv = "vision_model.encoder.layers.0.attn.qkv.weight", projector = "mlp1.1.weight", q = "language_model.model.layers.0.self_attn.q_proj.weight";
+  const std::string qkv = "vision_model.encoder.layers.0.attn.qkv.weight", projector = "mlp1.1.weight",
+                    q = "language_model.model.layers.0.self_attn.q_proj.weight";
   const auto reconciled = [&](const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& tensors) {
     ModelConfig c = parsed(golden_config("d-one-tile"));  // vision 128 in 2 heads, decoder 128 in 2 heads
     const std::string file = zeros(tensors);
@@ -284,14 +294,29 @@ void tensors_win_over_the_config() {
   check(c.decoder.tied, "no head tensor");
   check(!c.decoder.qkv_bias, "no bias tensor, though attention_bias is true");
   throws("corrupt-checkpoint", {qkv}, [&] { reconciled({{projector, {48, 512}}, {q, {48, 128}}}); });
-  throws("corrupt-checkpoint", {qkv, "[576]"}, [&] { reconciled({{qkv, {576}}, {projector, {48, 512}}, {q, {48, 128}}}); });
-  throws("unsupported-config", {qkv, "575 rows"}, [&] { reconciled({{qkv, {575, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });
-  throws("unsupported-config", {qkv, "577 rows"}, [&] { reconciled({{qkv, {577, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });
-  throws("unsupported-config", {qkv, "192 rows"}, [&] { reconciled({{qkv, {192, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });
-  throws("unsupported-config", {qkv, "480 rows"}, [&] { reconciled({{qkv, {480, 1}}, {projector, {48, 512}}, {q, {48, 128}}}); });  // half a head
-  throws("unsupported-config", {projector}, [&] { reconciled({{qkv, {576, 1}}, {projector, {0, 512}}, {q, {48, 128}}}); });
+  throws("corrupt-checkpoint", {qkv, "[576]"}, [&] {
+    reconciled({{qkv, {576}}, {projector, {48, 512}}, {q, {48, 128}}});
+  });
+  throws("unsupported-config", {qkv, "575 rows"}, [&] {
+    reconciled({{qkv, {575, 1}}, {projector, {48, 512}}, {q, {48, 128}}});
+  });
+  throws("unsupported-config", {qkv, "577 rows"}, [&] {
+    reconciled({{qkv, {577, 1}}, {projector, {48, 512}}, {q, {48, 128}}});
+  });
+  throws("unsupported-config", {qkv, "192 rows"}, [&] {
+    reconciled({{qkv, {192, 1}}, {projector, {48, 512}}, {q, {48, 128}}});
+  });
+  // Half a head.
+  throws("unsupported-config", {qkv, "480 rows"}, [&] {
+    reconciled({{qkv, {480, 1}}, {projector, {48, 512}}, {q, {48, 128}}});
+  });
+  throws("unsupported-config", {projector}, [&] {
+    reconciled({{qkv, {576, 1}}, {projector, {0, 512}}, {q, {48, 128}}});
+  });
   throws("corrupt-checkpoint", {q}, [&] { reconciled({{qkv, {576, 1}}, {projector, {48, 512}}}); });
-  throws("unsupported-config", {q, "llm_config.num_attention_heads"}, [&] { reconciled({{qkv, {576, 1}}, {projector, {48, 512}}, {q, {49, 1}}}); });
+  throws("unsupported-config", {q, "llm_config.num_attention_heads"}, [&] {
+    reconciled({{qkv, {576, 1}}, {projector, {48, 512}}, {q, {49, 1}}});
+  });
   throws("unsupported-config", {q}, [&] { reconciled({{qkv, {576, 1}}, {projector, {48, 512}}, {q, {2 * 12, 1}}}); });
   throws("unsupported-config", {q}, [&] { reconciled({{qkv, {576, 1}}, {projector, {48, 512}}, {q, {0, 1}}}); });
 }

@@ -1,4 +1,5 @@
-// GELU and SiLU of native/cuda/activation.cuh against double, over every bf16 value and between: a wrong coefficient, an argument outside the fit, overflow.
+// GELU and SiLU of native/cuda/activation.cuh against double, over every bf16 value and between: a wrong coefficient,
+// an argument outside the fit, overflow.
 #include "cuda/activation.cuh"
 
 #include <bit>
@@ -33,11 +34,13 @@ void hold(const char* name, float (*f)(float), double (*truth)(double), const Li
     worst = share, where = x;
     if (!(share <= 1)) break;  // a NaN too
   }
-  test::check(worst <= 1, std::string(name) + "(" + std::to_string(where) + ") is off by " + std::to_string(worst) + " limits");
+  test::check(worst <= 1,
+              std::string(name) + "(" + std::to_string(where) + ") is off by " + std::to_string(worst) + " limits");
 }
 
 void check_gelu() {
-  hold("gelu", gpu::gelu, test::gelu, [](double x) { return test::gelu_error(x) + 0x1p-23 * std::abs(test::gelu(x)) + 1e-44; });
+  hold("gelu", gpu::gelu, test::gelu,
+       [](double x) { return test::gelu_error(x) + 0x1p-23 * std::abs(test::gelu(x)) + 1e-44; });
 }
 
 void check_silu() {
@@ -47,7 +50,8 @@ void check_silu() {
 void check_ends() {
   const float infinity = std::numeric_limits<float>::infinity(), none = std::numeric_limits<float>::quiet_NaN();
   test::check(std::isnan(gpu::gelu(none)) && std::isnan(gpu::silu(none)), "a NaN stays one");
-  test::check(!std::isfinite(gpu::gelu(infinity)) && !std::isfinite(gpu::silu(infinity)), "an infinite sum does not become a number");
+  test::check(!std::isfinite(gpu::gelu(infinity)) && !std::isfinite(gpu::silu(infinity)),
+              "an infinite sum does not become a number");
 }
 
 }  // namespace

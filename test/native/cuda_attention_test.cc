@@ -1,7 +1,8 @@
 // The CUDA attention kernels in the emulator, against a softmax in double over the same bf16 inputs.
 //
-// What could break: tails of tiles and pages, intervals that begin or end within a page, rows that see nothing, stale keys, pages in any order, the
-// wrong head of a group, a share of pages that is empty, the merge of shares, workspace that is not set back.
+// What could break: tails of tiles and pages, intervals that begin or end within a page, rows that see nothing, stale
+// keys, pages in any order, the wrong head of a group, a share of pages that is empty, the merge of shares, workspace
+// that is not set back.
 #include <algorithm>
 #include <cstdio>
 
@@ -16,9 +17,11 @@ namespace {
 
 // One row and head: keys[i], values[i] are rows of d elements.
 //
-// Limit: rounding of the result (2^-8 of it) and of the weights (2^-8 of each, so of the sum of |weight * value|); a score is a float sum of d products,
-// within d * 2^-24 of their magnitudes, and the weight moves by as much (relative; twice, since the maximum moves too); n additions of weights and values.
-void attend(const bf16* q, const std::vector<const bf16*>& keys, const std::vector<const bf16*>& values, int32_t d, double* out, double* limit) {
+// Limit: rounding of the result (2^-8 of it) and of the weights (2^-8 of each, so of the sum of |weight * value|); a
+// score is a float sum of d products, within d * 2^-24 of their magnitudes, and the weight moves by as much (relative;
+// twice, since the maximum moves too); n additions of weights and values.
+void attend(const bf16* q, const std::vector<const bf16*>& keys, const std::vector<const bf16*>& values, int32_t d,
+            double* out, double* limit) {
   std::fill_n(out, d, 0.0);
   std::fill_n(limit, d, 1e-30);
   if (keys.empty()) return;
@@ -37,7 +40,8 @@ void attend(const bf16* q, const std::vector<const bf16*>& keys, const std::vect
   const double relative = kRound + (2 * d * largest + 2 * static_cast<double>(keys.size()) + 64) * kFloat;
   for (int32_t i = 0; i < d; ++i) {
     double sum = 0, size = 0;
-    for (size_t k = 0; k < keys.size(); ++k) sum += score[k] / total * to_float(values[k][i]), size += score[k] / total * std::abs(to_float(values[k][i]));
+    for (size_t k = 0; k < keys.size(); ++k)
+      sum += score[k] / total * to_float(values[k][i]), size += score[k] / total * std::abs(to_float(values[k][i]));
     out[i] = sum;
     limit[i] = std::abs(sum) * kRound + size * relative + 1e-30;
   }
@@ -50,22 +54,28 @@ struct Fixture : LauncherFixture {
   }
 };
 
-std::string shape_of(int32_t heads, int32_t kv_heads, int32_t d) { return std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " + std::to_string(d); }
+std::string shape_of(int32_t heads, int32_t kv_heads, int32_t d) {
+  return std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " + std::to_string(d);
+}
 
 using Launcher = gpu::Status (*)(const gpu::Op&);
 
-// With `growth` the later keys are longer by so much each, so that larger scores keep coming, for some rows; 0: all alike.
-void tile(gpu::Stream stream, std::mt19937_64& random, Launcher launcher, int32_t tiles, int32_t rows_each, int32_t heads, int32_t d, float growth = 0) {
+// With `growth` the later keys are longer by so much each, so that larger scores keep coming, for some rows; 0: all
+// alike.
+void tile(gpu::Stream stream, std::mt19937_64& random, Launcher launcher, int32_t tiles, int32_t rows_each,
+          int32_t heads, int32_t d, float growth = 0) {
   const int64_t width = int64_t{heads} * d, cols = 3 * width, rows = int64_t{tiles} * rows_each;
   std::vector<bf16> in = random_bf16(random, rows * cols);
   for (int64_t i = 0; growth > 0 && i < rows * cols; ++i) {
-    if (i % cols / width == 1) in[i] = gpu::to_bf16(to_float(in[i]) * (1 + growth * static_cast<float>(i / cols % rows_each)));
+    if (i % cols / width == 1)
+      in[i] = gpu::to_bf16(to_float(in[i]) * (1 + growth * static_cast<float>(i / cols % rows_each)));
   }
   const DeviceArray<bf16> d_in(in, stream), d_out(rows * width, stream);
   Fixture f(stream, heads, heads, d);
   f.record.c.source = NVLM_KEYS_TILE, f.record.c.rows_each = rows_each;
   f.batch.tiles = tiles;
-  f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = cols, f.op.out = d_out.get(), f.op.out_cols = width;
+  f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = cols, f.op.out = d_out.get(),
+  f.op.out_cols = width;
   expect_ok(launcher(f.op), "attention");
   std::vector<double> expected(rows * width), limit(rows * width);
   for (int64_t r = 0; r < rows; ++r) {
@@ -78,7 +88,8 @@ void tile(gpu::Stream stream, std::mt19937_64& random, Launcher launcher, int32_
       attend(&in[r * cols + h * d], keys, values, d, &expected[r * width + h * d], &limit[r * width + h * d]);
     }
   }
-  within(d_out.read(), expected, limit, width, "tiles of " + std::to_string(rows_each) + " rows, " + shape_of(heads, heads, d));
+  within(d_out.read(), expected, limit, width,
+         "tiles of " + std::to_string(rows_each) + " rows, " + shape_of(heads, heads, d));
 }
 
 struct Row {
@@ -91,12 +102,16 @@ struct Sequence {
 
 enum class Way { chosen, any };
 
-void paged(gpu::Stream stream, std::mt19937_64& random, Way way, nvlm_key_source source, const std::vector<Sequence>& sequences, int32_t heads, int32_t kv_heads, int32_t d, int multiprocessors = 4) {
+void paged(gpu::Stream stream, std::mt19937_64& random, Way way, nvlm_key_source source,
+           const std::vector<Sequence>& sequences, int32_t heads, int32_t kv_heads, int32_t d,
+           int multiprocessors = 4) {
   // Pages in random order among stale ones, all filled with NaN where no key lies.
   int32_t page_count = 3;
   int64_t rows = 0;
   bool one_row_each = true;
-  for (const Sequence& s : sequences) page_count += static_cast<int32_t>(s.fill.size()), rows += static_cast<int64_t>(s.rows.size()), one_row_each = one_row_each && s.rows.size() == 1;
+  for (const Sequence& s : sequences)
+    page_count += static_cast<int32_t>(s.fill.size()), rows += static_cast<int64_t>(s.rows.size()),
+        one_row_each = one_row_each && s.rows.size() == 1;
   std::vector<int32_t> free_pages(page_count);
   for (int32_t i = 0; i < page_count; ++i) free_pages[i] = i;
   std::shuffle(free_pages.begin(), free_pages.end(), random);
@@ -104,7 +119,8 @@ void paged(gpu::Stream stream, std::mt19937_64& random, Way way, nvlm_key_source
   const int64_t page_elements = int64_t{kv_heads} * NVLM_PAGE_KEYS * d;
   std::vector<bf16> memory(layers * 2 * page_count * page_elements, bf16{0x7fff});
   const auto key_at = [&](bool value, int32_t page, int32_t place, int32_t head) {
-    return &memory[((int64_t{2} * layer + value) * page_count + page) * page_elements + (int64_t{head} * NVLM_PAGE_KEYS + place) * d];
+    return &memory[((int64_t{2} * layer + value) * page_count + page) * page_elements +
+                   (int64_t{head} * NVLM_PAGE_KEYS + place) * d];
   };
 
   // Lists, intervals, tiles as the engine makes them.
@@ -143,26 +159,30 @@ void paged(gpu::Stream stream, std::mt19937_64& random, Way way, nvlm_key_source
     }
   }
 
-  const int64_t extra = source == NVLM_KEYS_SELF ? int64_t{2} * kv_heads * d : 0, in_cols = int64_t{heads} * d + extra, width = int64_t{heads} * d;
+  const int64_t extra = source == NVLM_KEYS_SELF ? int64_t{2} * kv_heads * d : 0, in_cols = int64_t{heads} * d + extra,
+                width = int64_t{heads} * d;
   const std::vector<bf16> in = random_bf16(random, rows * in_cols);
   const DeviceArray<bf16> d_in(in, stream), d_out(rows * width, stream), d_memory(memory, stream);
-  const DeviceArray<int32_t> d_begin_list(begin_list, stream), d_page(page_list, stream), d_fill(fill_list, stream), d_first(first_list, stream), d_begin(row_begin, stream),
-      d_end(row_end, stream), d_sequence(row_sequence, stream);
+  const DeviceArray<int32_t> d_begin_list(begin_list, stream), d_page(page_list, stream), d_fill(fill_list, stream),
+      d_first(first_list, stream), d_begin(row_begin, stream), d_end(row_end, stream), d_sequence(row_sequence, stream);
   const DeviceArray<gpu::RowTile> d_tiles(tiles, stream);
   Fixture f(stream, heads, kv_heads, d);
   f.device.multiprocessors = multiprocessors;
   f.record.c.source = source, f.record.c.layer = layer;
-  f.batch.rows = rows, f.batch.sequences = static_cast<int32_t>(sequences.size()), f.batch.one_row_each = one_row_each, f.batch.row_sequence = d_sequence.get();
+  f.batch.rows = rows, f.batch.sequences = static_cast<int32_t>(sequences.size()), f.batch.one_row_each = one_row_each,
+  f.batch.row_sequence = d_sequence.get();
   const gpu::KvCache kv{d_memory.get(), layers, page_count, kv_heads, d};
   const gpu::PageList list{d_begin_list.get(), d_page.get(), d_fill.get(), d_first.get()};
   if (source == NVLM_KEYS_SELF) {
     f.op.self_kv = kv, f.batch.self_pages = list, f.batch.self_begin = d_begin.get(), f.batch.self_end = d_end.get();
     f.batch.self_tiles = d_tiles.get(), f.batch.self_tile_count = static_cast<int32_t>(tiles.size());
   } else {
-    f.op.cross_kv = kv, f.batch.cross_pages = list, f.batch.cross_begin = d_begin.get(), f.batch.cross_end = d_end.get();
+    f.op.cross_kv = kv, f.batch.cross_pages = list, f.batch.cross_begin = d_begin.get(),
+    f.batch.cross_end = d_end.get();
     f.batch.cross_tiles = d_tiles.get(), f.batch.cross_tile_count = static_cast<int32_t>(tiles.size());
   }
-  f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = in_cols, f.op.out = d_out.get(), f.op.out_cols = width;
+  f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = in_cols, f.op.out = d_out.get(),
+  f.op.out_cols = width;
   const gpu::WorkspaceNeed need = gpu::attention_workspace(f.device, rows, heads, kv_heads, d);
   const DeviceArray<float> d_floats(static_cast<size_t>(need.floats), stream);
   const DeviceArray<uint32_t> d_counters(std::vector<uint32_t>(static_cast<size_t>(need.counters), 0), stream);
@@ -183,14 +203,17 @@ void paged(gpu::Stream stream, std::mt19937_64& random, Way way, nvlm_key_source
       attend(&in[r * in_cols + h * d], keys, values, d, &expected[r * width + h * d], &limit[r * width + h * d]);
     }
   }
-  const std::string what = std::string(one_row_each ? "decode, " : "prefill, ") + (way == Way::any ? "any, " : "") + shape_of(heads, kv_heads, d) + ", " + std::to_string(rows) + " rows";
+  const std::string what = std::string(one_row_each ? "decode, " : "prefill, ") + (way == Way::any ? "any, " : "") +
+                           shape_of(heads, kv_heads, d) + ", " + std::to_string(rows) + " rows";
   expect_ok(way == Way::any ? gpu::enqueue_attention_any(f.op) : gpu::enqueue_attention(f.op), what);
   const std::vector<bf16> got = d_out.read();
   within(got, expected, limit, width, what);
-  // Twice more over the counters that the first left, with the same bits; the last one may overlap with the one before it.
+  // Twice more over the counters that the first left, with the same bits; the last one may overlap with the one before
+  // it.
   expect_ok(gpu::fill(d_out.get(), 0xff, rows * width * 2, stream), "fill");
   expect_ok(gpu::fill(d_floats.get(), 0xff, need.floats * 4, stream), "fill");
-  for (int i = 0; i < 2; ++i) expect_ok(way == Way::any ? gpu::enqueue_attention_any(f.op) : gpu::enqueue_attention(f.op), what);
+  for (int i = 0; i < 2; ++i)
+    expect_ok(way == Way::any ? gpu::enqueue_attention_any(f.op) : gpu::enqueue_attention(f.op), what);
   same_bits(d_out.read(), got, width, what + ", again");
 }
 
@@ -202,7 +225,8 @@ std::vector<Sequence> random_sequences(std::mt19937_64& random, int32_t most_row
     s.fill.resize(random() % 6);
     for (int32_t& fill : s.fill) keys += fill = random() % 3 ? static_cast<int32_t>(random() % 65) : 64;
     s.rows.resize(1 + random() % most_rows);
-    for (Row& row : s.rows) row = {static_cast<int32_t>(random() % (keys + 1)), static_cast<int32_t>(random() % (keys + 1))};
+    for (Row& row : s.rows)
+      row = {static_cast<int32_t>(random() % (keys + 1)), static_cast<int32_t>(random() % (keys + 1))};
   }
   return sequences;
 }
@@ -233,7 +257,8 @@ Sequence causal(int32_t past, int32_t rows) {
 
 int main() {
   std::printf("kernels %s memory hooks\n", emulator::instrumented() ? "with" : "without");
-  const emulator::Completion completions[] = {emulator::Completion::early, emulator::Completion::late, emulator::Completion::random};
+  const emulator::Completion completions[] = {emulator::Completion::early, emulator::Completion::late,
+                                              emulator::Completion::random};
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     emulator::Settings settings;
     settings.seed = seed, settings.completion = completions[seed - 1];
@@ -251,7 +276,7 @@ int main() {
       tile(stream, random, gpu::enqueue_attention, 1, 129, 1, 128);  // a block and a query
       tile(stream, random, gpu::enqueue_attention, 1, 1, 1, 128);
       tile(stream, random, gpu::enqueue_attention, 1, 17, 2, 64);
-      tile(stream, random, gpu::enqueue_attention, 1, 100, 1, 64, 0.5f);   // scores that grow: weights are made again
+      tile(stream, random, gpu::enqueue_attention, 1, 100, 1, 64, 0.5f);  // scores that grow: weights are made again
       tile(stream, random, gpu::enqueue_attention, 1, 70, 1, 128, 0.5f);
       if (all) {
         tile(stream, random, gpu::enqueue_attention, 1, 63, 1, 80);
@@ -262,13 +287,18 @@ int main() {
       }
     });
     with("refusals", refused);
-    const std::vector<Sequence> prompts{causal(70, 12), causal(0, 5), {{64, 17, 64, 30}, {{0, 0}, {60, 90}, {81, 145}, {100, 100}, {0, 175}, {144, 146}, {80, 81}, {5, 6}, {3, 2}}}, causal(0, 1)};
+    const std::vector<Sequence> prompts{
+        causal(70, 12),
+        causal(0, 5),
+        {{64, 17, 64, 30}, {{0, 0}, {60, 90}, {81, 145}, {100, 100}, {0, 175}, {144, 146}, {80, 81}, {5, 6}, {3, 2}}},
+        causal(0, 1)};
     const std::vector<Sequence> blind{{{64}, {{0, 0}, {5, 5}}}, {{}, {{0, 0}, {0, 0}}}, {{10}, {{0, 10}, {9, 10}}}};
     with("prefill", [&](gpu::Stream stream) {
       paged(stream, random, Way::chosen, NVLM_KEYS_SELF, prompts, 8, 1, 128);
       paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, prompts, 14, 2, 64);  // groups of 7
       paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, blind, 2, 2, 64);
-      paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(790, 3), causal(500, 4)}, 8, 1, 64, 7);  // three shares and two
+      // Three shares and two.
+      paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(790, 3), causal(500, 4)}, 8, 1, 64, 7);
       if (all) {
         paged(stream, random, Way::chosen, NVLM_KEYS_SELF, prompts, 3, 1, 80);
         paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, prompts, 2, 1, 96);
@@ -279,26 +309,33 @@ int main() {
         paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(20, 2)}, 1, 1, 520);
       }
     });
-    const std::vector<Sequence> steps{causal(300, 1), causal(0, 1), {{64, 17, 64, 30}, {{70, 150}}}, {{20}, {{4, 4}}}, {{}, {{0, 0}}}};
+    const std::vector<Sequence> steps{
+        causal(300, 1), causal(0, 1), {{64, 17, 64, 30}, {{70, 150}}}, {{20}, {{4, 4}}}, {{}, {{0, 0}}}};
     with("decode", [&](gpu::Stream stream) {
       paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(400, 1)}, 8, 1, 128, 5);  // five shares of seven pages
       paged(stream, random, Way::chosen, NVLM_KEYS_SELF, steps, 14, 2, 64);                // not shared
       paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, steps, 4, 1, 64, 16);
       if (all) {
         paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(100, 1)}, 2, 2, 80, 8);
-        paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, {{{64, 3}, {{1, 66}}}}, 2, 1, 96, 132);  // more shares than pages
-        paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(70, 1)}, 40, 1, 64, 9);           // three blocks for a group
+        // More shares than pages.
+        paged(stream, random, Way::chosen, NVLM_KEYS_CROSS, {{{64, 3}, {{1, 66}}}}, 2, 1, 96, 132);
+        // Three blocks for a group.
+        paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(70, 1)}, 40, 1, 64, 9);
         paged(stream, random, Way::any, NVLM_KEYS_SELF, steps, 4, 1, 64);
-        paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(2200, 1)}, 1, 1, 64, 3);          // more pages than lanes
+        // More pages than lanes.
+        paged(stream, random, Way::chosen, NVLM_KEYS_SELF, {causal(2200, 1)}, 1, 1, 64, 3);
       }
     });
     with("anything", [&](gpu::Stream stream) {
       constexpr int32_t kSizes[] = {64, 80, 96, 128, 48}, kGroups[] = {1, 2, 3, 7, 8};
       for (int i = 0; i < 4; ++i) {
-        const int32_t kv_heads = 1 + static_cast<int32_t>(random() % 2), heads = kv_heads * kGroups[random() % 5], d = kSizes[random() % 5];
+        const int32_t kv_heads = 1 + static_cast<int32_t>(random() % 2), heads = kv_heads * kGroups[random() % 5],
+                      d = kSizes[random() % 5];
         const nvlm_key_source source = random() % 2 ? NVLM_KEYS_SELF : NVLM_KEYS_CROSS;
-        paged(stream, random, Way::chosen, source, random_sequences(random, 1), heads, kv_heads, d, 1 + static_cast<int>(random() % 20));
-        paged(stream, random, Way::chosen, source, random_sequences(random, 12), heads, kv_heads, d, 1 + static_cast<int>(random() % 20));
+        paged(stream, random, Way::chosen, source, random_sequences(random, 1), heads, kv_heads, d,
+              1 + static_cast<int>(random() % 20));
+        paged(stream, random, Way::chosen, source, random_sequences(random, 12), heads, kv_heads, d,
+              1 + static_cast<int>(random() % 20));
       }
     });
   }

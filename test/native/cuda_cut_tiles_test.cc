@@ -1,7 +1,8 @@
-// Tiles cut through the CUDA library's table, in the emulator, byte for byte as image/tiles.h cuts them; which image_test holds to Pillow.
+// Tiles cut through the CUDA library's table, in the emulator, byte for byte as image/tiles.h cuts them; which
+// image_test holds to Pillow.
 //
-// What could break: weights of the wrong axis, a pass that isn't needed, pictures longer than a staging buffer, memory that is not given back, sizes that
-// overflow, a device without memory that no longer serves.
+// What could break: weights of the wrong axis, a pass that isn't needed, pictures longer than a staging buffer, memory
+// that is not given back, sizes that overflow, a device without memory that no longer serves.
 #include <algorithm>
 #include <cstring>
 #include <random>
@@ -41,9 +42,10 @@ size_t tile_bytes(const nvlm_picture& p) { return size_t{3} * p.side * p.side * 
 
 std::vector<uint8_t> on_host(const nvlm_picture& p) {
   std::vector<uint8_t> tiles(tile_bytes(p));
-  cut_tiles(p.rgb, p.width, p.height, p.columns, p.rows, p.side, p.thumbnail != 0, tiles.data(), [](int64_t n, const std::function<void(int64_t)>& body) {
-    for (int64_t i = 0; i < n; ++i) body(i);
-  });
+  cut_tiles(p.rgb, p.width, p.height, p.columns, p.rows, p.side, p.thumbnail != 0, tiles.data(),
+            [](int64_t n, const std::function<void(int64_t)>& body) {
+              for (int64_t i = 0; i < n; ++i) body(i);
+            });
   return tiles;
 }
 
@@ -52,13 +54,18 @@ void same_as_host(const OpenDevice& device, const nvlm_picture& p, const std::st
   const std::vector<uint8_t> expected = on_host(p);
   std::vector<uint8_t> got(expected.size() + 2 * kGuardBytes, kGuard);
   const uint64_t used = device.backend.used_bytes(device.handle);
-  if (!check(device.backend.cut_tiles(device.handle, &p, got.data() + kGuardBytes) == NVLM_OK, what + ": " + device.backend.last_error(device.handle))) return;
+  if (!check(device.backend.cut_tiles(device.handle, &p, got.data() + kGuardBytes) == NVLM_OK,
+             what + ": " + device.backend.last_error(device.handle)))
+    return;
   test::equal(device.backend.used_bytes(device.handle), used, what + ": memory is given back");
   check(std::all_of(got.begin(), got.begin() + kGuardBytes, [](uint8_t b) { return b == kGuard; }) &&
             std::all_of(got.end() - kGuardBytes, got.end(), [](uint8_t b) { return b == kGuard; }),
         what + ": nothing outside of the tiles is written");
   const auto off = std::mismatch(expected.begin(), expected.end(), got.begin() + kGuardBytes);
-  check(off.first == expected.end(), what + (off.first == expected.end() ? std::string() : ": byte " + std::to_string(off.first - expected.begin()) + " is " + std::to_string(*off.second) + ", not " + std::to_string(*off.first)));
+  check(off.first == expected.end(),
+        what + (off.first == expected.end() ? std::string()
+                                            : ": byte " + std::to_string(off.first - expected.begin()) + " is " +
+                                                  std::to_string(*off.second) + ", not " + std::to_string(*off.first)));
 }
 
 // Black and white next to each other, so that sums leave 0 .. 255.
@@ -73,7 +80,8 @@ void noise_same_as_host(const OpenDevice& device, nvlm_picture p, unsigned seed)
   const std::vector<uint8_t> rgb = noise(p.width, p.height, seed);
   p.rgb = rgb.data();
   same_as_host(device, p,
-               std::to_string(p.width) + " x " + std::to_string(p.height) + " to " + std::to_string(p.columns) + " x " + std::to_string(p.rows) + " of " + std::to_string(p.side) + (p.thumbnail ? " and a thumbnail" : ""));
+               std::to_string(p.width) + " x " + std::to_string(p.height) + " to " + std::to_string(p.columns) + " x " +
+                   std::to_string(p.rows) + " of " + std::to_string(p.side) + (p.thumbnail ? " and a thumbnail" : ""));
 }
 
 void every_golden_image(const emulator::Settings& settings) {
@@ -84,7 +92,8 @@ void every_golden_image(const emulator::Settings& settings) {
       const RgbImage image = golden.image(k);
       const auto [columns, rows] = golden.grid(k);
       const auto side = static_cast<int32_t>(golden["tiles" + std::to_string(k + 1)].shape[1]);
-      same_as_host(device, {image.pixels.data(), image.width, image.height, columns, rows, side, columns * rows > 1}, name + " image " + std::to_string(k + 1));
+      same_as_host(device, {image.pixels.data(), image.width, image.height, columns, rows, side, columns * rows > 1},
+                   name + " image " + std::to_string(k + 1));
     }
   }
 }
@@ -92,10 +101,12 @@ void every_golden_image(const emulator::Settings& settings) {
 void shapes(const emulator::Settings& settings) {
   OpenDevice device(settings);
   const nvlm_picture all[] = {
-      {nullptr, 1, 1, 1, 1, 14, 0},     {nullptr, 1, 300, 1, 3, 28, 1},   {nullptr, 300, 1, 3, 1, 28, 1},   {nullptr, 84, 56, 3, 2, 28, 0},   // the last: no pass at all
-      {nullptr, 84, 301, 3, 2, 28, 1},  {nullptr, 301, 56, 3, 2, 28, 1},  {nullptr, 83, 57, 3, 2, 28, 1},   {nullptr, 28, 28, 1, 1, 28, 0},
-      {nullptr, 200, 1500, 2, 1, 56, 1}, {nullptr, 320, 240, 1, 1, 223, 0}, {nullptr, 5, 7, 4, 3, 65, 1},    {nullptr, 3, 2, 1, 1, 7, 1},
-      {nullptr, 28, 56, 1, 1, 28, 1},   // a picture that its thumbnail has the width of
+      // The last: no pass at all.
+      {nullptr, 1, 1, 1, 1, 14, 0},      {nullptr, 1, 300, 1, 3, 28, 1},  {nullptr, 300, 1, 3, 1, 28, 1},
+      {nullptr, 84, 56, 3, 2, 28, 0},    {nullptr, 84, 301, 3, 2, 28, 1}, {nullptr, 301, 56, 3, 2, 28, 1},
+      {nullptr, 83, 57, 3, 2, 28, 1},    {nullptr, 28, 28, 1, 1, 28, 0},  {nullptr, 200, 1500, 2, 1, 56, 1},
+      {nullptr, 320, 240, 1, 1, 223, 0}, {nullptr, 5, 7, 4, 3, 65, 1},    {nullptr, 3, 2, 1, 1, 7, 1},
+      {nullptr, 28, 56, 1, 1, 28, 1},  // a picture that its thumbnail has the width of
   };
   unsigned seed = 1;
   for (const nvlm_picture& p : all) noise_same_as_host(device, p, seed++);
@@ -117,7 +128,8 @@ void without_memory() {
   const std::vector<uint8_t> large = noise(2000, 1000, 1), high = noise(20, 40000, 2);
   const nvlm_picture refused[] = {{large.data(), 2000, 1000, 1, 1, 28, 0}, {high.data(), 20, 40000, 1, 1, 28, 1}};
   for (const nvlm_picture& p : refused) {
-    test::equal(device.backend.cut_tiles(device.handle, &p, out.data()), NVLM_OUT_OF_MEMORY, "no memory for " + std::to_string(p.width) + " x " + std::to_string(p.height));
+    test::equal(device.backend.cut_tiles(device.handle, &p, out.data()), NVLM_OUT_OF_MEMORY,
+                "no memory for " + std::to_string(p.width) + " x " + std::to_string(p.height));
     test::equal(device.backend.used_bytes(device.handle), used, "what was taken is given back");
     noise_same_as_host(device, {nullptr, 40, 30, 1, 1, 28, 1}, 3);
   }
@@ -146,7 +158,8 @@ void bad_sizes() {
 }  // namespace
 
 int main() {
-  const emulator::Completion completions[] = {emulator::Completion::early, emulator::Completion::late, emulator::Completion::random};
+  const emulator::Completion completions[] = {emulator::Completion::early, emulator::Completion::late,
+                                              emulator::Completion::random};
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     emulator::Settings settings;
     settings.seed = seed;

@@ -1,5 +1,5 @@
-// A device that is not the first, each call to it from another thread: whatever CUDA keeps by thread (its device, and with that which streams, kernels and
-// memory a call means) must not be what the thread happened to have.
+// A device that is not the first, each call to it from another thread: whatever CUDA keeps by thread (its device, and
+// with that which streams, kernels and memory a call means) must not be what the thread happened to have.
 #include <thread>
 
 #include "cases/cases.h"
@@ -70,7 +70,8 @@ void computes() {
   configured();
   const nvlm_backend table = apart();
   const Device reference("reference", 1);
-  for (const OpCase& given : {linear_case(NVLM_LINEAR, 33, 120, 200, NVLM_BF16, "bias"), causal_attention_case({{70, 3}}, 2, 1, 64)}) {
+  for (const OpCase& given :
+       {linear_case(NVLM_LINEAR, 33, 120, 200, NVLM_BF16, "bias"), causal_attention_case({{70, 3}}, 2, 1, 64)}) {
     const OpCase c = rounded(given);
     const Outcome truth = run_case(reference, c);
     const Device device(table);
@@ -157,7 +158,8 @@ void says_why_not() {
     nvlm_device_description d{};
     table.describe(0, &d);
     const std::string reason = d.reason;
-    check(!d.available && holds(reason, c.reason) && holds(reason, c.mend) && holds(reason, "device: 'cpu'"), std::string(c.reason) + ": " + reason);
+    check(!d.available && holds(reason, c.reason) && holds(reason, c.mend) && holds(reason, "device: 'cpu'"),
+          std::string(c.reason) + ": " + reason);
     const nvlm_open_options options{};
     nvlm_device* device = nullptr;
     equal(table.open(&options, &device), NVLM_UNSUPPORTED, c.reason);

@@ -1,5 +1,6 @@
-// An engine on a GPU whose memory is full, or that fails: each allocation is refused once, and some launches are faults. What could break: something that is
-// taken twice, freed twice or left half made, a graph that was half recorded, an error without a code or a mend, a process that ends.
+// An engine on a GPU whose memory is full, or that fails: each allocation is refused once, and some launches are
+// faults. What could break: something that is taken twice, freed twice or left half made, a graph that was half
+// recorded, an error without a code or a mend, a process that ends.
 #include <algorithm>
 #include <cstdlib>
 #include <set>
@@ -36,7 +37,8 @@ struct Life {
   test::Outcome load, answers[3];
 };
 
-// An engine from its load to its end. Each answer encodes the image anew; the second one's encoder becomes a graph, the third one is given where that failed.
+// An engine from its load to its end. Each answer encodes the image anew; the second one's encoder becomes a graph, the
+// third one is given where that failed.
 Life life() {
   LoadOptions options;
   options.folder = golden().folder;
@@ -62,12 +64,15 @@ Life life() {
   return l;
 }
 
-bool answered(const test::Outcome& got, const test::Outcome& expected) { return got.code == expected.code && got.ids == expected.ids; }
+bool answered(const test::Outcome& got, const test::Outcome& expected) {
+  return got.code == expected.code && got.ids == expected.ids;
+}
 
 // Of what failed, a code with a mend; all else as if nothing had been.
 void each_allocation_fails_once(const Life& truth) {
   std::set<std::string> places;
-  // Without memory for cutting tiles on the device the host cuts them, and nobody sees a failure. After as many in a row, no more are to come.
+  // Without memory for cutting tiles on the device the host cuts them, and nobody sees a failure. After as many in a
+  // row, no more are to come.
   constexpr int kMostUnseen = 8;
   // A sanitized build is ten times slower: it takes some.
   const uint64_t stride = std::getenv("NVLM_SANITIZE") ? 23 : 1;
@@ -79,8 +84,11 @@ void each_allocation_fails_once(const Life& truth) {
     if (l.load.code != "loaded") {
       // Setting the device up, or the model.
       places.insert(l.load.code);
-      if (!test::check(l.load.code == "device-unavailable" || l.load.code == "out-of-memory", at + l.load.code + " " + l.load.message)) return;
-      if (!test::check(holds(l.load.message, "memory") && holds(l.load.message, "Close other"), at + l.load.message)) return;
+      if (!test::check(l.load.code == "device-unavailable" || l.load.code == "out-of-memory",
+                       at + l.load.code + " " + l.load.message))
+        return;
+      if (!test::check(holds(l.load.message, "memory") && holds(l.load.message, "Close other"), at + l.load.message))
+        return;
       continue;
     }
     int failed = 0;
@@ -88,14 +96,17 @@ void each_allocation_fails_once(const Life& truth) {
       if (answered(l.answers[i], truth.answers[i])) continue;
       ++failed;
       places.insert("answer " + std::to_string(i));
-      if (!test::check(l.answers[i].code == "out-of-memory" && holds(l.answers[i].message, "Close other"), at + l.answers[i].code + " " + l.answers[i].message)) return;
+      if (!test::check(l.answers[i].code == "out-of-memory" && holds(l.answers[i].message, "Close other"),
+                       at + l.answers[i].code + " " + l.answers[i].message))
+        return;
     }
     if (!test::check(failed <= 1, at + "the engine serves again")) return;
     unseen = failed == 0 ? unseen + 1 : 0;
   }
   if (stride > 1) return;
   const std::set<std::string> all = {"answer 0", "answer 1", "device-unavailable", "out-of-memory"};
-  test::check(std::includes(places.begin(), places.end(), all.begin(), all.end()), "memory runs out when the device is set up, while loading, for images and for graphs");
+  test::check(std::includes(places.begin(), places.end(), all.begin(), all.end()),
+              "memory runs out when the device is set up, while loading, for images and for graphs");
 }
 
 void a_fault_stays() {
@@ -106,14 +117,20 @@ void a_fault_stays() {
     const Life l = life();
     if (l.load.code != "loaded") {
       loading = true;
-      if (!test::check((l.load.code == "device-unavailable" || l.load.code == "device-failed") && holds(l.load.message, "start") && holds(l.load.message, "planted"), at + l.load.code + " " + l.load.message)) return;
+      if (!test::check((l.load.code == "device-unavailable" || l.load.code == "device-failed") &&
+                           holds(l.load.message, "start") && holds(l.load.message, "planted"),
+                       at + l.load.code + " " + l.load.message))
+        return;
       continue;
     }
     bool failed = false;
     for (const test::Outcome& answer : l.answers) {
       if (!failed && answer.code == "length") continue;
       failed = answering = true;
-      if (!test::check(answer.code == "device-failed" && holds(answer.message, "End this process") && holds(answer.message, "planted"), at + answer.code + " " + answer.message)) return;
+      if (!test::check(answer.code == "device-failed" && holds(answer.message, "End this process") &&
+                           holds(answer.message, "planted"),
+                       at + answer.code + " " + answer.message))
+        return;
     }
     if (!failed) break;
   }

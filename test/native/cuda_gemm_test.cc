@@ -1,9 +1,11 @@
-// The products and the patch embedding of native/cuda, in the emulator. What could break: tail rows, columns and depth; a ring that is longer than the
-// depth; barriers of the ring and of its second life as the epilogue's tile; the order and the counters of split sums; out rows of patch_embed.
+// The products and the patch embedding of native/cuda, in the emulator. What could break: tail rows, columns and depth;
+// a ring that is longer than the depth; barriers of the ring and of its second life as the epilogue's tile; the order
+// and the counters of split sums; out rows of patch_embed.
 //
-// Operands are rounded to bf16 first, and the expected values are computed from those in double. Tolerance of an element: half a unit in the last place
-// of bf16 (2^-8 of the value's power of two; none for logits) + (depth + splits + 4) * 2^-24 * sum |a b| for the float32 sums, carried through the op's slope
-// (GELU: below 1.13; SwiGLU: 1.1 |up| and |silu(gate)|; residual: |scale|), + 2^-21 of the op's terms for expf, tanhf and float32 sums, and the error of GELU.
+// Operands are rounded to bf16 first, and the expected values are computed from those in double. Tolerance of an
+// element: half a unit in the last place of bf16 (2^-8 of the value's power of two; none for logits) + (depth + splits
+// + 4) * 2^-24 * sum |a b| for the float32 sums, carried through the op's slope (GELU: below 1.13; SwiGLU: 1.1 |up| and
+// |silu(gate)|; residual: |scale|), + 2^-21 of the op's terms for expf, tanhf and float32 sums, and the error of GELU.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -34,10 +36,13 @@ struct Workspace {
   gpu::Workspace view;
 
   Workspace(const gpu::WorkspaceNeed& need, gpu::Stream stream)
-      : floats(size_t(need.floats), stream), counters(std::vector<uint32_t>(size_t(need.counters), 0), stream), view{floats.get(), need.floats, counters.get(), need.counters} {}
+      : floats(size_t(need.floats), stream),
+        counters(std::vector<uint32_t>(size_t(need.counters), 0), stream),
+        view{floats.get(), need.floats, counters.get(), need.counters} {}
   void check() const {
     const std::vector<uint32_t> values = counters.read();
-    test::check(std::all_of(values.begin(), values.end(), [](uint32_t c) { return c == 0; }), "a counter of the workspace is left above zero");
+    test::check(std::all_of(values.begin(), values.end(), [](uint32_t c) { return c == 0; }),
+                "a counter of the workspace is left above zero");
     test::equal(emulator::counters().matrix_conflicts, uint64_t{0}, "bank conflicts of ldmatrix");
   }
 };
@@ -62,7 +67,8 @@ struct Expected {
 };
 
 // Every element finite and within its tolerance; prints the NMSE.
-void compare(const std::vector<float>& got, const std::vector<Expected>& expected, int64_t columns, const std::string& what) {
+void compare(const std::vector<float>& got, const std::vector<Expected>& expected, int64_t columns,
+             const std::string& what) {
   double error = 0, norm = 0, worst = 0;
   int64_t bad = 0;
   std::string first;
@@ -70,8 +76,9 @@ void compare(const std::vector<float>& got, const std::vector<Expected>& expecte
     const double d = double(got[i]) - expected[i].value;
     if (!std::isfinite(got[i]) || !(std::abs(d) <= expected[i].tolerance)) {
       if (bad++ == 0) {
-        first = "[" + std::to_string(int64_t(i) / columns) + "][" + std::to_string(int64_t(i) % columns) + "]: expected " + std::to_string(expected[i].value) + " but got " +
-                std::to_string(got[i]) + ", tolerance " + std::to_string(expected[i].tolerance);
+        first = "[" + std::to_string(int64_t(i) / columns) + "][" + std::to_string(int64_t(i) % columns) +
+                "]: expected " + std::to_string(expected[i].value) + " but got " + std::to_string(got[i]) +
+                ", tolerance " + std::to_string(expected[i].tolerance);
       }
     }
     error += d * d;
@@ -79,7 +86,8 @@ void compare(const std::vector<float>& got, const std::vector<Expected>& expecte
     worst = std::max(worst, std::abs(d) / expected[i].tolerance);
   }
   std::printf("%-58s NMSE %.1e, at most %.2f of the tolerance\n", what.c_str(), norm > 0 ? error / norm : 0, worst);
-  test::check(bad == 0, what + ": " + std::to_string(bad) + " of " + std::to_string(expected.size()) + " elements are wrong, first " + first);
+  test::check(bad == 0, what + ": " + std::to_string(bad) + " of " + std::to_string(expected.size()) +
+                            " elements are wrong, first " + first);
 }
 
 // ---- Products ----
@@ -92,7 +100,11 @@ struct Case {
 };
 
 const char* name_of(nvlm_op op) {
-  return op == NVLM_LINEAR ? "linear" : op == NVLM_LINEAR_GELU ? "gelu" : op == NVLM_LINEAR_SWIGLU ? "swiglu" : op == NVLM_LINEAR_RESIDUAL ? "residual" : "logits";
+  return op == NVLM_LINEAR            ? "linear"
+         : op == NVLM_LINEAR_GELU     ? "gelu"
+         : op == NVLM_LINEAR_SWIGLU   ? "swiglu"
+         : op == NVLM_LINEAR_RESIDUAL ? "residual"
+                                      : "logits";
 }
 
 struct Operands {
@@ -117,7 +129,8 @@ std::vector<Expected> expected_of(const Case& c, const Operands& o, int splits) 
   const auto sum = [&](int64_t r, int64_t n) {
     double s = c.bias ? o.bias[size_t(n)] : 0, m = std::abs(s);
     for (int64_t k = 0; k < c.depth; ++k) {
-      const double product = double(gpu::to_float(o.a[size_t(r * c.depth + k)])) * gpu::to_float(o.w[size_t(n * c.depth + k)]);
+      const double product =
+          double(gpu::to_float(o.a[size_t(r * c.depth + k)])) * gpu::to_float(o.w[size_t(n * c.depth + k)]);
       s += product;
       m += std::abs(product);
     }
@@ -130,7 +143,8 @@ std::vector<Expected> expected_of(const Case& c, const Operands& o, int splits) 
         const Expected gate = sum(r, 2 * n), up = sum(r, 2 * n + 1);
         const double silu = test::silu(gate.value);
         y = silu * up.value;
-        slack = 1.1 * std::abs(up.value) * gate.tolerance + std::abs(silu) * up.tolerance + gate.tolerance * up.tolerance + tiny * std::abs(y);
+        slack = 1.1 * std::abs(up.value) * gate.tolerance + std::abs(silu) * up.tolerance +
+                gate.tolerance * up.tolerance + tiny * std::abs(y);
       } else {
         const Expected x = sum(r, n);
         y = x.value;
@@ -140,7 +154,9 @@ std::vector<Expected> expected_of(const Case& c, const Operands& o, int splits) 
           slack = 1.13 * x.tolerance + tiny * std::abs(x.value) + test::gelu_error(x.value);
         }
         if (c.op == NVLM_LINEAR_RESIDUAL) {
-          const double scale = c.scale == Case::none ? 1 : c.scale == Case::columnwise ? double(o.scale[size_t(n)]) : std::tanh(double(o.scale[0]));
+          const double scale = c.scale == Case::none         ? 1
+                               : c.scale == Case::columnwise ? double(o.scale[size_t(n)])
+                                                             : std::tanh(double(o.scale[0]));
           const double before = gpu::to_float(o.before[size_t(r * c.columns + n)]);
           y = before + scale * x.value;
           slack = std::abs(scale) * x.tolerance + tiny * (std::abs(before) + std::abs(scale * x.value));
@@ -154,11 +170,13 @@ std::vector<Expected> expected_of(const Case& c, const Operands& o, int splits) 
 }
 
 // One product on the emulated device: with the kernel and splits given, or as enqueue_gemm chooses (kernel null).
-std::vector<float> run_product(gpu::Stream stream, const Case& c, const Operands& o, const gpu::GemmKernel* kernel, int splits) {
+std::vector<float> run_product(gpu::Stream stream, const Case& c, const Operands& o, const gpu::GemmKernel* kernel,
+                               int splits) {
   const DeviceArray<bf16> a(o.a, stream), w_data(o.w, stream);
   const DeviceArray<float> bias_data(o.bias, stream), scale_data(o.scale, stream);
   const size_t count = size_t(c.rows * c.columns);
-  const DeviceArray<bf16> out = c.op == NVLM_LINEAR_RESIDUAL ? DeviceArray<bf16>(o.before, stream) : DeviceArray<bf16>(count, stream);
+  const DeviceArray<bf16> out =
+      c.op == NVLM_LINEAR_RESIDUAL ? DeviceArray<bf16>(o.before, stream) : DeviceArray<bf16>(count, stream);
   const DeviceArray<float> out_floats(c.op == NVLM_LOGITS ? count : 0, stream);
   const gpu::Weight w{NVLM_MATRIX, c.op == NVLM_LINEAR_SWIGLU, o.weight_rows, c.depth, c.depth, w_data.get()};
   const gpu::Weight bias{NVLM_VECTOR, false, 1, o.weight_rows, o.weight_rows, bias_data.get()};
@@ -168,8 +186,10 @@ std::vector<float> run_product(gpu::Stream stream, const Case& c, const Operands
   record.c.tanh_gate = c.scale == Case::tanh_gate;
   const gpu::DeviceInfo info = device();
   const int64_t tiles = kernel ? gpu::gemm_tiles(kernel->tile, c.rows, o.weight_rows) : 0;
-  const Workspace workspace(
-      kernel ? gpu::WorkspaceNeed{tiles * splits * kernel->tile.m * kernel->tile.n, int32_t(tiles)} : gpu::gemm_workspace(info, c.rows, o.weight_rows, c.depth), stream);
+  const Workspace workspace(kernel
+                                ? gpu::WorkspaceNeed{tiles * splits * kernel->tile.m * kernel->tile.n, int32_t(tiles)}
+                                : gpu::gemm_workspace(info, c.rows, o.weight_rows, c.depth),
+                            stream);
   gpu::Op op{};
   op.record = &record;
   op.in = a.get();
@@ -190,13 +210,16 @@ std::vector<float> run_product(gpu::Stream stream, const Case& c, const Operands
 }
 
 std::string words(const Case& c, const std::string& kernel, int splits) {
-  return kernel + " " + name_of(c.op) + " " + std::to_string(c.rows) + "x" + std::to_string(c.columns) + "x" + std::to_string(c.depth) + (splits > 1 ? " /" + std::to_string(splits) : "");
+  return kernel + " " + name_of(c.op) + " " + std::to_string(c.rows) + "x" + std::to_string(c.columns) + "x" +
+         std::to_string(c.depth) + (splits > 1 ? " /" + std::to_string(splits) : "");
 }
 
 emulator::Settings settings_of(uint64_t seed) {
   emulator::Settings s;
   s.seed = seed;
-  s.completion = seed % 3 == 0 ? emulator::Completion::early : seed % 3 == 1 ? emulator::Completion::late : emulator::Completion::random;
+  s.completion = seed % 3 == 0   ? emulator::Completion::early
+                 : seed % 3 == 1 ? emulator::Completion::late
+                                 : emulator::Completion::random;
   return s;
 }
 
@@ -204,7 +227,8 @@ void check_product(const Case& c, const gpu::GemmKernel* kernel, int splits, uin
   const std::string what = words(c, kernel ? kernel->name + 10 : "chosen", splits);
   const Operands operands(c, seed);
   test::on_device(settings_of(seed), what, [&](gpu::Stream stream) {
-    compare(run_product(stream, c, operands, kernel, splits), expected_of(c, operands, std::max(splits, 16)), c.columns, what);
+    compare(run_product(stream, c, operands, kernel, splits), expected_of(c, operands, std::max(splits, 16)), c.columns,
+            what);
   });
 }
 
@@ -246,7 +270,8 @@ void chosen() {
 
 // Whatever block comes last, the parts are added in their order.
 void deterministic() {
-  // float32 out: rounding to bf16 would hide the last bits. Large tiles take long here: no more parts than it needs for their order to show.
+  // float32 out: rounding to bf16 would hide the last bits. Large tiles take long here: no more parts than it needs for
+  // their order to show.
   const Case whole{NVLM_LOGITS, 20, 72, 640, true}, shorter{NVLM_LOGITS, 20, 72, 256, true};
   for (const gpu::GemmKernel& kernel : gpu::gemm_kernels()) {
     const bool large = kernel.tile.m * kernel.tile.n > 64 * 64;
@@ -257,7 +282,8 @@ void deterministic() {
       test::on_device(settings_of(seed), kernel.name, [&](gpu::Stream stream) {
         const std::vector<float> got = run_product(stream, c, operands, &kernel, large ? 4 : 5);
         if (first.empty()) first = got;
-        test::check(std::memcmp(first.data(), got.data(), got.size() * sizeof(float)) == 0, std::string(kernel.name) + ": another schedule gives other bits");
+        test::check(std::memcmp(first.data(), got.data(), got.size() * sizeof(float)) == 0,
+                    std::string(kernel.name) + ": another schedule gives other bits");
       });
     }
   }
@@ -269,7 +295,8 @@ void not_finite() {
   Operands operands(c, 11);
   operands.a[size_t(7 * c.depth + 3)] = bf16{0x7fc0};
   std::vector<float> got;
-  test::on_device(settings_of(2), "a NaN in the input", [&](gpu::Stream stream) { got = run_product(stream, c, operands, nullptr, 1); });
+  test::on_device(settings_of(2), "a NaN in the input",
+                  [&](gpu::Stream stream) { got = run_product(stream, c, operands, nullptr, 1); });
   for (int64_t i = 0; i < c.rows * c.columns; ++i) {
     if (std::isnan(got[size_t(i)]) != (i / c.columns == 7)) {
       test::check(false, "a NaN in row 7 of the input shows wrongly in row " + std::to_string(i / c.columns));
@@ -293,7 +320,9 @@ void refused() {
   op.w = &w;
   op.workspace = &none;
   op.device = &info;
-  const auto refuses = [&](const char* what) { test::check(gpu::enqueue_gemm(op) == Status::invalid, std::string("not refused: ") + what); };
+  const auto refuses = [&](const char* what) {
+    test::check(gpu::enqueue_gemm(op) == Status::invalid, std::string("not refused: ") + what);
+  };
   op.in_cols = 32;
   refuses("a depth that is not the weight's");
   op.in_cols = 24;
@@ -328,23 +357,29 @@ struct PatchCase {
 
 void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits, uint64_t seed) {
   std::mt19937_64 random(seed);
-  const int64_t grid = c.side / c.patch, patches = grid * grid, k = int64_t{3} * c.patch * c.patch, pitch = (k + 7) / 8 * 8;
+  const int64_t grid = c.side / c.patch, patches = grid * grid, k = int64_t{3} * c.patch * c.patch,
+                pitch = (k + 7) / 8 * 8;
   std::vector<uint8_t> pixels(size_t(c.tiles * c.side * c.side * 3));
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = uint8_t(i < 768 ? i / 3 : random());
   std::vector<bf16> w(size_t(c.n * pitch), bf16{0});
   const std::vector<bf16> dense = test::random_bf16(random, size_t(c.n * k), 1 / std::sqrt(float(k)));
   for (int64_t i = 0; i < c.n * k; ++i) w[size_t(i / k * pitch + i % k)] = dense[size_t(i)];
-  const std::vector<float> bias = test::random_floats(random, size_t(c.n)), token = test::random_floats(random, size_t(c.n)),
+  const std::vector<float> bias = test::random_floats(random, size_t(c.n)),
+                           token = test::random_floats(random, size_t(c.n)),
                            positions = test::random_floats(random, size_t((patches + 1) * c.n));
 
   const DeviceArray<uint8_t> pixel_data(pixels, stream);
   const DeviceArray<bf16> w_data(w, stream), out(size_t(c.tiles * (patches + 1) * c.n), stream);
   const DeviceArray<float> bias_data(bias, stream), token_data(token, stream), position_data(positions, stream);
-  const auto vector = [](const DeviceArray<float>& v) { return gpu::Weight{NVLM_VECTOR, false, 1, int64_t(v.count()), int64_t(v.count()), v.get()}; };
-  const gpu::Weight weight{NVLM_MATRIX, false, c.n, k, pitch, w_data.get()}, biases = vector(bias_data), class_token = vector(token_data), position = vector(position_data);
+  const auto vector = [](const DeviceArray<float>& v) {
+    return gpu::Weight{NVLM_VECTOR, false, 1, int64_t(v.count()), int64_t(v.count()), v.get()};
+  };
+  const gpu::Weight weight{NVLM_MATRIX, false, c.n, k, pitch, w_data.get()},
+      biases = vector(bias_data), class_token = vector(token_data), position = vector(position_data);
   const gpu::DeviceInfo info = device();
   const int64_t floats = gpu::patch_embed_workspace(c.tiles, c.side, c.patch);
-  const gpu::WorkspaceNeed splits = room_for_splits ? gpu::gemm_workspace(info, c.tiles * patches, c.n, pitch) : gpu::WorkspaceNeed{0, 0};
+  const gpu::WorkspaceNeed splits =
+      room_for_splits ? gpu::gemm_workspace(info, c.tiles * patches, c.n, pitch) : gpu::WorkspaceNeed{0, 0};
   const Workspace workspace({floats + splits.floats, splits.counters}, stream);
   nvlm_record record{};
   record.op = NVLM_PATCH_EMBED;
@@ -381,13 +416,15 @@ void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits,
       std::vector<double> values;
       for (int64_t i = 0; row > 0 && i < k; ++i) {
         const int64_t channel = i / c.patch / c.patch, y = top + i / c.patch % c.patch, x = left + i % c.patch;
-        const bf16 value = gpu::to_bf16(host::normalised(pixels[size_t(((tile * c.side + y) * c.side + x) * 3 + channel)], int(channel)));
+        const bf16 value = gpu::to_bf16(
+            host::normalised(pixels[size_t(((tile * c.side + y) * c.side + x) * 3 + channel)], int(channel)));
         wrong += rows[size_t((tile * patches + p) * pitch + i)].bits != value.bits;
         values.push_back(gpu::to_float(value));
       }
       for (int64_t i = k; row > 0 && i < pitch; ++i) wrong += rows[size_t((tile * patches + p) * pitch + i)].bits != 0;
       for (int64_t n = 0; n < c.n; ++n) {
-        double y = positions[size_t(row * c.n + n)] + (row == 0 ? double(token[size_t(n)]) : double(bias[size_t(n)])), m = 4;
+        double y = positions[size_t(row * c.n + n)] + (row == 0 ? double(token[size_t(n)]) : double(bias[size_t(n)])),
+               m = 4;
         for (int64_t i = 0; row > 0 && i < k; ++i) {
           const double product = values[size_t(i)] * gpu::to_float(dense[size_t(n * k + i)]);
           y += product;
@@ -399,13 +436,16 @@ void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits,
     }
   }
   test::equal(wrong, int64_t{0}, "normalised pixels that differ from the host's");
-  compare(got, expected, c.n, "patch_embed " + std::to_string(c.tiles) + " tiles " + std::to_string(c.side) + "/" + std::to_string(c.patch) + " to " + std::to_string(c.n));
+  compare(got, expected, c.n,
+          "patch_embed " + std::to_string(c.tiles) + " tiles " + std::to_string(c.side) + "/" +
+              std::to_string(c.patch) + " to " + std::to_string(c.n));
 }
 
 void patch_embedding() {
   uint64_t seed = 200;
   const auto run = [&](const PatchCase& c, bool room_for_splits) {
-    test::on_device(settings_of(++seed), "patch_embed", [&](gpu::Stream stream) { check_patches(stream, c, room_for_splits, seed); });
+    test::on_device(settings_of(++seed), "patch_embed",
+                    [&](gpu::Stream stream) { check_patches(stream, c, room_for_splits, seed); });
   };
   run({2, 28, 14, 40}, false);
   run({1, 56, 14, 64}, true);

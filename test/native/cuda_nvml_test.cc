@@ -1,7 +1,9 @@
-// A GPU's free memory from NVML, whose double is support/fake_nvml.cc; and the list of devices through the CUDA library's table, over the emulator.
+// A GPU's free memory from NVML, whose double is support/fake_nvml.cc; and the list of devices through the CUDA
+// library's table, over the emulator.
 //
-// What could break: another GPU is asked, the wrong field is taken, a MIG part gets the memory of its whole GPU, a failure is taken for an answer or has no
-// answer instead of CUDA's, NVML is asked before its init or left open, a list of devices makes a context.
+// What could break: another GPU is asked, the wrong field is taken, a MIG part gets the memory of its whole GPU, a
+// failure is taken for an answer or has no answer instead of CUDA's, NVML is asked before its init or left open, a list
+// of devices makes a context.
 #include "cuda/nvml.h"
 
 #include <thread>
@@ -20,7 +22,9 @@ namespace {
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kUnknown = UINT64_MAX;  // where NVML has no answer
 
-std::string fake_file(int missing) { return std::string(NVLM_FAKE_NVML) + "/" + std::to_string(missing) + "/libnvidia-ml.so.1"; }
+std::string fake_file(int missing) {
+  return std::string(NVLM_FAKE_NVML) + "/" + std::to_string(missing) + "/libnvidia-ml.so.1";
+}
 
 // Held by all tests: a library that is opened again is the same one, with the same state.
 const std::shared_ptr<DynamicLibrary>& library() {
@@ -51,7 +55,9 @@ gpu::DeviceInfo device(uint64_t memory = 81000 * kMiB) {
   return info;
 }
 
-uint64_t ask(const gpu::Nvml& nvml, const gpu::DeviceInfo& info = device()) { return nvml.free_memory(info).value_or(kUnknown); }
+uint64_t ask(const gpu::Nvml& nvml, const gpu::DeviceInfo& info = device()) {
+  return nvml.free_memory(info).value_or(kUnknown);
+}
 
 // What the table says of the emulated device, made anew; and how many calls that make a context this took.
 nvlm_device_description describe(uint64_t* contexts) {
@@ -71,7 +77,8 @@ int main() {
     test::equal(ask(nvml), 60000 * kMiB, "free bytes");
     test::equal(state.inits.load(), 1, "inits");
     test::equal(state.open.load(), 0, "inits without a shutdown");
-    for (int gpu::DeviceInfo::*number : {&gpu::DeviceInfo::pci_domain, &gpu::DeviceInfo::pci_bus, &gpu::DeviceInfo::pci_device}) {
+    for (int gpu::DeviceInfo::*number :
+         {&gpu::DeviceInfo::pci_domain, &gpu::DeviceInfo::pci_bus, &gpu::DeviceInfo::pci_device}) {
       gpu::DeviceInfo other = device();
       --(other.*number);
       test::equal(ask(nvml, other), kUnknown, "a GPU at another address");
@@ -98,16 +105,17 @@ int main() {
     }
   });
 
-  // CUDA's bytes, NVML's, whether NVML's free bytes are the device's. Of MIG the parts with most and least memory; of whole GPUs those of which CUDA shows the
-  // least and the most.
+  // CUDA's bytes, NVML's, whether NVML's free bytes are the device's. Of MIG the parts with most and least memory; of
+  // whole GPUs those of which CUDA shows the least and the most.
   test::run("a MIG part does not get the free memory of its GPU", [] {
     const struct {
       uint64_t cuda, nvml;
       bool same;
     } cases[] = {
-        {40192 * kMiB, 81920 * kMiB, false}, {9856 * kMiB, 81920 * kMiB, false}, {11968 * kMiB, 24576 * kMiB, false}, {5952 * kMiB, 24576 * kMiB, false},
-        {81000 * kMiB, 81920 * kMiB, true},  {3700 * kMiB, 4096 * kMiB, true},   {22500 * kMiB, 23028 * kMiB, true},  {8192 * kMiB, 8192 * kMiB, true},
-        {3072 * kMiB, 4096 * kMiB, true},    {3072 * kMiB - 1, 4096 * kMiB, false},
+        {40192 * kMiB, 81920 * kMiB, false},   {9856 * kMiB, 81920 * kMiB, false}, {11968 * kMiB, 24576 * kMiB, false},
+        {5952 * kMiB, 24576 * kMiB, false},    {81000 * kMiB, 81920 * kMiB, true}, {3700 * kMiB, 4096 * kMiB, true},
+        {22500 * kMiB, 23028 * kMiB, true},    {8192 * kMiB, 8192 * kMiB, true},   {3072 * kMiB, 4096 * kMiB, true},
+        {3072 * kMiB - 1, 4096 * kMiB, false},
     };
     const gpu::Nvml nvml(fake_file(0));
     for (const auto& c : cases) {
@@ -115,7 +123,8 @@ int main() {
       state.total = c.nvml;
       state.free = 1000 * kMiB;
       state.used = c.nvml - state.free;
-      test::equal(ask(nvml, device(c.cuda)), c.same ? state.free : kUnknown, std::to_string(c.cuda / kMiB) + " of " + std::to_string(c.nvml / kMiB) + " MiB");
+      test::equal(ask(nvml, device(c.cuda)), c.same ? state.free : kUnknown,
+                  std::to_string(c.cuda / kMiB) + " of " + std::to_string(c.nvml / kMiB) + " MiB");
     }
   });
 

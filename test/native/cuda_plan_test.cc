@@ -1,6 +1,6 @@
-// How the CUDA library runs a plan again and again: which steps become graphs, what overlaps, what the host waits for, and what is in flight meanwhile. What could
-// break: a graph that is never used or made anew each time, a launch that is no longer dependent, a wait that crept in, a pinned buffer that is written before its
-// copy has left.
+// How the CUDA library runs a plan again and again: which steps become graphs, what overlaps, what the host waits for,
+// and what is in flight meanwhile. What could break: a graph that is never used or made anew each time, a launch that
+// is no longer dependent, a wait that crept in, a pinned buffer that is written before its copy has left.
 #include <functional>
 
 #include "cases/cases.h"
@@ -49,7 +49,8 @@ Repeated repeat(const OpCase& c) {
   return r;
 }
 
-// Of a graph's launches the first is an ordinary one. The others begin before the one ahead of them has ended, where they may: all of few rows, whose launches have few blocks.
+// Of a graph's launches the first is an ordinary one. The others begin before the one ahead of them has ended, where
+// they may: all of few rows, whose launches have few blocks.
 void decode_step(int rows) {
   configure(emulator::Completion::early);
   const OpCase c = rounded(decoder_layer_case(rows, true));
@@ -58,7 +59,8 @@ void decode_step(int rows) {
   test::equal(r.counters.graphs_made, uint64_t{graphs > 0}, "graphs made");
   test::equal(r.counters.graphs_run, graphs, "graphs run");
   const uint64_t most = graphs * (static_cast<uint64_t>(c.launches) - 1);
-  check(rows <= 4 ? r.counters.overlaps == most : r.counters.overlaps >= most / 2, std::to_string(r.counters.overlaps) + " of " + std::to_string(most) + " launches overlap");
+  check(rows <= 4 ? r.counters.overlaps == most : r.counters.overlaps >= most / 2,
+        std::to_string(r.counters.overlaps) + " of " + std::to_string(most) + " launches overlap");
   check(r.same, "a graph gives what single launches give");
 }
 
@@ -69,7 +71,8 @@ void encode_step() {
     const Repeated r = repeat(rounded(c));
     test::equal(r.counters.graphs_made, uint64_t{1}, c.name + ": graphs made");
     test::equal(r.counters.graphs_run, uint64_t{kRuns - 1}, c.name + ": graphs run");
-    test::equal(r.counters.overlaps, uint64_t{kRuns - 1}, c.name + ": products that begin while the patches are gathered");
+    test::equal(r.counters.overlaps, uint64_t{kRuns - 1},
+                c.name + ": products that begin while the patches are gathered");
     return;
   }
   check(false, "a case with tiles");
@@ -137,7 +140,8 @@ std::vector<float> cache_after(bool waiting) {
   std::vector<Batch> batches(5, c.batch);
   for (size_t i = 0; i < batches.size(); ++i) {
     Batch& b = batches[i];
-    b.kv_slot[0] = b.kv_slot[0] / NVLM_PAGE_KEYS * NVLM_PAGE_KEYS + (b.kv_slot[0] + 3 + static_cast<int64_t>(i)) % NVLM_PAGE_KEYS;
+    b.kv_slot[0] =
+        b.kv_slot[0] / NVLM_PAGE_KEYS * NVLM_PAGE_KEYS + (b.kv_slot[0] + 3 + static_cast<int64_t>(i)) % NVLM_PAGE_KEYS;
     b.position[0] += static_cast<int32_t>(i);
     test::equal(loaded.run(b.view(nullptr)), NVLM_OK, device.table().last_error(device.handle()));
     if (waiting) test::equal(device.table().wait(device.handle()), NVLM_OK, "wait");
@@ -167,7 +171,8 @@ void weights_in_flight() {
                            [&](unsigned char* pinned, uint64_t, uint64_t bytes) {
                              std::memset(pinned, static_cast<int>(pieces), bytes);
                              waits = emulator::counters().host_waits - before;
-                             test::equal(waits, pieces < 2 ? uint64_t{0} : pieces - 1, "waits before piece " + std::to_string(pieces));
+                             test::equal(waits, pieces < 2 ? uint64_t{0} : pieces - 1,
+                                         "waits before piece " + std::to_string(pieces));
                              ++pieces;
                            }),
               "send");
@@ -186,10 +191,12 @@ void some_kernel(Nothing) {}
 // Another thread may be about to launch the kernel with what it was allowed before.
 void limits_only_rise() {
   configure(emulator::Completion::early);
-  for (const uint32_t kilobytes : {60, 50, 70}) expect_ok(gpu::allow_shared(some_kernel, kilobytes * 1024), "allow_shared");
+  for (const uint32_t kilobytes : {60, 50, 70})
+    expect_ok(gpu::allow_shared(some_kernel, kilobytes * 1024), "allow_shared");
   gpu::Stream stream = nullptr;
   expect_ok(gpu::create_stream(&stream), "stream");
-  for (const uint32_t kilobytes : {40, 70}) expect_ok(gpu::launch(some_kernel, {dim3(1), dim3(1), kilobytes * 1024, stream}, Nothing{}), "launch");
+  for (const uint32_t kilobytes : {40, 70})
+    expect_ok(gpu::launch(some_kernel, {dim3(1), dim3(1), kilobytes * 1024, stream}, Nothing{}), "launch");
   expect_ok(gpu::destroy_stream(stream), "stream");
 }
 
@@ -203,10 +210,12 @@ void without_fault(const std::function<void()>& body) {
 
 int main() {
   using namespace nvlm::test;
-  for (const int rows : {1, 4, 16, 17}) run("a decode step of " + std::to_string(rows), [rows] { without_fault([rows] { decode_step(rows); }); });
+  for (const int rows : {1, 4, 16, 17})
+    run("a decode step of " + std::to_string(rows), [rows] { without_fault([rows] { decode_step(rows); }); });
   run("an encoder step", [] { without_fault(encode_step); });
   run("many shapes", [] { without_fault(many_shapes); });
-  for (const int rows : {1, 17}) run("runs of " + std::to_string(rows) + " in flight", [rows] { without_fault([rows] { runs_in_flight(rows); }); });
+  for (const int rows : {1, 17})
+    run("runs of " + std::to_string(rows) + " in flight", [rows] { without_fault([rows] { runs_in_flight(rows); }); });
   run("batches in flight", [] { without_fault(batches_in_flight); });
   run("weights in flight", [] { without_fault(weights_in_flight); });
   run("limits only rise", [] { without_fault(limits_only_rise); });

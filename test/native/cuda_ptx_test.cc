@@ -1,5 +1,5 @@
-// Every wrapper of native/cuda/ptx against what the PTX ISA says of its instruction, computed here in plain words; in the emulator, and on a GPU (built by
-// scripts/gpu-check.sh). Between machines the values go through a file.
+// Every wrapper of native/cuda/ptx against what the PTX ISA says of its instruction, computed here in plain words; in
+// the emulator, and on a GPU (built by scripts/gpu-check.sh). Between machines the values go through a file.
 //
 //   cuda_ptx_test                     the values are right
 //   cuda_ptx_test --write FILE        and stand in FILE, as text
@@ -24,7 +24,8 @@ using nvlm::test::PtxValues;
 float as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 float widened(uint32_t half) { return as_float(half << 16); }
 
-// A GPU aligns the 17 terms of a sum of products to the largest and cuts what lies below 2^-23 of it, at most twice on its way through 16 products.
+// A GPU aligns the 17 terms of a sum of products to the largest and cuts what lies below 2^-23 of it, at most twice on
+// its way through 16 products.
 constexpr double kSumLimit = 2 * 17 * 0x1p-23;
 // exp2_fast promises two units, reciprocal_fast one; another machine may be off by as many the other way.
 constexpr int64_t kUnits = 2;
@@ -52,7 +53,8 @@ bool same(PtxValues::Kind kind, uint32_t got, uint32_t expected, double size, in
       return true;
     case PtxValues::sums: return std::isfinite(g) && std::abs(static_cast<double>(g) - e) <= kSumLimit * size;
     case PtxValues::close:
-      if (e < std::numeric_limits<float>::min()) return g == 0 || (g > 0 && g <= std::numeric_limits<float>::min());  // denormals may be flushed
+      if (e < std::numeric_limits<float>::min())
+        return g == 0 || (g > 0 && g <= std::numeric_limits<float>::min());  // denormals may be flushed
       return std::isinf(e) || std::isinf(g) ? got == expected : units_between(g, e) <= units;
   }
   return false;
@@ -66,8 +68,8 @@ void compare(const PtxValues& values, const std::vector<uint32_t>& expected, int
     if (wrong++ == 0) first = i;
   }
   char words[160];
-  std::snprintf(words, sizeof words, ": %zu of %zu values differ from %s, first %zu: expected %08x but got %08x", wrong, expected.size(), with.c_str(), first, wrong ? expected[first] : 0,
-                wrong ? values.out[first] : 0);
+  std::snprintf(words, sizeof words, ": %zu of %zu values differ from %s, first %zu: expected %08x but got %08x", wrong,
+                expected.size(), with.c_str(), first, wrong ? expected[first] : 0, wrong ? values.out[first] : 0);
   nvlm::test::check(wrong == 0, values.name + words);
 }
 
@@ -123,7 +125,8 @@ Words copies(const Words& in) {
   return out;
 }
 
-// ldmatrix .x4: thread T gets of each matrix row T / 4, elements 2 (T mod 4) and the next; .trans: of the transposed matrix.
+// ldmatrix .x4: thread T gets of each matrix row T / 4, elements 2 (T mod 4) and the next; .trans: of the transposed
+// matrix.
 Words matrices(const Words& in, bool transposed) {
   const auto element = [&](uint32_t matrix, uint32_t row, uint32_t column) {
     if (transposed) std::swap(row, column);
@@ -132,13 +135,15 @@ Words matrices(const Words& in, bool transposed) {
   };
   Words out;
   for (uint32_t t = 0; t < 32; ++t) {
-    for (uint32_t matrix = 0; matrix < 4; ++matrix) out.push_back(element(matrix, t / 4, 2 * (t % 4)) | element(matrix, t / 4, 2 * (t % 4) + 1) << 16);
+    for (uint32_t matrix = 0; matrix < 4; ++matrix)
+      out.push_back(element(matrix, t / 4, 2 * (t % 4)) | element(matrix, t / 4, 2 * (t % 4) + 1) << 16);
   }
   return out;
 }
 
 // mma.m16n8k16, element i of a thread's fragment (groupID = T / 4, threadID_in_group = T mod 4):
-//   A: row = groupID for 0 <= i < 2 or 4 <= i < 6, else groupID + 8; column = 2 threadID_in_group + (i & 1), + 8 for i >= 4
+//   A: row = groupID for 0 <= i < 2 or 4 <= i < 6, else groupID + 8; column = 2 threadID_in_group + (i & 1), + 8 for i
+//     >= 4
 //   B: row = 2 threadID_in_group + (i & 1), + 8 for i >= 2; column = groupID
 //   C: row = groupID for i < 2, else groupID + 8; column = 2 threadID_in_group + (i & 1)
 Words products(const Words& in, std::vector<float>* sizes) {
@@ -149,8 +154,11 @@ Words products(const Words& in, std::vector<float>* sizes) {
     for (uint32_t t = 0; t < 32; ++t) {
       const uint32_t* words = in.data() + 320 * warp + 10 * t;
       const uint32_t group = t / 4, inside = t % 4;
-      const auto half = [&](const uint32_t* from, uint32_t i) { return widened(i % 2 ? from[i / 2] >> 16 : from[i / 2] & 0xffff); };
-      for (uint32_t i = 0; i < 8; ++i) a[i < 2 || (i >= 4 && i < 6) ? group : group + 8][2 * inside + (i & 1) + (i >= 4 ? 8 : 0)] = half(words, i);
+      const auto half = [&](const uint32_t* from, uint32_t i) {
+        return widened(i % 2 ? from[i / 2] >> 16 : from[i / 2] & 0xffff);
+      };
+      for (uint32_t i = 0; i < 8; ++i)
+        a[i < 2 || (i >= 4 && i < 6) ? group : group + 8][2 * inside + (i & 1) + (i >= 4 ? 8 : 0)] = half(words, i);
       for (uint32_t i = 0; i < 4; ++i) b[2 * inside + (i & 1) + (i >= 2 ? 8 : 0)][group] = half(words + 4, i);
       for (uint32_t i = 0; i < 4; ++i) c[i < 2 ? group : group + 8][2 * inside + (i & 1)] = as_float(words[6 + i]);
     }
@@ -235,7 +243,9 @@ void compare_with(const std::vector<PtxValues>& all, const char* path) {
     std::string name;
     size_t count = 0;
     in >> name >> std::dec >> count >> std::hex;
-    if (!nvlm::test::check(static_cast<bool>(in) && name == v.name && count == v.out.size(), std::string(path) + " has the values of " + v.name)) return;
+    if (!nvlm::test::check(static_cast<bool>(in) && name == v.name && count == v.out.size(),
+                           std::string(path) + " has the values of " + v.name))
+      return;
     Words expected(count);
     for (uint32_t& word : expected) in >> word;
     if (!nvlm::test::check(static_cast<bool>(in), std::string(path) + " is whole")) return;
@@ -251,7 +261,10 @@ int main(int argc, char** argv) {
   std::vector<PtxValues> all;
 #ifdef NVLM_EMULATOR
   using nvlm::emulator::Completion;
-  for (const auto& [seed, completion] : {std::pair{uint64_t{1}, Completion::early}, {uint64_t{2}, Completion::late}, {uint64_t{3}, Completion::random}, {uint64_t{4}, Completion::random}}) {
+  for (const auto& [seed, completion] : {std::pair{uint64_t{1}, Completion::early},
+                                         {uint64_t{2}, Completion::late},
+                                         {uint64_t{3}, Completion::random},
+                                         {uint64_t{4}, Completion::random}}) {
     run("schedule " + std::to_string(seed), [&, seed = seed, completion = completion] {
       nvlm::emulator::Settings settings;
       settings.seed = seed;

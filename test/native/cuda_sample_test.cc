@@ -1,8 +1,9 @@
-// Choosing tokens and cutting tiles on the device, in the emulator, against the host's own code: the same tokens, the same bytes.
+// Choosing tokens and cutting tiles on the device, in the emulator, against the host's own code: the same tokens, the
+// same bytes.
 //
-// What could break: equal logits and their order, the ends of a filter (the k-th of many equals, top_p of nothing and of all, a min_p that only the
-// likeliest meets), a draw at the ends, counts of tokens in prompt and answer, more rows than blocks, numbers that are none, pictures that are only
-// resized along one axis or not at all.
+// What could break: equal logits and their order, the ends of a filter (the k-th of many equals, top_p of nothing and
+// of all, a min_p that only the likeliest meets), a draw at the ends, counts of tokens in prompt and answer, more rows
+// than blocks, numbers that are none, pictures that are only resized along one axis or not at all.
 #include <algorithm>
 #include <limits>
 
@@ -25,7 +26,8 @@ struct Choice {
 
 nvlm_sampling options(float temperature, int32_t top_k = 0, float top_p = 1, float min_p = 0, int32_t logprobs = -1) {
   nvlm_sampling o{};
-  o.temperature = temperature, o.top_k = top_k, o.top_p = top_p, o.min_p = min_p, o.repetition_penalty = 1, o.top_logprobs = logprobs;
+  o.temperature = temperature, o.top_k = top_k, o.top_p = top_p, o.min_p = min_p, o.repetition_penalty = 1,
+  o.top_logprobs = logprobs;
   return o;
 }
 nvlm_sampling penalised(nvlm_sampling o, float repetition, float presence, float frequency) {
@@ -82,7 +84,8 @@ void on_host(const float* logits, int64_t vocab, const nvlm_sampling& options, n
 }
 
 // One batch: a row for each of `rows` draws from kChoices.
-void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits kind, std::vector<const Choice*> choices, bool poison_some) {
+void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits kind, std::vector<const Choice*> choices,
+           bool poison_some) {
   const size_t outs = choices.size();
   std::vector<float> logits;
   std::vector<std::vector<int32_t>> history(outs);
@@ -90,11 +93,15 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
     const std::vector<float> row = logits_of(random, kind, vocab);
     logits.insert(logits.end(), row.begin(), row.end());
     if (poison_some && r % 3 == 1) {
-      const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+      const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                           -std::numeric_limits<float>::infinity()};
       logits[r * vocab + (r % 2 ? vocab - 1 : 0)] = bad[r % 9 / 3];
     }
     history[r].resize(random() % 700);
-    for (int32_t& t : history[r]) t = random() % 9 == 0 ? static_cast<int32_t>(vocab) : random() % 9 == 0 ? -1 : static_cast<int32_t>(random() % std::min<int64_t>(vocab, 40));
+    for (int32_t& t : history[r])
+      t = random() % 9 == 0   ? static_cast<int32_t>(vocab)
+          : random() % 9 == 0 ? -1
+                              : static_cast<int32_t>(random() % std::min<int64_t>(vocab, 40));
   }
   std::vector<int32_t> all(1, 0);
   for (const auto& h : history) all.insert(all.end(), h.begin(), h.end());
@@ -129,15 +136,19 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
   const std::vector<nvlm_sampled> got = d_sampled.read();
   for (size_t r = 0; r < outs; ++r) {
     const nvlm_sampled &g = got[r], &e = expected[r];
-    const std::string name = std::string(choices[r]->name) + ", " + std::to_string(vocab) + " tokens, row " + std::to_string(r);
+    const std::string name =
+        std::string(choices[r]->name) + ", " + std::to_string(vocab) + " tokens, row " + std::to_string(r);
     test::equal(g.token, e.token, name);
     test::equal(g.top_count, e.top_count, name + ": count of logprobs");
-    // Sums in double of the same numbers, rounded to float32 once: the last bit may differ, and 1e-12 near zero, where the logarithm cancels.
+    // Sums in double of the same numbers, rounded to float32 once: the last bit may differ, and 1e-12 near zero, where
+    // the logarithm cancels.
     const auto close = [](float x, float y) { return std::abs(x - y) <= std::abs(y) * 1.2e-7f + 1e-12f; };
-    check(close(g.logprob, e.logprob), name + ": logprob " + std::to_string(g.logprob) + " for " + std::to_string(e.logprob));
+    check(close(g.logprob, e.logprob),
+          name + ": logprob " + std::to_string(g.logprob) + " for " + std::to_string(e.logprob));
     for (int i = 0; i < NVLM_MAX_TOP_LOGPROBS; ++i) {
       if (g.top_token[i] == e.top_token[i] && close(g.top_logprob[i], e.top_logprob[i])) continue;
-      check(false, name + ": logprob " + std::to_string(i) + " is of token " + std::to_string(g.top_token[i]) + ", not " + std::to_string(e.top_token[i]));
+      check(false, name + ": logprob " + std::to_string(i) + " is of token " + std::to_string(g.top_token[i]) +
+                       ", not " + std::to_string(e.top_token[i]));
       break;
     }
   }
@@ -147,31 +158,48 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
 
 // ---- Tiles ----
 
-void tiles(gpu::Stream stream, std::mt19937_64& random, int32_t width, int32_t height, int32_t columns, int32_t rows, int32_t side) {
-  const std::string name = std::to_string(width) + " x " + std::to_string(height) + " to " + std::to_string(columns) + " x " + std::to_string(rows) + " tiles of " + std::to_string(side);
+void tiles(gpu::Stream stream, std::mt19937_64& random, int32_t width, int32_t height, int32_t columns, int32_t rows,
+           int32_t side) {
+  const std::string name = std::to_string(width) + " x " + std::to_string(height) + " to " + std::to_string(columns) +
+                           " x " + std::to_string(rows) + " tiles of " + std::to_string(side);
   // Black and white next to each other, so that sums leave 0 .. 255.
   std::vector<uint8_t> rgb(size_t{3} * width * height);
   for (uint8_t& b : rgb) b = random() % 3 == 0 ? static_cast<uint8_t>(random()) : random() % 2 ? 255 : 0;
   std::vector<uint8_t> expected(size_t{3} * side * side * columns * rows);
-  cut_tiles(rgb.data(), width, height, columns, rows, side, false, expected.data(), [](int64_t n, const std::function<void(int64_t)>& body) {
-    for (int64_t i = 0; i < n; ++i) body(i);
-  });
+  cut_tiles(rgb.data(), width, height, columns, rows, side, false, expected.data(),
+            [](int64_t n, const std::function<void(int64_t)>& body) {
+              for (int64_t i = 0; i < n; ++i) body(i);
+            });
 
   AxisTaps across{}, down{};
   if (columns * side != width) across = bicubic_taps(width, columns * side);
   if (rows * side != height) down = bicubic_taps(height, rows * side);
   const DeviceArray<uint8_t> d_rgb(rgb, stream), out(expected.size(), stream);
   const DeviceArray<int32_t> d_across(gpu::flat_taps(across), stream), d_down(gpu::flat_taps(down), stream);
-  gpu::Resize r{d_rgb.get(), width, height, columns, rows, side, gpu::taps_at(d_across.get(), across), gpu::taps_at(d_down.get(), down), nullptr, out.get(), stream};
+  gpu::Resize r{d_rgb.get(),
+                width,
+                height,
+                columns,
+                rows,
+                side,
+                gpu::taps_at(d_across.get(), across),
+                gpu::taps_at(d_down.get(), down),
+                nullptr,
+                out.get(),
+                stream};
   const DeviceArray<uint8_t> scratch(gpu::resize_scratch(r), stream);
   r.scratch = scratch.get();
   expect_ok(gpu::enqueue_resize(r), name);
   const std::vector<uint8_t> got = out.read();
   const auto off = std::mismatch(got.begin(), got.end(), expected.begin());
-  check(off.first == got.end(), name + (off.first == got.end() ? std::string() : ": byte " + std::to_string(off.first - got.begin()) + " is " + std::to_string(*off.first) + ", not " + std::to_string(*off.second)));
+  check(off.first == got.end(),
+        name + (off.first == got.end() ? std::string()
+                                       : ": byte " + std::to_string(off.first - got.begin()) + " is " +
+                                             std::to_string(*off.first) + ", not " + std::to_string(*off.second)));
 
   r.across.out += 1;
-  test::equal(static_cast<int>(gpu::enqueue_resize(r)), static_cast<int>(gpu::Status::invalid), name + " with taps of another size");
+  test::equal(static_cast<int>(gpu::enqueue_resize(r)), static_cast<int>(gpu::Status::invalid),
+              name + " with taps of another size");
 }
 
 std::vector<const Choice*> each_choice() {
@@ -192,7 +220,8 @@ int main() {
     run("the device chooses the host's token", [&] {
       on_device(settings, "sample", [&](gpu::Stream stream) {
         for (const int64_t vocab : {1, 2, 31, 513}) batch(stream, random, vocab, Logits::normal, each_choice(), false);
-        for (const Logits kind : {Logits::equal, Logits::coarse, Logits::extreme, Logits::zeros}) batch(stream, random, 530, kind, each_choice(), false);
+        for (const Logits kind : {Logits::equal, Logits::coarse, Logits::extreme, Logits::zeros})
+          batch(stream, random, 530, kind, each_choice(), false);
         batch(stream, random, 700, Logits::normal, each_choice(), true);
         if (seed == 1) batch(stream, random, 3001, Logits::coarse, each_choice(), false);
         std::vector<const Choice*> many;  // more rows than blocks
@@ -203,15 +232,15 @@ int main() {
     });
     run("the device cuts the host's tiles", [&] {
       on_device(settings, "tiles", [&](gpu::Stream stream) {
-        tiles(stream, random, 97, 61, 2, 1, 28);   // smaller
-        tiles(stream, random, 33, 47, 3, 2, 28);   // larger
-        tiles(stream, random, 56, 91, 2, 2, 28);   // only down
-        tiles(stream, random, 90, 56, 2, 2, 28);   // only across
-        tiles(stream, random, 56, 28, 2, 1, 28);   // neither
-        tiles(stream, random, 50, 41, 3, 1, 15);   // no whole words
-        tiles(stream, random, 30, 45, 2, 3, 15);   // neither width nor words
+        tiles(stream, random, 97, 61, 2, 1, 28);  // smaller
+        tiles(stream, random, 33, 47, 3, 2, 28);  // larger
+        tiles(stream, random, 56, 91, 2, 2, 28);  // only down
+        tiles(stream, random, 90, 56, 2, 2, 28);  // only across
+        tiles(stream, random, 56, 28, 2, 1, 28);  // neither
+        tiles(stream, random, 50, 41, 3, 1, 15);  // no whole words
+        tiles(stream, random, 30, 45, 2, 3, 15);  // neither width nor words
         tiles(stream, random, 1, 1, 1, 1, 9);
-        tiles(stream, random, 401, 3, 1, 2, 4);    // many taps
+        tiles(stream, random, 401, 3, 1, 2, 4);  // many taps
       });
     });
   }

@@ -1,7 +1,7 @@
 // The CUDA kernels that move or normalise rows, in the emulator, against sums in double of the same bf16 inputs.
 //
-// What could break: a row's tail, rows wider than one piece a thread, reading a patch or a head of another row, in-place writes before the last read,
-// the page and place of a slot, angles at far positions.
+// What could break: a row's tail, rows wider than one piece a thread, reading a patch or a head of another row,
+// in-place writes before the last read, the page and place of a slot, angles at far positions.
 #include <cstdio>
 
 #include "cuda/launchers.h"
@@ -24,7 +24,8 @@ void rms_row(const bf16* in, const float* w, int64_t n, double divisor, double e
   }
 }
 
-void layer_norm_row(const bf16* in, const float* w, const float* bias, int64_t n, double eps, double* out, double* limit) {
+void layer_norm_row(const bf16* in, const float* w, const float* bias, int64_t n, double eps, double* out,
+                    double* limit) {
   double mean = 0, size = 0, variance = 0;
   for (int64_t i = 0; i < n; ++i) mean += to_float(in[i]), size += std::abs(to_float(in[i]));
   mean /= n, size /= n;
@@ -33,7 +34,8 @@ void layer_norm_row(const bf16* in, const float* w, const float* bias, int64_t n
   for (int64_t i = 0; i < n; ++i) {
     const double normal = (to_float(in[i]) - mean) * scale * w[i];
     out[i] = normal + bias[i];
-    limit[i] = std::abs(out[i]) * kRound + (std::abs(normal) + std::abs(bias[i])) * (n / 2 + 8) * kFloat + size * scale * std::abs(w[i]) * n * kFloat + 1e-30;
+    limit[i] = std::abs(out[i]) * kRound + (std::abs(normal) + std::abs(bias[i])) * (n / 2 + 8) * kFloat +
+               size * scale * std::abs(w[i]) * n * kFloat + 1e-30;
   }
 }
 
@@ -45,17 +47,20 @@ void norms(gpu::Stream stream, std::mt19937_64& random, int64_t rows, int64_t co
   const gpu::Weight weight = vector_of(d_w), shift = vector_of(d_bias);
   LauncherFixture f(stream);
   f.record.c.eps = 1e-6f, f.record.c.true_width = true_width;
-  f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = f.op.out_cols = cols, f.op.out = d_out.get(), f.op.w = &weight, f.op.bias = &shift;
+  f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = f.op.out_cols = cols,
+  f.op.out = d_out.get(), f.op.w = &weight, f.op.bias = &shift;
   std::vector<double> expected(rows * cols), limit(rows * cols);
   const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);
 
   expect_ok(gpu::enqueue_rms_norm(f.op), "rms_norm");
-  for (int64_t r = 0; r < rows; ++r) rms_row(&in[r * cols], w.data(), cols, true_width ? true_width : cols, 1e-6, &expected[r * cols], &limit[r * cols]);
+  for (int64_t r = 0; r < rows; ++r)
+    rms_row(&in[r * cols], w.data(), cols, true_width ? true_width : cols, 1e-6, &expected[r * cols], &limit[r * cols]);
   within(d_out.read(), expected, limit, cols, "rms_norm " + shape);
 
   expect_ok(gpu::fill(d_out.get(), 0xff, rows * cols * 2, stream), "fill");
   expect_ok(gpu::enqueue_layer_norm(f.op), "layer_norm");
-  for (int64_t r = 0; r < rows; ++r) layer_norm_row(&in[r * cols], w.data(), bias.data(), cols, 1e-6, &expected[r * cols], &limit[r * cols]);
+  for (int64_t r = 0; r < rows; ++r)
+    layer_norm_row(&in[r * cols], w.data(), bias.data(), cols, 1e-6, &expected[r * cols], &limit[r * cols]);
   within(d_out.read(), expected, limit, cols, "layer_norm " + shape);
 }
 
@@ -74,13 +79,16 @@ void qk_norm(gpu::Stream stream, std::mt19937_64& random, int64_t rows, int64_t 
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t at = r * cols;
     rms_row(&qkv[at], wq.data(), width, true_width ? true_width : width, 1e-6, &expected[at], &limit[at]);
-    rms_row(&qkv[at + width], wk.data(), width, true_width ? true_width : width, 1e-6, &expected[at + width], &limit[at + width]);
-    for (int64_t i = 2 * width; i < cols; ++i) expected[at + i] = to_float(qkv[at + i]), limit[at + i] = 1e-30;  // untouched
+    rms_row(&qkv[at + width], wk.data(), width, true_width ? true_width : width, 1e-6, &expected[at + width],
+            &limit[at + width]);
+    // Untouched.
+    for (int64_t i = 2 * width; i < cols; ++i) expected[at + i] = to_float(qkv[at + i]), limit[at + i] = 1e-30;
   }
   within(d.read(), expected, limit, cols, "qk_norm " + std::to_string(rows) + " x " + std::to_string(width));
 }
 
-void pixel_shuffle(gpu::Stream stream, std::mt19937_64& random, int64_t tiles, int32_t grid, int32_t ratio, int64_t n, int32_t transpose) {
+void pixel_shuffle(gpu::Stream stream, std::mt19937_64& random, int64_t tiles, int32_t grid, int32_t ratio, int64_t n,
+                   int32_t transpose) {
   const int64_t side = grid / ratio, cols = ratio * ratio * n, rows = tiles * side * side, each = grid * grid + 1;
   const std::vector<bf16> in = random_bf16(random, tiles * each * n);
   const std::vector<float> w = random_floats(random, cols, 1, 0.3f), bias = random_floats(random, cols);
@@ -90,7 +98,8 @@ void pixel_shuffle(gpu::Stream stream, std::mt19937_64& random, int64_t tiles, i
   LauncherFixture f(stream);
   f.record.c.eps = 1e-5f, f.record.c.grid = grid, f.record.c.ratio = ratio, f.record.c.transpose = transpose;
   f.batch.tiles = tiles;
-  f.op.in = d_in.get(), f.op.in_rows = tiles * each, f.op.in_cols = n, f.op.out = d_out.get(), f.op.out_rows = rows, f.op.out_cols = cols, f.op.w = &weight, f.op.bias = &shift;
+  f.op.in = d_in.get(), f.op.in_rows = tiles * each, f.op.in_cols = n, f.op.out = d_out.get(), f.op.out_rows = rows,
+  f.op.out_cols = cols, f.op.w = &weight, f.op.bias = &shift;
   expect_ok(gpu::enqueue_pixel_shuffle_norm(f.op), "pixel_shuffle_norm");
   std::vector<double> expected(rows * cols), limit(rows * cols);
   std::vector<bf16> row(cols);
@@ -103,18 +112,23 @@ void pixel_shuffle(gpu::Stream stream, std::mt19937_64& random, int64_t tiles, i
     }
     layer_norm_row(row.data(), w.data(), bias.data(), cols, 1e-5, &expected[r * cols], &limit[r * cols]);
   }
-  within(d_out.read(), expected, limit, cols, "pixel_shuffle_norm grid " + std::to_string(grid) + " ratio " + std::to_string(ratio) + " n " + std::to_string(n));
+  within(d_out.read(), expected, limit, cols,
+         "pixel_shuffle_norm grid " + std::to_string(grid) + " ratio " + std::to_string(ratio) + " n " +
+             std::to_string(n));
 }
 
 struct Cache {
   gpu::KvCache kv;
   DeviceArray<bf16> memory;
   Cache(int32_t layers, int32_t pages, int32_t kv_heads, int32_t d, gpu::Stream stream)
-      : kv{nullptr, layers, pages, kv_heads, d}, memory(static_cast<size_t>(layers) * 2 * pages * kv_heads * NVLM_PAGE_KEYS * d, stream) {
+      : kv{nullptr, layers, pages, kv_heads, d},
+        memory(static_cast<size_t>(layers) * 2 * pages * kv_heads * NVLM_PAGE_KEYS * d, stream) {
     kv.memory = memory.get();
   }
   int64_t at(int32_t layer, bool value, int64_t slot, int32_t head) const {
-    return (((int64_t{2} * layer + value) * kv.pages + slot / NVLM_PAGE_KEYS) * kv.kv_heads + head) * NVLM_PAGE_KEYS * kv.head_dim + slot % NVLM_PAGE_KEYS * kv.head_dim;
+    return (((int64_t{2} * layer + value) * kv.pages + slot / NVLM_PAGE_KEYS) * kv.kv_heads + head) * NVLM_PAGE_KEYS *
+               kv.head_dim +
+           slot % NVLM_PAGE_KEYS * kv.head_dim;
   }
 };
 
@@ -223,7 +237,8 @@ void rows_of(gpu::Stream stream, std::mt19937_64& random, int64_t n) {
   const DeviceArray<int32_t> d_wanted(wanted, stream);
   const DeviceArray<bf16> d_gathered(wanted.size() * n, stream);
   f.batch.out_row = d_wanted.get();
-  f.op.in = d_out.get(), f.op.in_rows = rows, f.op.in_cols = n, f.op.out = d_gathered.get(), f.op.out_rows = static_cast<int64_t>(wanted.size());
+  f.op.in = d_out.get(), f.op.in_rows = rows, f.op.in_cols = n, f.op.out = d_gathered.get(),
+  f.op.out_rows = static_cast<int64_t>(wanted.size());
   expect_ok(gpu::enqueue_gather_rows(f.op), "gather_rows");
   std::vector<bf16> gathered;
   for (const int32_t row : wanted) gathered.insert(gathered.end(), &expected[row * n], &expected[row * n] + n);
@@ -234,7 +249,8 @@ void rows_of(gpu::Stream stream, std::mt19937_64& random, int64_t n) {
 
 int main() {
   std::printf("kernels %s memory hooks\n", emulator::instrumented() ? "with" : "without");
-  const emulator::Completion completions[] = {emulator::Completion::early, emulator::Completion::late, emulator::Completion::random};
+  const emulator::Completion completions[] = {emulator::Completion::early, emulator::Completion::late,
+                                              emulator::Completion::random};
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     emulator::Settings settings;
     settings.seed = seed, settings.completion = completions[seed - 1];
@@ -244,8 +260,8 @@ int main() {
     };
     with("norms over a row", [&](gpu::Stream stream) {
       norms(stream, random, 3, 896, 0);
-      norms(stream, random, 2, 3200, 0);   // InternViT-6B
-      norms(stream, random, 1, 8192, 0);   // 72B
+      norms(stream, random, 2, 3200, 0);  // InternViT-6B
+      norms(stream, random, 1, 8192, 0);  // 72B
       norms(stream, random, 2, 8, 0);
       norms(stream, random, 2, 264, 250);  // one piece more than a warp; dummy columns
       norms(stream, random, 1, 4104, 0);   // one piece more than 512 threads

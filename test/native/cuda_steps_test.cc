@@ -1,8 +1,9 @@
-// Whole steps through the CUDA library: what no op's own test can show, since it takes several launches. Those of a step overlap, use the same tensors
-// and workspace again, and what one of them forgets to wait for another one may spoil.
+// Whole steps through the CUDA library: what no op's own test can show, since it takes several launches. Those of a
+// step overlap, use the same tensors and workspace again, and what one of them forgets to wait for another one may
+// spoil.
 //
-// Each schedule of the emulator runs in a process of its own, with every access of a kernel watched: no fault, and the same bits as in the first one, where
-// nothing overlaps. That these are right is for cuda_golden_test.
+// Each schedule of the emulator runs in a process of its own, with every access of a kernel watched: no fault, and the
+// same bits as in the first one, where nothing overlaps. That these are right is for cuda_golden_test.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,11 +38,13 @@ class Steps {
   }
   ~Steps() { model_->free_image(image_, 1); }
 
-  // One step: `count` new tokens for each of some sequences. Logits of each sequence's last row, and the tokens if some are sampled, are added to `results`.
+  // One step: `count` new tokens for each of some sequences. Logits of each sequence's last row, and the tokens if some
+  // are sampled, are added to `results`.
   void run(int first_sequence, int sequences, int count, bool sample) {
     const int rows = sequences * count;
     std::vector<const void*> source(static_cast<size_t>(rows), nullptr);
-    std::vector<int32_t> token, position, zeros(static_cast<size_t>(rows), 0), self_end, cross_end, row_begin{0}, out_row;
+    std::vector<int32_t> token, position, zeros(static_cast<size_t>(rows), 0), self_end, cross_end, row_begin{0},
+        out_row;
     std::vector<int32_t> self_begin{0}, self_page, self_fill, cross_begin{0}, cross_page, cross_fill;
     std::vector<int64_t> slot;
     std::vector<nvlm_sampling> sampling;
@@ -133,7 +136,8 @@ class Steps {
   int length_[kSequences] = {};
 };
 
-// A prompt for each sequence, one of them over two pages, then steps of one row each: 1 to 4 rows are launches of few rows and graphs, more are tiles.
+// A prompt for each sequence, one of them over two pages, then steps of one row each: 1 to 4 rows are launches of few
+// rows and graphs, more are tiles.
 std::vector<float> run_steps(const std::string& name) {
   Steps steps(name);
   for (int s = 0; s < kSequences; ++s) steps.run(s, 1, s == 0 ? NVLM_PAGE_KEYS + 2 : 2 + s, false);
@@ -204,7 +208,8 @@ void check_model(const std::string& name) {
     const std::string at = std::string(completion) + " " + seed;
     const Outcome o = run_apart(name, seed, completion);
     if (!test::equal(o.error, std::string(), at)) return;
-    const bool same = o.results.size() == truth.results.size() && std::memcmp(o.results.data(), truth.results.data(), truth.results.size() * sizeof(float)) == 0;
+    const bool same = o.results.size() == truth.results.size() &&
+                      std::memcmp(o.results.data(), truth.results.data(), truth.results.size() * sizeof(float)) == 0;
     test::check(same, at + ": other bits than where nothing overlaps");
   }
 }

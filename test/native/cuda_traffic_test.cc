@@ -1,9 +1,11 @@
-// How the CUDA kernels use memory, counted by the emulator: sectors of global memory and passes over the banks of shared memory, against the least for the same bytes
-// (emulator/traffic.h). Every kernel at a shape like the models', with rows of whole sectors; no kernel may take more than its limit below. What counts is each
-// instruction alone: bytes that several instructions take from one sector one after the other, through the first-level cache, count for each of them.
+// How the CUDA kernels use memory, counted by the emulator: sectors of global memory and passes over the banks of
+// shared memory, against the least for the same bytes (emulator/traffic.h). Every kernel at a shape like the models',
+// with rows of whole sectors; no kernel may take more than its limit below. What counts is each instruction alone:
+// bytes that several instructions take from one sector one after the other, through the first-level cache, count for
+// each of them.
 //
-// And the most dynamic shared memory that each kernel asks for, against what a block can have on the smallest GPU that it may run on. `--json FILE` writes that down by
-// kernel, for the table of scripts/check-kernels.mjs.
+// And the most dynamic shared memory that each kernel asks for, against what a block can have on the smallest GPU that
+// it may run on. `--json FILE` writes that down by kernel, for the table of scripts/check-kernels.mjs.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -27,12 +29,15 @@ struct Limit {
   const char* why;  // where a limit is above 1
 };
 
-// First the instances that differ from the rest of their kernel. Each row must be launched: attention has one for each head size that is to be fast, so that none goes
-// by way of attention_any.
-constexpr const char* kWeights = "a lane reads 16 bytes of bf16 and 32 of float32 weights: two loads, each half of every sector";
-constexpr const char* kTails = "rows of 10 or 12 pieces of 16 bytes: eight lanes that copy them cross into the next row, behind its padding";
+// First the instances that differ from the rest of their kernel. Each row must be launched: attention has one for each
+// head size that is to be fast, so that none goes by way of attention_any.
+constexpr const char* kWeights =
+    "a lane reads 16 bytes of bf16 and 32 of float32 weights: two loads, each half of every sector";
+constexpr const char* kTails =
+    "rows of 10 or 12 pieces of 16 bytes: eight lanes that copy them cross into the next row, behind its padding";
 constexpr const char* kIntervals = "the intervals of a tile's rows begin where its rows do, within a sector";
-constexpr const char* kPairs = "norm weights as in norm; and a warp stores the pairs of rope that it has summed, half a head apart";
+constexpr const char* kPairs =
+    "norm weights as in norm; and a warp stores the pairs of rope that it has summed, half a head apart";
 constexpr const char* kBias = "a thread reads bias, scale or positions of its four columns one by one";
 constexpr Limit kLimits[] = {
     {"attention_decode_kernel<64>", 1, 1, ""},
@@ -62,7 +67,9 @@ constexpr Limit kLimits[] = {
     {"kv_write_kernel", 1, 1, ""},
     {"embed_kernel", 1, 1, ""},
     {"gather_rows_kernel", 1, 1, ""},
-    {"patch_rows", 9, 1, "a lane reads its eight pixels byte by byte: 32 lanes, 32 sectors, which serve the next loads from the first-level cache"},
+    {"patch_rows", 9, 1,
+     "a lane reads its eight pixels byte by byte: 32 lanes, 32 sectors, which serve the next loads from the "
+     "first-level cache"},
     {"across_kernel", 7.05, 1, "a lane reads its taps byte by byte, as above"},
     {"down_kernel<true>", 1, 1, ""},
     {"down_kernel<false>", 3.35, 1, "rows that are no whole words are read and stored byte by byte"},
@@ -84,7 +91,8 @@ std::map<std::string, emulator::Traffic> all;  // by kernel with its template's 
 void collect() {
   for (const auto& [kernel, t] : emulator::traffic()) {
     emulator::Traffic& sum = all[kernel];
-    sum.sectors += t.sectors, sum.least_sectors += t.least_sectors, sum.passes += t.passes, sum.least_passes += t.least_passes;
+    sum.sectors += t.sectors, sum.least_sectors += t.least_sectors, sum.passes += t.passes,
+        sum.least_passes += t.least_passes;
     if (!t.worst.empty()) sum.worst = t.worst;
     sum.shared = std::max(sum.shared, t.shared);
   }
@@ -130,7 +138,8 @@ void ops() {
   count_case(patch_embed_case(1, 56, 14, 128, NVLM_BF16));
   count_case(sample_case(2, 4096, 0.8f, 0.9f));
   for (const int64_t rows : {1, 2, 3, 4}) {
-    for (const nvlm_op op : {NVLM_LINEAR, NVLM_LINEAR_SWIGLU, NVLM_LINEAR_RESIDUAL, NVLM_LOGITS}) count_case(linear_case(op, rows, 256, 896, NVLM_BF16, op == NVLM_LINEAR ? "bias" : ""));
+    for (const nvlm_op op : {NVLM_LINEAR, NVLM_LINEAR_SWIGLU, NVLM_LINEAR_RESIDUAL, NVLM_LOGITS})
+      count_case(linear_case(op, rows, 256, 896, NVLM_BF16, op == NVLM_LINEAR ? "bias" : ""));
     count_case(decoder_layer_case(static_cast<int>(rows), true));
   }
   for (const int32_t d : {40, 64, 80, 96, 128}) {
@@ -138,7 +147,8 @@ void ops() {
     count_case(causal_attention_case({{130, 70}}, 4, 2, d));
     count_case(tile_attention_case(1, 129, 2, d));
   }
-  for (const int32_t d : {272, 1040}) count_case(causal_attention_case({{20, 2}}, 2, 1, d));  // several pieces of a row a lane
+  // Several pieces of a row a lane.
+  for (const int32_t d : {272, 1040}) count_case(causal_attention_case({{20, 2}}, 2, 1, d));
 }
 
 // Every tile of the product, with each way to end it, whole and split.
@@ -150,15 +160,18 @@ void products() {
       count(kernel.name, [&](gpu::Stream stream) {
         const bool pairs = op == NVLM_LINEAR_SWIGLU;
         const int splits = op == NVLM_LINEAR ? 2 : 1;
-        const DeviceArray<gpu::bf16> in(random_bf16(random, static_cast<size_t>(rows * depth)), stream), w(random_bf16(random, static_cast<size_t>(columns * depth)), stream),
+        const DeviceArray<gpu::bf16> in(random_bf16(random, static_cast<size_t>(rows * depth)), stream),
+            w(random_bf16(random, static_cast<size_t>(columns * depth)), stream),
             out(random_bf16(random, static_cast<size_t>(2 * rows * columns)), stream);
-        const DeviceArray<float> bias(random_floats(random, static_cast<size_t>(columns)), stream), parts(static_cast<size_t>(splits * rows * columns), stream);
+        const DeviceArray<float> bias(random_floats(random, static_cast<size_t>(columns)), stream),
+            parts(static_cast<size_t>(splits * rows * columns), stream);
         const DeviceArray<uint32_t> counters(std::vector<uint32_t>(1, 0), stream);
         const gpu::Weight matrix{NVLM_MATRIX, pairs, columns, depth, depth, w.get()}, shift = vector_of(bias);
         LauncherFixture f(stream);
         f.record.op = op;
         f.workspace = {parts.get(), static_cast<int64_t>(parts.count()), counters.get(), 1};
-        f.op.in = in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = depth, f.op.out = out.get(), f.op.out_cols = pairs ? columns / 2 : columns;
+        f.op.in = in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = depth, f.op.out = out.get(),
+        f.op.out_cols = pairs ? columns / 2 : columns;
         f.op.w = &matrix;
         if (op == NVLM_LINEAR) f.op.bias = &shift;
         expect_ok(gpu::enqueue_gemm_as(f.op, {&kernel, splits, 0}), kernel.name);
@@ -176,22 +189,35 @@ void resizing(int32_t side) {
     const AxisTaps across = bicubic_taps(kWidth, 2 * side), down = bicubic_taps(kHeight, side);
     const DeviceArray<int32_t> d_across(gpu::flat_taps(across), stream), d_down(gpu::flat_taps(down), stream);
     const DeviceArray<uint8_t> d_rgb(rgb, stream), out(size_t{3} * static_cast<size_t>(side * side * 2), stream);
-    gpu::Resize r{d_rgb.get(), kWidth, kHeight, 2, 1, side, gpu::taps_at(d_across.get(), across), gpu::taps_at(d_down.get(), down), nullptr, out.get(), stream};
+    gpu::Resize r{d_rgb.get(),
+                  kWidth,
+                  kHeight,
+                  2,
+                  1,
+                  side,
+                  gpu::taps_at(d_across.get(), across),
+                  gpu::taps_at(d_down.get(), down),
+                  nullptr,
+                  out.get(),
+                  stream};
     const DeviceArray<uint8_t> scratch(static_cast<size_t>(gpu::resize_scratch(r)), stream);
     r.scratch = scratch.get();
     expect_ok(gpu::enqueue_resize(r), "resize");
   });
 }
 
-// Shapes that take as much shared memory as there can be, where that depends on the shape: rows as long as a norm's may be to be one launch with the product behind it, rows
-// that fill a stage of a product without one, heads as wide as the rotation takes them.
+// Shapes that take as much shared memory as there can be, where that depends on the shape: rows as long as a norm's may
+// be to be one launch with the product behind it, rows that fill a stage of a product without one, heads as wide as the
+// rotation takes them.
 template <int rows>
 void largest() {
   std::mt19937_64 random(rows);
-  constexpr int64_t kColumns = gpu::gemv::kMaxNormElements / rows / gpu::gemv::kChunk * gpu::gemv::kChunk, kHead = 8, kOut = 3 * kHead;
+  constexpr int64_t kColumns = gpu::gemv::kMaxNormElements / rows / gpu::gemv::kChunk * gpu::gemv::kChunk, kHead = 8,
+                    kOut = 3 * kHead;
   const std::string name = std::to_string(rows) + " rows of " + std::to_string(kColumns);
   on_device(counting(), name, [&](gpu::Stream stream) {
-    const DeviceArray<gpu::bf16> in(random_bf16(random, rows * kColumns), stream), w(random_bf16(random, kOut * kColumns), stream), out(rows * kOut, stream),
+    const DeviceArray<gpu::bf16> in(random_bf16(random, rows * kColumns), stream),
+        w(random_bf16(random, kOut * kColumns), stream), out(rows * kOut, stream),
         pages(size_t{2} * NVLM_PAGE_KEYS * kHead, stream);
     const DeviceArray<float> scale(random_floats(random, kColumns), stream);
     const DeviceArray<int32_t> position(std::vector<int32_t>(rows, 0), stream);
@@ -199,12 +225,16 @@ void largest() {
     const gpu::Weight matrix{NVLM_MATRIX, false, kOut, kColumns, kColumns, w.get()}, norm_scale = vector_of(scale);
     LauncherFixture norm(stream), product(stream), rope(stream);
     norm.record.op = NVLM_RMS_NORM, norm.record.out = product.record.in = 1, norm.record.c.eps = 1e-6f;
-    norm.op.in = in.get(), norm.op.w = &norm_scale, norm.op.in_rows = norm.op.out_rows = rows, norm.op.in_cols = norm.op.out_cols = kColumns;
+    norm.op.in = in.get(), norm.op.w = &norm_scale, norm.op.in_rows = norm.op.out_rows = rows,
+    norm.op.in_cols = norm.op.out_cols = kColumns;
     product.record.op = NVLM_LINEAR, product.record.out = rope.record.out = 2;
-    product.op.in = in.get(), product.op.w = &matrix, product.op.in_rows = product.op.out_rows = rows, product.op.in_cols = kColumns;
+    product.op.in = in.get(), product.op.w = &matrix, product.op.in_rows = product.op.out_rows = rows,
+    product.op.in_cols = kColumns;
     product.op.out = out.get(), product.op.out_cols = kOut;
-    rope.record.op = NVLM_ROPE_KV_WRITE, rope.record.c.heads = rope.record.c.kv_heads = 1, rope.record.c.head_dim = kHead, rope.record.c.rope_theta = 1e6f;
-    rope.batch.position = position.get(), rope.batch.kv_slot = slot.get(), rope.op.self_kv = {pages.get(), 1, 1, 1, kHead};
+    rope.record.op = NVLM_ROPE_KV_WRITE, rope.record.c.heads = rope.record.c.kv_heads = 1,
+    rope.record.c.head_dim = kHead, rope.record.c.rope_theta = 1e6f;
+    rope.batch.position = position.get(), rope.batch.kv_slot = slot.get(),
+    rope.op.self_kv = {pages.get(), 1, 1, 1, kHead};
     rope.op.out = out.get(), rope.op.out_rows = rows, rope.op.out_cols = kOut;
     expect_ok(gpu::enqueue_norm_gemv(norm.op, product.op), name);
     expect_ok(gpu::enqueue_norm_qkv_rope_write(norm.op, product.op, rope.op), name);
@@ -213,8 +243,12 @@ void largest() {
     collect_shared();
     const gpu::DeviceInfo& device = *product.op.device;
     const std::string instance = "<" + std::to_string(rows) + ">";
-    test::equal(all["gemv_kernel" + instance].shared, gpu::gemv::plan<rows>(device, 1, INT32_MAX / gpu::gemv::kChunk, false).shared, "shared memory of gemv_kernel" + instance);
-    test::equal(all["norm_gemv_kernel" + instance].shared, gpu::gemv::plan<rows>(device, 1, kColumns / gpu::gemv::kChunk, true).shared, "shared memory of norm_gemv_kernel" + instance);
+    test::equal(all["gemv_kernel" + instance].shared,
+                gpu::gemv::plan<rows>(device, 1, INT32_MAX / gpu::gemv::kChunk, false).shared,
+                "shared memory of gemv_kernel" + instance);
+    test::equal(all["norm_gemv_kernel" + instance].shared,
+                gpu::gemv::plan<rows>(device, 1, kColumns / gpu::gemv::kChunk, true).shared,
+                "shared memory of norm_gemv_kernel" + instance);
   });
 }
 
@@ -227,18 +261,21 @@ void largest_shared() {
     on_device(counting(), "rope_kv_write", [&](gpu::Stream stream) {
       const int32_t d = 2 * half;
       std::mt19937_64 random(1);
-      const DeviceArray<gpu::bf16> out(random_bf16(random, size_t{3} * d), stream), pages(size_t{2} * NVLM_PAGE_KEYS * d, stream);
+      const DeviceArray<gpu::bf16> out(random_bf16(random, size_t{3} * d), stream),
+          pages(size_t{2} * NVLM_PAGE_KEYS * d, stream);
       const DeviceArray<int32_t> position(std::vector<int32_t>{7}, stream);
       const DeviceArray<int64_t> slot(std::vector<int64_t>{0}, stream);
       LauncherFixture f(stream);
-      f.record.op = NVLM_ROPE_KV_WRITE, f.record.c.heads = f.record.c.kv_heads = 1, f.record.c.head_dim = d, f.record.c.rope_theta = 1e6f;
+      f.record.op = NVLM_ROPE_KV_WRITE, f.record.c.heads = f.record.c.kv_heads = 1, f.record.c.head_dim = d,
+      f.record.c.rope_theta = 1e6f;
       f.batch.position = position.get(), f.batch.kv_slot = slot.get(), f.op.self_kv = {pages.get(), 1, 1, 1, d};
       f.op.out = out.get(), f.op.out_rows = 1, f.op.out_cols = 3 * d;
       expect_ok(gpu::enqueue_rope_kv_write(f.op), "rope_kv_write");
       gpu::wait(stream);
       collect_shared();
       f.record.c.head_dim = d + 8, f.op.out_cols += 24;
-      if (half == 4096) test::equal(gpu::enqueue_rope_kv_write(f.op) == gpu::Status::invalid, true, "wider heads are refused");
+      if (half == 4096)
+        test::equal(gpu::enqueue_rope_kv_write(f.op) == gpu::Status::invalid, true, "wider heads are refused");
     });
   }
 }
@@ -257,8 +294,12 @@ const gpu::GemmKernel* tile_of(const std::string& kernel) {
 }
 
 bool refused_at(const gpu::GemmKernel& kernel, uint32_t shared) {
-  const gpu::GemmDevice device{shared == kBlockShared[0] ? 86 : shared == kBlockShared[1] ? 80 : 90, 108, static_cast<int>(shared), 0, 0};
-  for (const gpu::GemmCandidate& c : gpu::gemm_candidates({NVLM_LINEAR, gpu::WeightFormat::bf16, 4096, 4096, 4096}, device)) {
+  const gpu::GemmDevice device{shared == kBlockShared[0]   ? 86
+                               : shared == kBlockShared[1] ? 80
+                                                           : 90,
+                               108, static_cast<int>(shared), 0, 0};
+  for (const gpu::GemmCandidate& c :
+       gpu::gemm_candidates({NVLM_LINEAR, gpu::WeightFormat::bf16, 4096, 4096, 4096}, device)) {
     if (c.choice.kernel == &kernel) return c.rejection != nullptr;
   }
   return false;
@@ -276,7 +317,9 @@ void shared_memory() {
         if (!refused_at(*tile, least)) break;
       }
     }
-    check(t.shared <= limit, kernel + " takes " + std::to_string(t.shared) + " bytes of shared memory; on some GPU that it may run on, a block has " + std::to_string(limit));
+    check(t.shared <= limit, kernel + " takes " + std::to_string(t.shared) +
+                                 " bytes of shared memory; on some GPU that it may run on, a block has " +
+                                 std::to_string(limit));
   }
   test::equal(tiles, gpu::gemm_kernels().size(), "tiles of the product that were launched");
 }
@@ -293,21 +336,31 @@ void write(const char* file) {
   check(std::fclose(to) == 0, std::string("can't write ") + file);
 }
 
-double share(uint64_t taken, uint64_t least) { return least == 0 ? 1 : static_cast<double>(taken) / static_cast<double>(least); }
+double share(uint64_t taken, uint64_t least) {
+  return least == 0 ? 1 : static_cast<double>(taken) / static_cast<double>(least);
+}
 
 void limits() {
-  std::printf("%-40s %10s %7s %7s %10s %7s %7s %7s\n", "kernel", "sectors", "of least", "limit", "passes", "of least", "limit", "shared");
+  std::printf("%-40s %10s %7s %7s %10s %7s %7s %7s\n", "kernel", "sectors", "of least", "limit", "passes", "of least",
+              "limit", "shared");
   std::vector<bool> seen(std::size(kLimits), false);
   for (const auto& [kernel, t] : all) {
-    const auto limit = std::find_if(std::begin(kLimits), std::end(kLimits), [&, name = kernel](const Limit& l) { return name == l.kernel || name.substr(0, name.find('<')) == l.kernel; });
+    const auto limit = std::find_if(std::begin(kLimits), std::end(kLimits), [&, name = kernel](const Limit& l) {
+      return name == l.kernel || name.substr(0, name.find('<')) == l.kernel;
+    });
     const double sectors = share(t.sectors, t.least_sectors), passes = share(t.passes, t.least_passes);
     const bool known = limit != std::end(kLimits);
-    std::printf("%-40s %10llu %6.2fx %6.2fx %10llu %6.2fx %6.2fx %7u  %s\n", kernel.c_str(), static_cast<unsigned long long>(t.sectors), sectors, known ? limit->sectors : 0,
-                static_cast<unsigned long long>(t.passes), passes, known ? limit->passes : 0, static_cast<unsigned>(t.shared), known ? limit->why : "no limit");
+    std::printf("%-40s %10llu %6.2fx %6.2fx %10llu %6.2fx %6.2fx %7u  %s\n", kernel.c_str(),
+                static_cast<unsigned long long>(t.sectors), sectors, known ? limit->sectors : 0,
+                static_cast<unsigned long long>(t.passes), passes, known ? limit->passes : 0,
+                static_cast<unsigned>(t.shared), known ? limit->why : "no limit");
     if (!check(known, kernel + " has no limit in this test's table")) continue;
     if (t.sectors > 0) seen[static_cast<size_t>(limit - std::begin(kLimits))] = true;
-    check(sectors <= limit->sectors, kernel + " touches " + std::to_string(sectors) + " times the least sectors; most at " + t.worst + " of this program (addr2line)");
-    check(passes <= limit->passes, kernel + " takes " + std::to_string(passes) + " times the least passes; most at " + t.worst + " of this program (addr2line)");
+    check(sectors <= limit->sectors, kernel + " touches " + std::to_string(sectors) +
+                                         " times the least sectors; most at " + t.worst +
+                                         " of this program (addr2line)");
+    check(passes <= limit->passes, kernel + " takes " + std::to_string(passes) + " times the least passes; most at " +
+                                       t.worst + " of this program (addr2line)");
   }
   for (size_t i = 0; i < seen.size(); ++i) check(seen[i], std::string("nothing launched ") + kLimits[i].kernel);
 }
@@ -315,7 +368,8 @@ void limits() {
 // ---- The counters themselves ----
 
 std::string words(const emulator::Traffic& t) {
-  return std::to_string(t.sectors) + " sectors of " + std::to_string(t.least_sectors) + ", " + std::to_string(t.passes) + " passes of " + std::to_string(t.least_passes);
+  return std::to_string(t.sectors) + " sectors of " + std::to_string(t.least_sectors) + ", " +
+         std::to_string(t.passes) + " passes of " + std::to_string(t.least_passes);
 }
 
 void planted() {
@@ -324,11 +378,13 @@ void planted() {
       emulator::Settings settings = counting();
       settings.seed = seed;
       on_device(settings, p.name, [&](gpu::Stream stream) {
-        const DeviceArray<float> in(std::vector<float>(emulator::kPlantedFloats, 1.0f), stream), out(emulator::kPlantedFloats, stream);
+        const DeviceArray<float> in(std::vector<float>(emulator::kPlantedFloats, 1.0f), stream),
+            out(emulator::kPlantedFloats, stream);
         expect_ok(p.launch(in.get(), out.get(), stream), p.name);
         gpu::wait(stream);
         const auto counted = emulator::traffic();
-        if (test::equal(counted.size(), size_t{1}, p.name + ": kernels")) test::equal(words(counted.begin()->second), words(p.expected), p.name);
+        if (test::equal(counted.size(), size_t{1}, p.name + ": kernels"))
+          test::equal(words(counted.begin()->second), words(p.expected), p.name);
       });
     }
   }
@@ -344,7 +400,8 @@ int main(int argc, char** argv) {
     std::printf("usage: cuda_traffic_test [--json FILE]\n");
     return 2;
   }
-  run("kernels are instrumented", [] { check(nvlm::emulator::instrumented(), "compile kernels with -fsanitize=thread"); });
+  run("kernels are instrumented",
+      [] { check(nvlm::emulator::instrumented(), "compile kernels with -fsanitize=thread"); });
   run("planted waste is counted", planted);
   run("ops", ops);
   run("products", products);

@@ -1,5 +1,6 @@
-// The encoder's dummy heads (spec section 2) are dropped at load once they are seen to be zero. What could break: heads dropped from the wrong end, parts of q, k and v
-// mixed up, the bias forgotten, a value that matters dropped in silence, a plan that still counts them. golden_test holds the same checkpoint against the reference.
+// The encoder's dummy heads (spec section 2) are dropped at load once they are seen to be zero. What could break: heads
+// dropped from the wrong end, parts of q, k and v mixed up, the bias forgotten, a value that matters dropped in
+// silence, a plan that still counts them. golden_test holds the same checkpoint against the reference.
 #include <cstring>
 #include <limits>
 #include <map>
@@ -56,7 +57,8 @@ Tensors with_bias(Tensors tensors) {
   for (int64_t layer = 0; layer < kLayers; ++layer) {
     Tensors::Tensor bias{{3 * kStored}, std::vector<float>(3 * kStored, 0.0f)};
     for (int64_t i = 0; i < 3 * kStored; ++i) {
-      if (i % kStored < kHidden) bias.values[static_cast<size_t>(i)] = 0.01f * static_cast<float>((i * 37 + layer) % 41 - 20);
+      if (i % kStored < kHidden)
+        bias.values[static_cast<size_t>(i)] = 0.01f * static_cast<float>((i * 37 + layer) % 41 - 20);
     }
     tensors.all["vision_model.encoder.layers." + std::to_string(layer) + ".attn.qkv.bias"] = std::move(bias);
   }
@@ -107,7 +109,8 @@ std::vector<float> image_tokens(const Tensors& tensors) {
   const std::unique_ptr<Model> model = Model::load(folder.options, nullptr, nullptr);
   test::equal(model->measured().weights, model->description().memory.weights, "weights take what was planned");
   const auto tiles = static_cast<int>(golden["tiles1"].shape[0]);
-  std::vector<float> tokens(static_cast<size_t>(tiles * model->config().tokens_per_tile() * model->config().decoder.hidden), NAN);
+  std::vector<float> tokens(
+      static_cast<size_t>(tiles * model->config().tokens_per_tile() * model->config().decoder.hidden), NAN);
   auto* memory = static_cast<float*>(model->alloc_image(tiles));
   model->encode(golden["tiles1"].u8(), tiles, memory, nullptr);
   std::copy_n(memory, tokens.size(), tokens.begin());
@@ -118,10 +121,13 @@ std::vector<float> image_tokens(const Tensors& tensors) {
 void refused(const Tensors& tensors, const std::string& tensor, int64_t row) {
   const Folder folder(tensors);
   Model::describe(folder.options);  // looks at headers alone
-  test::throws("corrupt-checkpoint", {tensor + " ", "row " + std::to_string(row) + ",", "num_attention_heads"}, [&] { Model::load(folder.options, nullptr, nullptr); });
+  test::throws("corrupt-checkpoint", {tensor + " ", "row " + std::to_string(row) + ",", "num_attention_heads"},
+               [&] { Model::load(folder.options, nullptr, nullptr); });
 }
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0; }
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
 
 }  // namespace
 
@@ -145,8 +151,11 @@ int main() {
     test::equal(got.memory.weights, expected.memory.weights, "weights");
     test::equal(got.memory.activations, expected.memory.activations, "activations");
     constexpr int64_t mlp = 256, pixels = 3 * 14 * 14, positions = 65;
-    const int64_t layer = 2 * kHidden + 3 * kHidden * (kHidden + 1) + 2 * kHidden + kHidden * (kHidden + 1) + mlp * (kHidden + 1) + kHidden * (mlp + 1) + 2 * kHidden;
-    test::equal(static_cast<int64_t>(got.parameters.encoder), kLayers * layer + kHidden * (pixels + 1) + kHidden + positions * kHidden, "encoder parameters, by hand");
+    const int64_t layer = 2 * kHidden + 3 * kHidden * (kHidden + 1) + 2 * kHidden + kHidden * (kHidden + 1) +
+                          mlp * (kHidden + 1) + kHidden * (mlp + 1) + 2 * kHidden;
+    test::equal(static_cast<int64_t>(got.parameters.encoder),
+                kLayers * layer + kHidden * (pixels + 1) + kHidden + positions * kHidden,
+                "encoder parameters, by hand");
   });
 
   run("a dummy head that is not zero is refused with tensor and row, wherever the value stands", [&] {
@@ -170,9 +179,11 @@ int main() {
     const std::string name = kLast + "qkv.weight";
     uint64_t header_bytes = 0;
     std::memcpy(&header_bytes, file.data(), 8);
-    const nlohmann::json header = nlohmann::json::parse(file.begin() + 8, file.begin() + 8 + static_cast<int64_t>(header_bytes));
+    const nlohmann::json header =
+        nlohmann::json::parse(file.begin() + 8, file.begin() + 8 + static_cast<int64_t>(header_bytes));
     const auto begin = header.at(name).at("data_offsets").at(0).get<int64_t>();
-    const int64_t row = 2 * kStored + kHidden + 3, at = 8 + static_cast<int64_t>(header_bytes) + begin + (row * kHidden + 5) * 2;
+    const int64_t row = 2 * kStored + kHidden + 3,
+                  at = 8 + static_cast<int64_t>(header_bytes) + begin + (row * kHidden + 5) * 2;
     const auto load = [&] {
       ScratchFolder scratch("dummy-heads");
       scratch.write("model.safetensors", std::string(file.begin(), file.end()));
@@ -191,7 +202,8 @@ int main() {
   run("what meets only zeros may hold anything; what counts is never taken for a dummy", [&] {
     const std::vector<float> expected = image_tokens(biased);
     Tensors tensors = biased;
-    for (int64_t row = 0; row < kHidden; ++row) tensors.at(kLast + "proj.weight", row, kStored - 1) = tensors.at(kLast + "proj.weight", row, kHidden) = 1e30f;
+    for (int64_t row = 0; row < kHidden; ++row)
+      tensors.at(kLast + "proj.weight", row, kStored - 1) = tensors.at(kLast + "proj.weight", row, kHidden) = 1e30f;
     tensors.at(kLast + "q_norm.weight", kHidden) = tensors.at(kLast + "k_norm.weight", kStored - 1) = 1e30f;
     tensors.at(kLast + "qkv.weight", kHidden, 0) = -0.0f;
     check(same(image_tokens(tensors), expected), "columns of proj, tails of the norms, -0");

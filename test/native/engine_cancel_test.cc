@@ -1,8 +1,9 @@
-// Cancelling while real kernels compute: in the encoder, in the cross projection, in prefill. What could break: a flag that only the next chunk or the next call looks
-// at, pages or image tokens that are not given back, half-written keys that a later request reads. How soon is measured in chunks, and in time against the same call left alone.
-#include <cstdlib>
+// Cancelling while real kernels compute: in the encoder, in the cross projection, in prefill. What could break: a flag
+// that only the next chunk or the next call looks at, pages or image tokens that are not given back, half-written keys
+// that a later request reads. How soon is measured in chunks, and in time against the same call left alone.
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <thread>
 
@@ -24,9 +25,11 @@ struct Rig {
     options.threads = 2;
     options.max_sequences = 4;
     options.max_images = 16;  // cross pages for an image of many tiles
-    engine = std::make_unique<Engine>(options, log.sink(), [shared = seen](const LoadOptions& o, const auto& progress, const volatile int32_t* cancel) {
-      return std::make_unique<ObservedModel>(Model::load(o, progress, cancel), shared);
-    });
+    engine = std::make_unique<Engine>(
+        options, log.sink(),
+        [shared = seen](const LoadOptions& o, const auto& progress, const volatile int32_t* cancel) {
+          return std::make_unique<ObservedModel>(Model::load(o, progress, cancel), shared);
+        });
   }
   const ModelConfig& config() { return log.description()->config; }
   Outcome ask(const Request& request) { return log.wait(engine->submit(request)); }
@@ -41,7 +44,7 @@ struct Rig {
 // A request that can be started again and again; `phase` is where it is to be cancelled.
 struct Work {
   std::string name;
-  Phase Observations::* phase;
+  Phase Observations::*phase;
   int calls;  // of that phase when nothing cancels
   std::function<uint64_t(Rig&)> start;
 };
@@ -56,10 +59,12 @@ void same_as_at_start(Rig& rig, const Stats& start, const std::string& what) {
 }
 
 // The engine is as it was, and answers the next request rightly.
-void check_recovered(Rig& rig, const Stats& start, const Request& next, const Outcome& expected, const std::string& what) {
+void check_recovered(Rig& rig, const Stats& start, const Request& next, const Outcome& expected,
+                     const std::string& what) {
   same_as_at_start(rig, start, what);
   const Outcome answer = rig.ask(next);
-  check(answer.ids == expected.ids && !answer.ids.empty(), what + ": the next answer is right (" + answer.code + " " + answer.message + ")");
+  check(answer.ids == expected.ids && !answer.ids.empty(),
+        what + ": the next answer is right (" + answer.code + " " + answer.message + ")");
   same_as_at_start(rig, start, what + ", then the next");
 }
 
@@ -83,8 +88,9 @@ void check_chunks(Rig& rig, const Work& work, const Request& next, const Outcome
   }
 }
 
-// Cancelled at a quarter of one call's time, in the midst of some kernel: the call must end with that op, one of forty and more. Three quarters of its time leave room
-// for the slowest op; one good trial of many is enough, since a busy machine may make any of them late.
+// Cancelled at a quarter of one call's time, in the midst of some kernel: the call must end with that op, one of forty
+// and more. Three quarters of its time leave room for the slowest op; one good trial of many is enough, since a busy
+// machine may make any of them late.
 void check_ops(Rig& rig, const Work& work, const Request& next, const Outcome& expected) {
   const Stats start = rig.engine->stats();
   Phase& phase = (*rig.seen).*work.phase;
@@ -104,14 +110,16 @@ void check_ops(Rig& rig, const Work& work, const Request& next, const Outcome& e
   double whole = 1e9, cut = 1e9;
   for (int trial = 0; trial < 5; ++trial) whole = std::min(whole, timed(0));
   for (int trial = 0; trial < 40 && cut > whole * 3 / 4; ++trial) cut = std::min(cut, timed(whole / 4));
-  check(cut <= whole * 3 / 4, work.name + ": a call of " + std::to_string(whole) + " ms took " + std::to_string(cut) + " ms when it was cancelled at a quarter of that");
+  check(cut <= whole * 3 / 4, work.name + ": a call of " + std::to_string(whole) + " ms took " + std::to_string(cut) +
+                                  " ms when it was cancelled at a quarter of that");
   check_recovered(rig, start, next, expected, work.name + ", cancelled between ops");
 }
 
 }  // namespace
 
 int main() {
-  // 3, 15 (as one run of the encoder takes) and 141 tiles. A sanitized build is ten times slower: it takes 36, and H alone, whose code is D's and X's.
+  // 3, 15 (as one run of the encoder takes) and 141 tiles. A sanitized build is ten times slower: it takes 36, and H
+  // alone, whose code is D's and X's.
   const bool sanitized = std::getenv("NVLM_SANITIZE") != nullptr;
   const Picture small(2, 1, 3), one_run(7, 2, 5), large(sanitized ? 7 : 14, sanitized ? 5 : 10, 7);
 
@@ -153,9 +161,13 @@ int main() {
       const int cross_keys = rig.config().family == Family::X ? large.tiles() * 16 : (large.tiles() - 1) * (16 + 2);
       const int chunks = (cross_keys + step_rows - 1) / step_rows;
       const uint64_t projections = rig.engine->stats().cross_projections;
-      check_chunks(rig, {"cross projection", &Observations::project, chunks, [&](Rig& r) { return r.engine->submit(by_handle); }}, next, expected);
+      check_chunks(
+          rig,
+          {"cross projection", &Observations::project, chunks, [&](Rig& r) { return r.engine->submit(by_handle); }},
+          next, expected);
       const Outcome answer = rig.ask(by_handle);
-      test::equal(answer.code, std::string("length"), "an image whose projection was cancelled is projected anew: " + answer.message);
+      test::equal(answer.code, std::string("length"),
+                  "an image whose projection was cancelled is projected anew: " + answer.message);
       const uint64_t again = rig.engine->stats().cross_projections;
       check(again > projections, "projected");
       check(rig.ask(by_handle).ids == answer.ids, "the same answer");

@@ -1,5 +1,6 @@
-// How loads, requests and engines end, over a model without arithmetic (support/fake_model.h). What could break: ends that come twice or never, stop strings cut at the
-// wrong byte, one request's failure that takes another along, cancelling and destroying at any stage, memory that is not given back.
+// How loads, requests and engines end, over a model without arithmetic (support/fake_model.h). What could break: ends
+// that come twice or never, stop strings cut at the wrong byte, one request's failure that takes another along,
+// cancelling and destroying at any stage, memory that is not given back.
 #include <atomic>
 #include <thread>
 
@@ -40,7 +41,10 @@ int main() {
     test::equal(stopped.generated, 7, "generated");
     test::equal(stopped.ids.size(), size_t{7}, "ids");
     Request by_string = text_request(10, 20);
-    by_string.stop_strings = {"never", ">" "<" + std::to_string(plain.ids[5]) + ">"};
+    by_string.stop_strings = {"never",
+                              ">"
+                              "<" +
+                                  std::to_string(plain.ids[5]) + ">"};
     const Outcome cut = rig.log.wait(rig.engine->submit(by_string));
     ended(cut, "stop", "stop string");
     test::equal(cut.stop_string, 1, "which");
@@ -50,7 +54,9 @@ int main() {
     text.pop_back();
     test::equal(cut.text, text, "text before it");
     Request held = text_request(10, 3);
-    held.stop_strings = {">" "<never"};
+    held.stop_strings = {
+        ">"
+        "<never"};
     text = "";
     for (int i = 0; i < 3; ++i) text += "<" + std::to_string(plain.ids[static_cast<size_t>(i)]) + ">";
     test::equal(rig.log.wait(rig.engine->submit(held)).text, text, "what was held back comes at the end");
@@ -89,13 +95,15 @@ int main() {
     test::equal(rig.control->pictures.load(), 1, "by the device");
 
     rig.control->fail_cut = true;
-    const uint64_t failed = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)), text = rig.engine->submit(text_request(9, 20));
+    const uint64_t failed = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)),
+                   text = rig.engine->submit(text_request(9, 20));
     ended(rig.log.wait(failed), "internal", "failed");
     ended(rig.log.wait(text), "length", "the other");
     rig.control->fail_cut = false;
 
     rig.control->hold_cut = true;
-    const uint64_t cancelled = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)), other = rig.engine->submit(text_request(9, 20));
+    const uint64_t cancelled = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)),
+                   other = rig.engine->submit(text_request(9, 20));
     check(eventually([&] { return rig.control->inside == 1; }), "inside");
     rig.engine->cancel(cancelled);
     rig.control->hold_cut = false;
@@ -116,7 +124,7 @@ int main() {
   });
 
   run("cancelling works at every stage, and frees what the request held", [] {
-    const auto at_stage = [](std::atomic<bool> FakeControl::* hold, const std::string& stage) {
+    const auto at_stage = [](std::atomic<bool> FakeControl::*hold, const std::string& stage) {
       Rig rig({Family::X});
       rig.log.wait(0);
       (*rig.control).*hold = true;
@@ -146,7 +154,8 @@ int main() {
     two.hold_load = true;  // so that both are in the first step
     Rig rig(two);
     rig.control->hold_step = true;
-    const uint64_t kept = rig.engine->submit(text_request(30, 400)), dropped = rig.engine->submit(text_request(9, 900)), waiting = rig.engine->submit(text_request(9, 900));
+    const uint64_t kept = rig.engine->submit(text_request(30, 400)), dropped = rig.engine->submit(text_request(9, 900)),
+                   waiting = rig.engine->submit(text_request(9, 900));
     rig.control->hold_load = false;
     check(eventually([&] { return rig.control->inside == 1; }), "inside a step of both");
     rig.engine->cancel(waiting);
@@ -170,10 +179,16 @@ int main() {
     ended(held.log.wait(early), "closed", "a request that came early");
     ended(held.log.wait(held.engine->submit(text_request(3, 3))), "closed", "and one that came late");
     EventLog log;
-    Engine broken({}, log.sink(), [](const LoadOptions&, const auto&, const volatile int32_t*) -> std::unique_ptr<Model> { throw Error("corrupt-checkpoint", "planted"); });
+    Engine broken({}, log.sink(),
+                  [](const LoadOptions&, const auto&, const volatile int32_t*) -> std::unique_ptr<Model> {
+                    throw Error("corrupt-checkpoint", "planted");
+                  });
     ended(log.wait(0), "corrupt-checkpoint", "load");
     EventLog memory_log;
-    Engine hungry({}, memory_log.sink(), [](const LoadOptions&, const auto&, const volatile int32_t*) -> std::unique_ptr<Model> { throw std::bad_alloc(); });
+    Engine hungry({}, memory_log.sink(),
+                  [](const LoadOptions&, const auto&, const volatile int32_t*) -> std::unique_ptr<Model> {
+                    throw std::bad_alloc();
+                  });
     ended(memory_log.wait(0), "out-of-memory", "load");
   });
 
@@ -197,7 +212,9 @@ int main() {
         const Outcome outcome = rig.log.now(id);
         ends += outcome.ends;
         const bool unheld = stage >= 4;  // some may be through already
-        check(outcome.code == "closed" || (id == ids.back() && outcome.code == "encoded") || (unheld && outcome.code == "length"), "stage " + std::to_string(stage) + ": " + outcome.code);
+        check(outcome.code == "closed" || (id == ids.back() && outcome.code == "encoded") ||
+                  (unheld && outcome.code == "length"),
+              "stage " + std::to_string(stage) + ": " + outcome.code);
       }
       test::equal(ends, 8, "one end each");
       test::equal(rig.log.now(0).ends, 1, "the load ended");

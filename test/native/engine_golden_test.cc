@@ -1,7 +1,8 @@
-// The whole engine over the golden cases: pixels in, greedy ids out, equal to the reference's, alone and in any company. And over the bundled models: batches of
-// sampled answers equal each alone; cancelling and destroying while real kernels run. What could break: everything between tiles.h and the sampled id.
-#include <chrono>
+// The whole engine over the golden cases: pixels in, greedy ids out, equal to the reference's, alone and in any
+// company. And over the bundled models: batches of sampled answers equal each alone; cancelling and destroying while
+// real kernels run. What could break: everything between tiles.h and the sampled id.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <thread>
 
@@ -51,7 +52,8 @@ void same_alone_and_together(Rig& rig, const std::vector<Request>& requests) {
     test::equal(outcome.logprobs.size(), outcome.ids.size(), "a logprob each");
     for (size_t t = 0; t < std::min(outcome.logprobs.size(), alone[i].logprobs.size()); ++t) {
       const Logprob &a = outcome.logprobs[t], &b = alone[i].logprobs[t];
-      check(a.id == outcome.ids[t] && a.top.size() == 2 && a.logprob <= 0 && std::abs(a.logprob - b.logprob) < 1e-3f, "logprob");
+      check(a.id == outcome.ids[t] && a.top.size() == 2 && a.logprob <= 0 && std::abs(a.logprob - b.logprob) < 1e-3f,
+            "logprob");
     }
   }
 }
@@ -83,9 +85,11 @@ int main() {
       }
       const uint64_t tiles_before = rig.engine->stats().encoded_tiles;
       Request by_handle = request;
-      for (ImageInput& image : by_handle.images) image = {nullptr, 0, 0, 0, 0, rig.log.wait(rig.engine->encode(image, request.tile_tags)).handle};
+      for (ImageInput& image : by_handle.images)
+        image = {nullptr, 0, 0, 0, 0, rig.log.wait(rig.engine->encode(image, request.tile_tags)).handle};
       const uint64_t tiles = rig.engine->stats().encoded_tiles;
-      for (int i = 0; i < 2; ++i) same_ids(rig.log.wait(rig.engine->submit(by_handle)), golden.greedy_ids(), "by handle");
+      for (int i = 0; i < 2; ++i)
+        same_ids(rig.log.wait(rig.engine->submit(by_handle)), golden.greedy_ids(), "by handle");
       test::equal(rig.engine->stats().encoded_tiles, tiles, "nothing is encoded again");
       check(golden.images() == 0 || tiles > tiles_before, "encode ran");
       for (const ImageInput& image : by_handle.images) rig.engine->release(image.handle);
@@ -95,13 +99,16 @@ int main() {
   }
 
   for (const std::string name : {"d", "x", "h"}) {
-    run("bundled model " + name + ": sampled answers in a batch equal each alone, and the same seed gives the same text", [&] {
-      Rig rig(bundled(name), 8);
-      if (!rig.loaded()) return;
-      std::vector<Request> requests;
-      for (uint64_t i = 0; i < 10; ++i) requests.push_back(text_request(10 + 29 * static_cast<int>(i), i, i % 2 ? 0.9f : 0.0f));
-      same_alone_and_together(rig, requests);
-    });
+    run("bundled model " + name +
+            ": sampled answers in a batch equal each alone, and the same seed gives the same text",
+        [&] {
+          Rig rig(bundled(name), 8);
+          if (!rig.loaded()) return;
+          std::vector<Request> requests;
+          for (uint64_t i = 0; i < 10; ++i)
+            requests.push_back(text_request(10 + 29 * static_cast<int>(i), i, i % 2 ? 0.9f : 0.0f));
+          same_alone_and_together(rig, requests);
+        });
 
     run("bundled model " + name + ": so do answers about images, one or two to a prompt, fresh or encoded before", [&] {
       Rig rig(bundled(name), 8);
@@ -109,7 +116,8 @@ int main() {
       const std::vector<Picture> pictures = {{1, 1, 3}, {2, 1, 5}, {2, 2, 7}, {3, 2, 11}, {1, 1, 13}};
       const Picture& shared = pictures[2];
       ImageInput handle;
-      handle.handle = rig.log.wait(rig.engine->encode(shared.input(), std::vector<std::vector<int32_t>>(4, {259, 60}))).handle;
+      handle.handle =
+          rig.log.wait(rig.engine->encode(shared.input(), std::vector<std::vector<int32_t>>(4, {259, 60}))).handle;
       std::vector<Request> requests;
       for (uint64_t i = 0; i < 10; ++i) {
         const Picture& picture = pictures[i % pictures.size()];
@@ -121,7 +129,9 @@ int main() {
       requests.push_back(text_request(40, 9, 0.9f));  // company without an image
       same_alone_and_together(rig, requests);
 
-      const auto first_logprob = [&](const Request& request) { return rig.log.wait(rig.engine->submit(request)).logprobs.at(0); };
+      const auto first_logprob = [&](const Request& request) {
+        return rig.log.wait(rig.engine->submit(request)).logprobs.at(0);
+      };
       const Picture changed(2, 1, 99);
       Request other = requests[6];
       other.images[0] = changed.input();
@@ -141,7 +151,9 @@ int main() {
       test::equal(measured.images, uint64_t{0}, "images, before there are any");
       const Picture largest(3, 2, 3);  // maxTiles 6 and the thumbnail
       for (int i = 0; i < rig.log.description()->options.max_images; ++i) {
-        test::equal(rig.log.wait(rig.engine->encode(largest.input(), std::vector<std::vector<int32_t>>(6, {259, 60}))).code, std::string("encoded"), "image");
+        test::equal(
+            rig.log.wait(rig.engine->encode(largest.input(), std::vector<std::vector<int32_t>>(6, {259, 60}))).code,
+            std::string("encoded"), "image");
       }
       test::equal(rig.engine->stats().memory.images, plan.images, "images, as many and as large as were planned for");
     });

@@ -1,5 +1,6 @@
-// What runs when, over a model without arithmetic (support/fake_model.h). What could break: rows of one sequence that read another's pages, chunks at page and row limits,
-// images that are encoded or projected twice or freed too early, requests that wait for ever. How requests end is engine_end_test's.
+// What runs when, over a model without arithmetic (support/fake_model.h). What could break: rows of one sequence that
+// read another's pages, chunks at page and row limits, images that are encoded or projected twice or freed too early,
+// requests that wait for ever. How requests end is engine_end_test's.
 #include <thread>
 #include <vector>
 
@@ -43,7 +44,8 @@ int main() {
       requests.push_back(text_request(40, 30));
       std::vector<Outcome> expected;
       for (const Request& request : requests) expected.push_back(alone(family, request));
-      for (size_t i = 0; i + 1 < expected.size(); ++i) check(expected[i].ids != expected[i + 1].ids, "images and text matter");
+      for (size_t i = 0; i + 1 < expected.size(); ++i)
+        check(expected[i].ids != expected[i + 1].ids, "images and text matter");
       Rig rig({family});
       std::vector<uint64_t> ids;
       for (const Request& request : requests) ids.push_back(rig.engine->submit(request));
@@ -75,7 +77,8 @@ int main() {
       request.images[0].handle = encoded.handle;
       for (int i = 0; i < 3; ++i) same(rig.log.wait(rig.engine->submit(request)), expected, "by handle");
       test::equal(rig.engine->stats().encoded_tiles, uint64_t{5}, "tiles were encoded once");
-      test::equal(rig.engine->stats().cross_projections, uint64_t{family == Family::X ? 1u : 0u}, "keys and values were projected once");
+      test::equal(rig.engine->stats().cross_projections, uint64_t{family == Family::X ? 1u : 0u},
+                  "keys and values were projected once");
       test::equal(rig.engine->stats().images, 1, "one image is kept");
 
       const uint64_t last = rig.engine->submit(request);
@@ -98,7 +101,10 @@ int main() {
       requests.back().images[0] = {};
       requests.back().images[0].handle = rig.log.wait(rig.engine->encode(pixels, {})).handle;
     }
-    const auto ask = [&](int i) { same(rig.log.wait(rig.engine->submit(requests[static_cast<size_t>(i)])), expected[static_cast<size_t>(i)], "image " + std::to_string(i)); };
+    const auto ask = [&](int i) {
+      same(rig.log.wait(rig.engine->submit(requests[static_cast<size_t>(i)])), expected[static_cast<size_t>(i)],
+           "image " + std::to_string(i));
+    };
     for (int i = 0; i < 4; ++i) ask(i);
     ask(0);  // used again: 1 is the oldest now
     test::equal(rig.engine->stats().cross_projections, uint64_t{4}, "all four fit");
@@ -181,7 +187,8 @@ int main() {
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&, t] {
         for (int i = 0; i < 100; ++i) {
-          const uint64_t id = i % 10 == 3 ? rig.engine->submit(image_request(Family::X, 1 + i % 2, 1, 1 + i, 6)) : rig.engine->submit(text_request(20, 12));
+          const uint64_t id = i % 10 == 3 ? rig.engine->submit(image_request(Family::X, 1 + i % 2, 1, 1 + i, 6))
+                                          : rig.engine->submit(text_request(20, 12));
           ids[static_cast<size_t>(t)].push_back(id);
           if (i % 7 == 0) rig.engine->cancel(id);
           rig.engine->stats();
@@ -194,7 +201,8 @@ int main() {
       for (size_t i = 0; i < list.size(); ++i) {
         const Outcome outcome = rig.log.wait(list[i]);
         test::equal(outcome.ends, 1, "one end");
-        check(outcome.code == "length" || (i % 7 == 0 && outcome.code == "aborted"), "end: " + outcome.code + " " + outcome.message);
+        check(outcome.code == "length" || (i % 7 == 0 && outcome.code == "aborted"),
+              "end: " + outcome.code + " " + outcome.message);
         if (outcome.code == "length" && i % 10 != 3) finished += outcome.ids == expected.ids;
       }
     }

@@ -1,4 +1,5 @@
-// What could break: a character cut in two, a stop string that leaks over a token border, an invalid byte that swallows its neighbour.
+// What could break: a character cut in two, a stop string that leaks over a token border, an invalid byte that swallows
+// its neighbour.
 #include <string>
 #include <vector>
 
@@ -55,7 +56,8 @@ Stopped stop(const std::vector<std::string>& strings, const std::vector<std::str
   return {text, -1};
 }
 
-void stops_the_same(const std::vector<std::string>& strings, const std::string& bytes, const std::string& text, int index) {
+void stops_the_same(const std::vector<std::string>& strings, const std::string& bytes, const std::string& text,
+                    int index) {
   bool good = true;
   every_split(bytes, [&](const std::vector<std::string>& pieces) {
     const Stopped got = stop(strings, pieces);
@@ -75,36 +77,50 @@ int main() {
   run("invalid bytes become U+FFFD as a decoder of the whole would have it", [] {
     const std::string r = "\xEF\xBF\xBD";
     const std::vector<std::pair<std::string, std::string>> cases = {
-        {"\x80", r},                          // lone continuation
-        {"\xC0\xAF", r + r},                  // overlong, two bytes
-        {"\xC1\xBF" "a", r + r + "a"},
-        {"\xE0\x80\x80", r + r + r},          // overlong, three bytes
-        {"\xE0\xA0\x80", "\xE0\xA0\x80"},     // the first that is not
-        {"\xED\xA0\x80", r + r + r},          // surrogate
+        {"\x80", r},          // lone continuation
+        {"\xC0\xAF", r + r},  // overlong, two bytes
+        {"\xC1\xBF"
+         "a",
+         r + r + "a"},
+        {"\xE0\x80\x80", r + r + r},       // overlong, three bytes
+        {"\xE0\xA0\x80", "\xE0\xA0\x80"},  // the first that is not
+        {"\xED\xA0\x80", r + r + r},       // surrogate
         {"\xED\x9F\xBF", "\xED\x9F\xBF"},
         {"\xF0\x8F\xBF\xBF", r + r + r + r},  // overlong, four bytes
         {"\xF4\x90\x80\x80", r + r + r + r},  // above U+10FFFF
         {"\xF4\x8F\xBF\xBF", "\xF4\x8F\xBF\xBF"},
         {"\xF5\x80", r + r},
-        {"\xE2\x82", r},                      // ends inside a character: one mark for its maximal part
-        {"\xE2\x82" "a", r + "a"},
-        {"\xF0\x9F\x98" "\xE2\x82\xAC", r + "\xE2\x82\xAC"},
-        {"\xF0\x9F" "\xF0\x9F\x98\x80", r + "\xF0\x9F\x98\x80"},
+        {"\xE2\x82", r},  // ends inside a character: one mark for its maximal part
+        {"\xE2\x82"
+         "a",
+         r + "a"},
+        {"\xF0\x9F\x98"
+         "\xE2\x82\xAC",
+         r + "\xE2\x82\xAC"},
+        {"\xF0\x9F"
+         "\xF0\x9F\x98\x80",
+         r + "\xF0\x9F\x98\x80"},
         {"\xE2\xC3\xA9", r + "\xC3\xA9"},
         {"\xFF\xFE", r + r},
-        {"\xEF\xBB\xBF" "a", "\xEF\xBB\xBF" "a"},  // a byte order mark is a character of the answer
+        {"\xEF\xBB\xBF"
+         "a",
+         "\xEF\xBB\xBF"
+         "a"},  // a byte order mark is a character of the answer
     };
-    for (const auto& [bytes, text] : cases) every_split(bytes, [&, &bytes = bytes, &text = text](const std::vector<std::string>& pieces) { test::equal(decode(pieces), text, "text"); });
+    for (const auto& [bytes, text] : cases)
+      every_split(bytes, [&, &bytes = bytes, &text = text](const std::vector<std::string>& pieces) {
+        test::equal(decode(pieces), text, "text");
+      });
   });
 
   run("a stop string is found however it is cut, and nothing of it leaks", [] {
     stops_the_same({"END"}, "so it ENDs here", "so it ", 0);
     stops_the_same({"END"}, "so it EN is", "so it EN is", -1);
     stops_the_same({"END"}, "ends with EN", "ends with EN", -1);
-    stops_the_same({"aab"}, "aaab", "a", 0);                 // fall back inside the pattern
+    stops_the_same({"aab"}, "aaab", "a", 0);                   // fall back inside the pattern
     stops_the_same({"END", "x"}, "so EN, END", "so EN, ", 0);  // each pattern holds back its own
-    stops_the_same({"abab", "ba"}, "xabab", "xa", 1);        // what is complete first counts
-    stops_the_same({"b", "ab", "aab"}, "xaab", "x", 2);      // of those that end together, the longest
+    stops_the_same({"abab", "ba"}, "xabab", "xa", 1);          // what is complete first counts
+    stops_the_same({"b", "ab", "aab"}, "xaab", "x", 2);        // of those that end together, the longest
     stops_the_same({"\xE2\x82\xAC"}, "5\xE2\x82\xAC!", "5", 0);
     stops_the_same({"x", "x"}, "axb", "a", 0);
     stops_the_same({"\n\n"}, "a\nb\n\nc", "a\nb", 0);

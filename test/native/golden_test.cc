@@ -1,5 +1,6 @@
-// Every golden case through the model itself, stage by stage, on every backend and instruction set: encoder, image tokens, cross tokens, intervals,
-// decoder input, logits, greedy ids. Tiles are image_test's; prompts are the TypeScript tests'.
+// Every golden case through the model itself, stage by stage, on every backend and instruction set: encoder, image
+// tokens, cross tokens, intervals, decoder input, logits, greedy ids. Tiles are image_test's; prompts are the
+// TypeScript tests'.
 #include <algorithm>
 #include <cmath>
 
@@ -50,8 +51,10 @@ void check_encoder(const test::GoldenCase& golden, const LoadOptions& options) {
   const test::GoldenTensor& expected = golden["vit1"];
   const int64_t count = expected.count();
   std::vector<float> got(static_cast<size_t>(count), NAN);
-  const char* from = static_cast<const char*>(arena) + program.tensors[x.id].offset + static_cast<size_t>(config.vision.hidden) * sizeof(float);
-  device.check(device.backend.read(device.handle, got.data(), from, static_cast<uint64_t>(count) * sizeof(float)), "test");
+  const char* from = static_cast<const char*>(arena) + program.tensors[x.id].offset +
+                     static_cast<size_t>(config.vision.hidden) * sizeof(float);
+  device.check(device.backend.read(device.handle, got.data(), from, static_cast<uint64_t>(count) * sizeof(float)),
+               "test");
   test::close(got.data(), expected.floats(), count, kLimit, "encoder output");
   device.backend.free_plan(device.handle, plan);
   device.backend.free(device.handle, arena, program.arena_bytes);
@@ -79,10 +82,11 @@ void check_intervals(const test::GoldenCase& golden, const Routing& routing) {
 }
 
 // The rows an embedding would take: image tokens from `images`, the others from the stored table.
-std::vector<float> embedded(const std::vector<Routing::Source>& sources, const std::vector<int32_t>& ids, const std::vector<void*>& images, Checkpoint& checkpoint,
-                            const ModelConfig& config) {
+std::vector<float> embedded(const std::vector<Routing::Source>& sources, const std::vector<int32_t>& ids,
+                            const std::vector<void*>& images, Checkpoint& checkpoint, const ModelConfig& config) {
   const int64_t hidden = config.decoder.hidden;
-  const StoredTensor& table = checkpoint.get("language_model.model.embed_tokens.weight", {config.decoder.vocab, hidden});
+  const StoredTensor& table =
+      checkpoint.get("language_model.model.embed_tokens.weight", {config.decoder.vocab, hidden});
   std::vector<float> out;
   for (size_t i = 0; i < sources.size(); ++i) {
     for (int64_t c = 0; c < hidden; ++c) {
@@ -122,19 +126,23 @@ void check_case(const std::string& name, const std::string& device, const std::s
   test::equal(model->measured().weights, description.memory.weights, "weights as planned");
   if (device == "reference") {  // all float32
     const ParameterCounts& p = description.parameters;
-    test::equal(description.memory.weights, 4 * (p.encoder + p.projector + p.decoder + p.cross_attention), "each parameter is stored once");
-    if (description.config.decoder.tied) test::equal(description.memory.weights, 4 * stored_elements(golden.folder), "and is in the file once");
+    test::equal(description.memory.weights, 4 * (p.encoder + p.projector + p.decoder + p.cross_attention),
+                "each parameter is stored once");
+    if (description.config.decoder.tied)
+      test::equal(description.memory.weights, 4 * stored_elements(golden.folder), "and is in the file once");
   }
   test::GoldenSequence sequence(*model, golden);
   const int64_t hidden = model->config().decoder.hidden, vocab = model->config().decoder.vocab;
   for (int i = 0; i < golden.images(); ++i) {
     const test::GoldenTensor& expected = golden["image_tokens" + std::to_string(i + 1)];
-    test::close(static_cast<const float*>(sequence.images()[i]), expected.floats(), expected.count(), kLimit, "image tokens " + std::to_string(i + 1));
+    test::close(static_cast<const float*>(sequence.images()[i]), expected.floats(), expected.count(), kLimit,
+                "image tokens " + std::to_string(i + 1));
   }
   check_intervals(golden, sequence.routing());
 
   Checkpoint checkpoint = Checkpoint::open(options.folder);
-  const std::vector<float> input = embedded(sequence.routing().sources, sequence.prompt().ids, sequence.images(), checkpoint, model->config());
+  const std::vector<float> input =
+      embedded(sequence.routing().sources, sequence.prompt().ids, sequence.images(), checkpoint, model->config());
   test::equal(static_cast<int64_t>(input.size()), golden["input_embeds"].count(), "size of the decoder input");
   test::close(input.data(), golden["input_embeds"].floats(), golden["input_embeds"].count(), kLimit, "decoder input");
   if (golden.tensors.count("cross_tokens")) {
@@ -147,7 +155,8 @@ void check_case(const std::string& name, const std::string& device, const std::s
       }
     }
     const std::vector<float> cross = embedded(sources, ids, sequence.images(), checkpoint, model->config());
-    test::equal(static_cast<int64_t>(cross.size()), golden["cross_tokens"].shape[0] * hidden, "size of the cross tokens");
+    test::equal(static_cast<int64_t>(cross.size()), golden["cross_tokens"].shape[0] * hidden,
+                "size of the cross tokens");
     test::close(cross.data(), golden["cross_tokens"].floats(), golden["cross_tokens"].count(), kLimit, "cross tokens");
   }
 
@@ -196,7 +205,8 @@ int main() {
     }
   }
   for (const char* device : {"reference", "cpu"}) {
-    test::run(std::string("a step takes as many rows as the device likes, or as can come, on ") + device, [&] { check_step_rows(device); });
+    test::run(std::string("a step takes as many rows as the device likes, or as can come, on ") + device,
+              [&] { check_step_rows(device); });
   }
   return test::summary();
 }

@@ -32,10 +32,12 @@ constexpr std::uint8_t kGuard = 0xA5;
 constexpr std::size_t kGuardBytes = 64;
 
 // Tiles with poisoned memory and guards on both sides.
-std::vector<std::uint8_t> cut(const RgbImage& image, int columns, int rows, int side, bool thumbnail, const ParallelFor& parallel_for) {
+std::vector<std::uint8_t> cut(const RgbImage& image, int columns, int rows, int side, bool thumbnail,
+                              const ParallelFor& parallel_for) {
   const std::size_t bytes = std::size_t{3} * side * side * (columns * rows + (thumbnail ? 1 : 0));
   std::vector<std::uint8_t> out(bytes + 2 * kGuardBytes, kGuard);
-  cut_tiles(image.pixels.data(), image.width, image.height, columns, rows, side, thumbnail, out.data() + kGuardBytes, parallel_for);
+  cut_tiles(image.pixels.data(), image.width, image.height, columns, rows, side, thumbnail, out.data() + kGuardBytes,
+            parallel_for);
   for (std::size_t i = 0; i < kGuardBytes; ++i) {
     if (out[i] != kGuard || out[kGuardBytes + bytes + i] != kGuard) {
       check(false, "bytes outside the tiles were written");
@@ -45,14 +47,16 @@ std::vector<std::uint8_t> cut(const RgbImage& image, int columns, int rows, int 
   return {out.begin() + kGuardBytes, out.begin() + static_cast<std::ptrdiff_t>(kGuardBytes + bytes)};
 }
 
-void same_bytes(const std::vector<std::uint8_t>& got, const std::vector<std::uint8_t>& expected, const std::string& what) {
+void same_bytes(const std::vector<std::uint8_t>& got, const std::vector<std::uint8_t>& expected,
+                const std::string& what) {
   if (!test::equal(got.size(), expected.size(), what + ": bytes")) return;
   std::size_t wrong = 0, first = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
     if (got[i] != expected[i] && wrong++ == 0) first = i;
   }
-  check(wrong == 0, what + ": " + std::to_string(wrong) + " bytes differ, the first at " + std::to_string(first) +
-                        (wrong ? ", expected " + std::to_string(expected[first]) + " but got " + std::to_string(got[first]) : ""));
+  check(wrong == 0,
+        what + ": " + std::to_string(wrong) + " bytes differ, the first at " + std::to_string(first) +
+            (wrong ? ", expected " + std::to_string(expected[first]) + " but got " + std::to_string(got[first]) : ""));
 }
 
 RgbImage noise(int width, int height, unsigned seed) {
@@ -64,7 +68,9 @@ RgbImage noise(int width, int height, unsigned seed) {
 
 // The whole picture at once, unbanded, straight from the formula in 64-bit integers: what the bands must add up to.
 std::vector<std::uint8_t> resize_plainly(const RgbImage& image, int width, int height) {
-  const auto byte = [](std::int64_t sum) { return static_cast<std::uint8_t>(std::clamp<std::int64_t>((sum + (1 << 21)) >> 22, 0, 255)); };
+  const auto byte = [](std::int64_t sum) {
+    return static_cast<std::uint8_t>(std::clamp<std::int64_t>((sum + (1 << 21)) >> 22, 0, 255));
+  };
   std::vector<std::uint8_t> wide(std::size_t{3} * width * image.height);
   const AxisTaps across = bicubic_taps(image.width, width), down = bicubic_taps(image.height, height);
   for (int y = 0; y < image.height; ++y) {
@@ -72,9 +78,11 @@ std::vector<std::uint8_t> resize_plainly(const RgbImage& image, int width, int h
       for (int c = 0; c < 3; ++c) {
         std::int64_t sum = 0;
         for (std::int64_t t = across.offset[x]; t < across.offset[x + 1]; ++t) {
-          sum += std::int64_t{across.weight[t]} * image.pixels[3 * (std::size_t{1} * y * image.width + across.first[x] + t - across.offset[x]) + c];
+          sum += std::int64_t{across.weight[t]} *
+                 image.pixels[3 * (std::size_t{1} * y * image.width + across.first[x] + t - across.offset[x]) + c];
         }
-        wide[3 * (std::size_t{1} * y * width + x) + c] = width == image.width ? image.pixels[3 * (std::size_t{1} * y * width + x) + c] : byte(sum);
+        wide[3 * (std::size_t{1} * y * width + x) + c] =
+            width == image.width ? image.pixels[3 * (std::size_t{1} * y * width + x) + c] : byte(sum);
       }
     }
   }
@@ -116,7 +124,8 @@ void every_golden_tile() {
       const RgbImage image = golden.image(k);
       const bool thumbnail = columns * rows > 1;
       same_bytes(cut(image, columns, rows, side, thumbnail, serial), expected, name + " " + tensor);
-      same_bytes(cut(image, columns, rows, side, thumbnail, two_threads), expected, name + " " + tensor + ", two threads");
+      same_bytes(cut(image, columns, rows, side, thumbnail, two_threads), expected,
+                 name + " " + tensor + ", two threads");
     }
   }
 }
@@ -126,9 +135,10 @@ void bands_equal_the_whole_picture() {
     int width, height, columns, rows, side;
   };
   const Shape shapes[] = {
-      {1, 1, 1, 1, 14},      {1, 300, 1, 3, 28},    {300, 1, 3, 1, 28},   {84, 56, 3, 2, 28},  // the last: no pass at all
-      {84, 301, 3, 2, 28},   {301, 56, 3, 2, 28},   {83, 57, 3, 2, 28},   {200, 1500, 2, 1, 56},
-      {1500, 200, 1, 2, 56}, {320, 240, 1, 1, 223}, {5, 7, 4, 3, 65},     {10, 2560, 10, 1, 64},  // the last: smaller bands
+      // The last: no pass at all.
+      {1, 1, 1, 1, 14},    {1, 300, 1, 3, 28},    {300, 1, 3, 1, 28},    {84, 56, 3, 2, 28},    {84, 301, 3, 2, 28},
+      {301, 56, 3, 2, 28}, {83, 57, 3, 2, 28},    {200, 1500, 2, 1, 56}, {1500, 200, 1, 2, 56}, {320, 240, 1, 1, 223},
+      {5, 7, 4, 3, 65},    {10, 2560, 10, 1, 64},  // the last: smaller bands
   };
   unsigned seed = 1;
   for (const Shape& s : shapes) {
@@ -136,7 +146,8 @@ void bands_equal_the_whole_picture() {
     auto expected = to_tiles(resize_plainly(image, s.columns * s.side, s.rows * s.side), s.columns, s.rows, s.side);
     const auto small = resize_plainly(image, s.side, s.side);
     expected.insert(expected.end(), small.begin(), small.end());
-    const std::string what = std::to_string(s.width) + "×" + std::to_string(s.height) + " to " + std::to_string(s.columns) + "×" + std::to_string(s.rows) + "·" + std::to_string(s.side);
+    const std::string what = std::to_string(s.width) + "×" + std::to_string(s.height) + " to " +
+                             std::to_string(s.columns) + "×" + std::to_string(s.rows) + "·" + std::to_string(s.side);
     same_bytes(cut(image, s.columns, s.rows, s.side, true, two_threads), expected, what);
   }
 }
@@ -145,7 +156,8 @@ void black_and_white_edges_clamp() {
   // A cubic overshoots beside a hard edge: without clamping, 255 wraps to 0 and 0 to 255.
   RgbImage image{64, 64, std::vector<std::uint8_t>(std::size_t{3} * 64 * 64)};
   for (int y = 0; y < 64; ++y) {
-    for (int x = 0; x < 64; ++x) std::memset(&image.pixels[std::size_t{3} * (y * 64 + x)], (x / 16 + y / 16) % 2 ? 255 : 0, 3);
+    for (int x = 0; x < 64; ++x)
+      std::memset(&image.pixels[std::size_t{3} * (y * 64 + x)], (x / 16 + y / 16) % 2 ? 255 : 0, 3);
   }
   same_bytes(cut(image, 1, 1, 150, false, serial), resize_plainly(image, 150, 150), "edges");
 }
@@ -160,7 +172,8 @@ void weights_sum_to_one() {
       std::int64_t sum = 0, magnitude = 0;
       for (std::int64_t t = begin; t < end; ++t) sum += taps.weight[t], magnitude += std::abs(taps.weight[t]);
       // Each weight is rounded by at most one half.
-      const bool good = begin < end && taps.first[i] >= 0 && taps.first[i] + (end - begin) <= in && std::abs(sum - (1 << 22)) <= (end - begin) / 2 + 1 && magnitude < (1 << 23);
+      const bool good = begin < end && taps.first[i] >= 0 && taps.first[i] + (end - begin) <= in &&
+                        std::abs(sum - (1 << 22)) <= (end - begin) / 2 + 1 && magnitude < (1 << 23);
       if (!good || i == 0) check(good, what + ", output " + std::to_string(i));
     }
   }

@@ -3,7 +3,8 @@
 //   ops_test                 all tests
 //   ops_test WORD            only op cases whose name contains WORD
 //   ops_test --time [WORD] [--json FILE]
-//                            time, rate and share of this machine's ceiling for shapes of real models; the same lines as JSON
+//                            time, rate and share of this machine's ceiling for shapes of real models; the same lines
+//                              as JSON
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,8 +58,8 @@ int compare_all(const std::vector<std::string>& sets, const char* word) {
   return skipped;
 }
 
-// An op that leaves memory, or divides by what was not refused, is the failure of its case. (A sanitized build reports it better itself.) Takes no lock: the heap's
-// may be held.
+// An op that leaves memory, or divides by what was not refused, is the failure of its case. (A sanitized build reports
+// it better itself.) Takes no lock: the heap's may be held.
 [[maybe_unused]] void crashed(int signal) {
   char text[256];
   const int length = std::snprintf(text, sizeof text, "FAILED [%s] crashed with signal %d\n", current.c_str(), signal);

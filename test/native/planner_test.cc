@@ -1,4 +1,5 @@
-// What could break: two tensors that live at once share bytes; a kept tensor is overwritten; the arena is larger than the worst moment.
+// What could break: two tensors that live at once share bytes; a kept tensor is overwritten; the arena is larger than
+// the worst moment.
 #include "ops/planner.h"
 
 #include <random>
@@ -30,11 +31,13 @@ uint64_t bytes_of(const nvlm_tensor& t) {
   return (bytes + nvlm::kArenaAlignment - 1) / nvlm::kArenaAlignment * nvlm::kArenaAlignment;
 }
 
-// Runs the program on labels instead of numbers: every record must still find its input's label in all bytes of the input.
+// Runs the program on labels instead of numbers: every record must still find its input's label in all bytes of the
+// input.
 bool inputs_survive(const Case& c, uint64_t arena) {
   std::vector<int32_t> owner(arena / nvlm::kArenaAlignment, -1);
   const auto whole = [&](int32_t t) {
-    const uint64_t from = c.tensors[t].offset / nvlm::kArenaAlignment, to = from + bytes_of(c.tensors[t]) / nvlm::kArenaAlignment;
+    const uint64_t from = c.tensors[t].offset / nvlm::kArenaAlignment,
+                   to = from + bytes_of(c.tensors[t]) / nvlm::kArenaAlignment;
     for (uint64_t i = from; i < to; ++i) {
       if (i >= owner.size() || owner[i] != t) return false;
     }
@@ -45,7 +48,8 @@ bool inputs_survive(const Case& c, uint64_t arena) {
     if (r.in >= 0 && !whole(r.in)) return false;
     if (r.out < 0) continue;
     if (written[r.out] && !whole(r.out)) return false;  // in place: what was there must still be there
-    const uint64_t from = c.tensors[r.out].offset / nvlm::kArenaAlignment, to = from + bytes_of(c.tensors[r.out]) / nvlm::kArenaAlignment;
+    const uint64_t from = c.tensors[r.out].offset / nvlm::kArenaAlignment,
+                   to = from + bytes_of(c.tensors[r.out]) / nvlm::kArenaAlignment;
     if (to > owner.size()) return false;
     for (uint64_t i = from; i < to; ++i) owner[i] = r.out;
     written[r.out] = true;
@@ -61,7 +65,8 @@ Case random_case(std::mt19937& random) {
   Case c;
   const int steps = 1 + static_cast<int>(random() % 12);
   for (int s = 0; s < steps; ++s) {
-    c.tensors.push_back({static_cast<nvlm_extent>(random() % NVLM_EXTENT_COUNT), static_cast<int64_t>(1 + random() % 3), static_cast<int64_t>(1 + random() % 40), 0, NVLM_F32});
+    c.tensors.push_back({static_cast<nvlm_extent>(random() % NVLM_EXTENT_COUNT), static_cast<int64_t>(1 + random() % 3),
+                         static_cast<int64_t>(1 + random() % 40), 0, NVLM_F32});
     const int32_t in = s == 0 ? -1 : static_cast<int32_t>(random() % s);
     c.records.push_back(op(in, s));
     if (s > 1 && random() % 3 == 0) {

@@ -41,7 +41,8 @@ void version_2() {
   scratch.write(group + "memory.max", mib(1000));
   scratch.write(group + "memory.stat", "anon 1\ninactive_file " + mib(100) + "active_file 7\n");
   test::equal(shown(cgroup::memory_limit(root)), std::to_string(1000 * kMiB), "limit");
-  test::equal(shown(cgroup::memory_left(root)), std::to_string(800 * kMiB), "limit less usage, inactive cache not counted");
+  test::equal(shown(cgroup::memory_left(root)), std::to_string(800 * kMiB),
+              "limit less usage, inactive cache not counted");
   scratch.write(group + "memory.current", mib(2000));
   test::equal(shown(cgroup::memory_left(root)), std::string("0"), "usage above the limit leaves nothing");
   scratch.write(group + "memory.current", mib(50));
@@ -83,7 +84,8 @@ void version_1() {
 void no_files_at_all() {
   const ScratchFolder scratch("nothing");
   const std::string root = scratch.path() + "/";
-  test::equal(shown(cgroup::memory_limit(root)) + shown(cgroup::memory_left(root)) + shown(cgroup::cpu_quota(root)) + shown(cgroup::meminfo_bytes(root, "MemTotal")),
+  test::equal(shown(cgroup::memory_limit(root)) + shown(cgroup::memory_left(root)) + shown(cgroup::cpu_quota(root)) +
+                  shown(cgroup::meminfo_bytes(root, "MemTotal")),
               std::string("nothingnothingnothingnothing"), "no files");
   scratch.write("proc/self/cgroup", "garbage\n:\n0:\n0::no-slash\n");
   scratch.write("sys/fs/cgroup/cpu.max", "x y");

@@ -1,4 +1,5 @@
-// A small kernel for each wrapper of native/cuda/ptx, on seeded random data. The same source runs on a GPU and in the emulator (support/ptx_values.h).
+// A small kernel for each wrapper of native/cuda/ptx, on seeded random data. The same source runs on a GPU and in the
+// emulator (support/ptx_values.h).
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -7,8 +8,8 @@
 #include "cuda/bf16.h"
 #include "cuda/gpu.h"
 #include "cuda/ptx/common.h"
-#include "cuda/ptx/sm90.h"
 #include "cuda/ptx/sm80.h"
+#include "cuda/ptx/sm90.h"
 #include "support/ptx_values.h"
 #include "support/split_mix.h"
 
@@ -27,8 +28,12 @@ struct Args {
   uint32_t* scratch;  // all zero
 };
 
-__device__ __forceinline__ uint4 piece(const uint32_t* words, uint32_t i) { return reinterpret_cast<const uint4*>(words)[i]; }
-__device__ __forceinline__ void put_piece(uint32_t* words, uint32_t i, uint4 value) { reinterpret_cast<uint4*>(words)[i] = value; }
+__device__ __forceinline__ uint4 piece(const uint32_t* words, uint32_t i) {
+  return reinterpret_cast<const uint4*>(words)[i];
+}
+__device__ __forceinline__ void put_piece(uint32_t* words, uint32_t i, uint4 value) {
+  reinterpret_cast<uint4*>(words)[i] = value;
+}
 
 // ---- ptx/common.h ----
 
@@ -77,7 +82,8 @@ __global__ void __launch_bounds__(kThreads) counter_kernel(const __grid_constant
 
 // ---- ptx/sm90.h ----
 
-// A walk through the input keeps every thread from its store for a while; the next launch begins meanwhile, and reads what others stored.
+// A walk through the input keeps every thread from its store for a while; the next launch begins meanwhile, and reads
+// what others stored.
 __global__ void __launch_bounds__(kThreads) walk_kernel(const __grid_constant__ Args a) {
   ptx::let_next_launch_begin();
   const uint32_t thread = blockIdx.x * kThreads + threadIdx.x;
@@ -93,7 +99,8 @@ __global__ void __launch_bounds__(kThreads) read_walks_kernel(const __grid_const
 
 // ---- ptx/sm80.h ----
 
-// Two groups of copies; every third is not valid and leaves zeros. The first is read by its own thread after wait_copies<1>, the second by others.
+// Two groups of copies; every third is not valid and leaves zeros. The first is read by its own thread after
+// wait_copies<1>, the second by others.
 __global__ void __launch_bounds__(kThreads) copies_kernel(const __grid_constant__ Args a) {
   SharedMemory shared;
   uint32_t* first = shared.take<uint32_t>(4 * kThreads);
@@ -183,26 +190,34 @@ std::vector<uint32_t> mma_operands(Words& random, uint32_t warps) {
 }
 
 std::vector<uint32_t> floats_to_round(Words& random, size_t count) {
-  std::vector<uint32_t> in = {0x00000000u, 0x80000000u, 0x3f808000u, 0x3f818000u, 0xbf808000u, 0xbf818000u, 0x3f808001u, 0x3f807fffu,  // ties, and beside them
-                              0x7f7fffffu, 0xff7fffffu, 0x7f800000u, 0xff800000u, 0x00008000u, 0x00018000u, 0x007fffffu, 0x80000001u};
+  // Ties, and beside them.
+  std::vector<uint32_t> in = {0x00000000u, 0x80000000u, 0x3f808000u, 0x3f818000u, 0xbf808000u, 0xbf818000u,
+                              0x3f808001u, 0x3f807fffu, 0x7f7fffffu, 0xff7fffffu, 0x7f800000u, 0xff800000u,
+                              0x00008000u, 0x00018000u, 0x007fffffu, 0x80000001u};
   in.push_back(0x7fc00000u);
   in.push_back(0xffc12345u);
-  while (in.size() < count) in.push_back(in.size() % 2 ? random.word() : (random.word() & 0xffff0000u) | 0x8000u);  // random bits, and ties
+  // Random bits, and ties.
+  while (in.size() < count) in.push_back(in.size() % 2 ? random.word() : (random.word() & 0xffff0000u) | 0x8000u);
   return in;
 }
 
 std::vector<uint32_t> exponents(Words& random, size_t count) {
   const float infinity = std::numeric_limits<float>::infinity();
   std::vector<uint32_t> in;
-  for (const float x : {0.0f, -0.0f, 1.0f, -1.0f, 127.0f, 127.99999f, 128.0f, -126.0f, -126.5f, -149.0f, -200.0f, 1e-30f, -1e-30f, infinity, -infinity}) in.push_back(bits_of(x));
+  for (const float x : {0.0f, -0.0f, 1.0f, -1.0f, 127.0f, 127.99999f, 128.0f, -126.0f, -126.5f, -149.0f, -200.0f,
+                        1e-30f, -1e-30f, infinity, -infinity})
+    in.push_back(bits_of(x));
   while (in.size() < count) in.push_back(bits_of(in.size() % 2 ? random.uniform(-20, 0) : random.uniform(-126, 128)));
   return in;
 }
 
 std::vector<uint32_t> divisors(Words& random, size_t count) {
   std::vector<uint32_t> in;
-  for (const float x : {1.0f, 2.0f, 3.0f, 0x1p-126f, 0x1p126f, 0x1p127f, std::numeric_limits<float>::max(), std::numeric_limits<float>::infinity()}) in.push_back(bits_of(x));
-  while (in.size() < count) in.push_back(bits_of(in.size() % 2 ? random.uniform(1, 2) : std::exp2(random.uniform(-126, 128))));
+  for (const float x : {1.0f, 2.0f, 3.0f, 0x1p-126f, 0x1p126f, 0x1p127f, std::numeric_limits<float>::max(),
+                        std::numeric_limits<float>::infinity()})
+    in.push_back(bits_of(x));
+  while (in.size() < count)
+    in.push_back(bits_of(in.size() % 2 ? random.uniform(1, 2) : std::exp2(random.uniform(-126, 128))));
   return in;
 }
 
@@ -213,7 +228,8 @@ void expect(Status status, const std::string& name) {
 }
 
 // `behind`: launched as dependent behind the kernel, if any.
-PtxValues run_values(const std::string& name, PtxValues::Kind kind, void (*kernel)(Args), uint32_t blocks, uint32_t threads, uint32_t shared, std::vector<uint32_t> in, size_t out_words,
+PtxValues run_values(const std::string& name, PtxValues::Kind kind, void (*kernel)(Args), uint32_t blocks,
+                     uint32_t threads, uint32_t shared, std::vector<uint32_t> in, size_t out_words,
                      void (*behind)(Args) = nullptr) {
   PtxValues values{name, kind, std::move(in), std::vector<uint32_t>(out_words), {}};
   constexpr uint64_t kScratch = (kBlocks * kThreads + 4) * sizeof(uint32_t);
@@ -249,17 +265,28 @@ std::vector<PtxValues> ptx_values(uint64_t seed) {
   Words random(seed);
   std::vector<PtxValues> all;
   constexpr uint32_t kWarps = 32, kRoundBlocks = 32;
-  all.push_back(run_values("load_streaming", PtxValues::bits, streaming_kernel, 1, kThreads, 0, random.words(4 * kThreads), 4 * kThreads));
-  all.push_back(run_values("barrier", PtxValues::bits, barriers_kernel, 1, kThreads, 1024, random.words(kThreads), kThreads));
-  all.push_back(run_values("add_acquire_release", PtxValues::bits, counter_kernel, kBlocks, kThreads, 64, random.words(kBlocks * kThreads), kThreads + kBlocks));
-  all.push_back(run_values("wait_for_earlier_launches", PtxValues::bits, walk_kernel, kBlocks, kThreads, 0, random.words(kBlocks * kThreads), kBlocks * kThreads, read_walks_kernel));
-  all.push_back(run_values("copy_async", PtxValues::bits, copies_kernel, 1, kThreads, 2 * 16 * kThreads, random.words(8 * kThreads), 8 * kThreads));
-  all.push_back(run_values("load_matrices", PtxValues::bits, matrices_kernel<false>, 1, 32, 32 * kRow * 2, random.words(4 * 32), 4 * 32));
-  all.push_back(run_values("load_matrices_transposed", PtxValues::bits, matrices_kernel<true>, 1, 32, 32 * kRow * 2, random.words(4 * 32), 4 * 32));
-  all.push_back(run_values("mma", PtxValues::sums, mma_kernel, kWarps, 32, 0, mma_operands(random, kWarps), 4 * 32 * kWarps));
-  all.push_back(run_values("round_pair", PtxValues::pairs, round_kernel, kRoundBlocks, kThreads, 0, floats_to_round(random, 2 * kRoundBlocks * kThreads), kRoundBlocks * kThreads));
-  all.push_back(run_values("exp2_fast", PtxValues::close, exp2_kernel, kRoundBlocks, kThreads, 0, exponents(random, kRoundBlocks * kThreads), kRoundBlocks * kThreads));
-  all.push_back(run_values("reciprocal_fast", PtxValues::close, reciprocal_kernel, kRoundBlocks, kThreads, 0, divisors(random, kRoundBlocks * kThreads), kRoundBlocks * kThreads));
+  all.push_back(run_values("load_streaming", PtxValues::bits, streaming_kernel, 1, kThreads, 0,
+                           random.words(4 * kThreads), 4 * kThreads));
+  all.push_back(
+      run_values("barrier", PtxValues::bits, barriers_kernel, 1, kThreads, 1024, random.words(kThreads), kThreads));
+  all.push_back(run_values("add_acquire_release", PtxValues::bits, counter_kernel, kBlocks, kThreads, 64,
+                           random.words(kBlocks * kThreads), kThreads + kBlocks));
+  all.push_back(run_values("wait_for_earlier_launches", PtxValues::bits, walk_kernel, kBlocks, kThreads, 0,
+                           random.words(kBlocks * kThreads), kBlocks * kThreads, read_walks_kernel));
+  all.push_back(run_values("copy_async", PtxValues::bits, copies_kernel, 1, kThreads, 2 * 16 * kThreads,
+                           random.words(8 * kThreads), 8 * kThreads));
+  all.push_back(run_values("load_matrices", PtxValues::bits, matrices_kernel<false>, 1, 32, 32 * kRow * 2,
+                           random.words(4 * 32), 4 * 32));
+  all.push_back(run_values("load_matrices_transposed", PtxValues::bits, matrices_kernel<true>, 1, 32, 32 * kRow * 2,
+                           random.words(4 * 32), 4 * 32));
+  all.push_back(
+      run_values("mma", PtxValues::sums, mma_kernel, kWarps, 32, 0, mma_operands(random, kWarps), 4 * 32 * kWarps));
+  all.push_back(run_values("round_pair", PtxValues::pairs, round_kernel, kRoundBlocks, kThreads, 0,
+                           floats_to_round(random, 2 * kRoundBlocks * kThreads), kRoundBlocks * kThreads));
+  all.push_back(run_values("exp2_fast", PtxValues::close, exp2_kernel, kRoundBlocks, kThreads, 0,
+                           exponents(random, kRoundBlocks * kThreads), kRoundBlocks * kThreads));
+  all.push_back(run_values("reciprocal_fast", PtxValues::close, reciprocal_kernel, kRoundBlocks, kThreads, 0,
+                           divisors(random, kRoundBlocks * kThreads), kRoundBlocks * kThreads));
   return all;
 }
 

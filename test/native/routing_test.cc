@@ -1,5 +1,6 @@
-// What could break: an image in the wrong place, a tile's tag that sees other tiles, text that sees an image behind it. The golden masks are held
-// to in golden_test; here stand the rules of spec section 6 by hand, and every way a prepared prompt can be wrong.
+// What could break: an image in the wrong place, a tile's tag that sees other tiles, text that sees an image behind it.
+// The golden masks are held to in golden_test; here stand the rules of spec section 6 by hand, and every way a prepared
+// prompt can be wrong.
 #include "model/routing.h"
 
 #include "support/check.h"
@@ -20,13 +21,15 @@ ModelConfig config(Family family) {
 
 std::string intervals(const Routing& r) {
   std::string text;
-  for (size_t i = 0; i < r.cross_begin.size(); ++i) text += std::to_string(r.cross_begin[i]) + "-" + std::to_string(r.cross_end[i]) + " ";
+  for (size_t i = 0; i < r.cross_begin.size(); ++i)
+    text += std::to_string(r.cross_begin[i]) + "-" + std::to_string(r.cross_end[i]) + " ";
   return text;
 }
 
 std::string sources(const Routing& r) {
   std::string text;
-  for (const Routing::Source& s : r.sources) text += s.image < 0 ? ". " : std::to_string(s.image) + ":" + std::to_string(s.row) + " ";
+  for (const Routing::Source& s : r.sources)
+    text += s.image < 0 ? ". " : std::to_string(s.image) + ":" + std::to_string(s.row) + " ";
   return text;
 }
 
@@ -60,7 +63,8 @@ int main() {
   test::run("H keeps the thumbnail in the decoder and puts tags before the tiles' tokens", [] {
     const auto tokens = cross_tokens(config(Family::H), 3, kTags);
     std::string text;
-    for (const CrossToken& t : tokens) text += t.token >= 0 ? "<" + std::to_string(t.token) + "> " : std::to_string(t.row) + " ";
+    for (const CrossToken& t : tokens)
+      text += t.token >= 0 ? "<" + std::to_string(t.token) + "> " : std::to_string(t.row) + " ";
     test::equal(text, std::string("<7> <8> 0 1 2 3 <7> <9> 4 5 6 7 "), "cross tokens");
     test::check(cross_tokens(config(Family::H), 1, kTags).empty(), "an image of one tile has none");
     Prompt p;
@@ -75,7 +79,8 @@ int main() {
   test::run("without an image nothing is attended across", [] {
     Prompt p;
     p.ids.assign(3, 1);
-    for (const Family family : {Family::D, Family::X, Family::H}) test::check(!route(config(family), p, {}).cross, "no cross-attention");
+    for (const Family family : {Family::D, Family::X, Family::H})
+      test::check(!route(config(family), p, {}).cross, "no cross-attention");
   });
   test::run("a prompt that does not fit is refused", [] {
     const auto refused = [](Family family, Prompt p, std::vector<int32_t> counts, const char* why) {

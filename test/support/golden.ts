@@ -35,7 +35,9 @@ export function goldenCases(): GoldenCase[] {
       content:
         typeof content === 'string'
           ? content
-          : content.map((part): ContentPart => (part.type === 'image' ? { type: 'image', image: waiting.shift() ?? '' } : part)),
+          : content.map(
+              (part): ContentPart => (part.type === 'image' ? { type: 'image', image: waiting.shift() ?? '' } : part),
+            ),
     }));
     return { ...stored, name, folder, images, messages };
   });

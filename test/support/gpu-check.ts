@@ -9,7 +9,9 @@ import { root } from './models';
 export const tree = process.env['GPU_CHECK_TREE'] ?? path.join(root, 'out', 'release');
 
 /** A Python with PyTorch: python3, or Debian's own. */
-export const torch = ['python3', '/usr/bin/python3'].find(python => spawnSync(python, ['-c', 'import torch']).status === 0);
+export const torch = ['python3', '/usr/bin/python3'].find(
+  python => spawnSync(python, ['-c', 'import torch']).status === 0,
+);
 
 export const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'nvlm-gpu-check-'));
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));

@@ -12,7 +12,11 @@ export interface Finished {
 }
 
 /** Runs node with arguments; `input` goes to its standard input, `env` is added to the environment. */
-export function runNode(args: string[], input: Uint8Array | string = '', env: Record<string, string> = {}): Promise<Finished> {
+export function runNode(
+  args: string[],
+  input: Uint8Array | string = '',
+  env: Record<string, string> = {},
+): Promise<Finished> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } });
     let stdout = '';

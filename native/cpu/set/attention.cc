@@ -1,6 +1,8 @@
-// attention (spec sections 4 and 6): softmax(q·kᵀ/√d)·v with one interval [begin, end) of keys per row, online over blocks of at most 64 keys. Keys are pages of a cache,
-// or columns of the encoder's own [q|k|v]. No score matrix: a task holds 64 scores and a maximum and sum for each of its rows and heads.
-// Threads: a task is (sequence, kv head, block of rows); all query heads of the kv head share its keys while they are in the cache.
+// attention (spec sections 4 and 6): softmax(q·kᵀ/√d)·v with one interval [begin, end) of keys per row, online over
+// blocks of at most 64 keys. Keys are pages of a cache, or columns of the encoder's own [q|k|v]. No score matrix: a
+// task holds 64 scores and a maximum and sum for each of its rows and heads.
+// Threads: a task is (sequence, kv head, block of rows); all query heads of the kv head share its keys while they are
+// in the cache.
 #include <cmath>
 
 #include "cpu/set/kernels.h"
@@ -31,7 +33,8 @@ float dot(const float* a, const float* b, int32_t d) {
 }
 
 // Scores of keys [from, to) of the block, then their share of the output.
-void attend(const float* q, const KeyBlock& block, int64_t from, int64_t to, int32_t d, float scale, State& state, float* out) {
+void attend(const float* q, const KeyBlock& block, int64_t from, int64_t to, int32_t d, float scale, State& state,
+            float* out) {
   float score[NVLM_PAGE_KEYS + kLanes];
   const int64_t count = to - from;
   const float *k = block.k + (from - block.first) * block.stride, *v = block.v + (from - block.first) * block.stride;
@@ -59,15 +62,20 @@ void attend(const float* q, const KeyBlock& block, int64_t from, int64_t to, int
   state = {most, total};
 }
 
-// Rows [first, end) of one kv head: each_block(visit) shows visit every block of its keys in turn, interval(row) -> {begin, end}. states: one for each row and
-// query head of the kv head.
+// Rows [first, end) of one kv head: each_block(visit) shows visit every block of its keys in turn, interval(row) ->
+// {begin, end}. states: one for each row and query head of the kv head.
 template <typename EachBlock, typename FindInterval>
-void attend_rows(const host::Op& op, int32_t kv_head, int64_t first, int64_t end, State* states, EachBlock each_block, FindInterval interval) {
+void attend_rows(const host::Op& op, int32_t kv_head, int64_t first, int64_t end, State* states, EachBlock each_block,
+                 FindInterval interval) {
   const nvlm_constants& c = op.c();
   const int32_t group = c.heads / c.kv_heads, d = c.head_dim;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  const auto q_of = [&](int64_t row, int32_t g) { return op.in + row * op.in_cols + static_cast<int64_t>(kv_head * group + g) * d; };
-  const auto out_of = [&](int64_t row, int32_t g) { return op.out + row * op.out_cols + static_cast<int64_t>(kv_head * group + g) * d; };
+  const auto q_of = [&](int64_t row, int32_t g) {
+    return op.in + row * op.in_cols + static_cast<int64_t>(kv_head * group + g) * d;
+  };
+  const auto out_of = [&](int64_t row, int32_t g) {
+    return op.out + row * op.out_cols + static_cast<int64_t>(kv_head * group + g) * d;
+  };
   const auto state_of = [&](int64_t row, int32_t g) -> State& { return states[(row - first) * group + g]; };
   std::fill_n(states, (end - first) * group, State{-INFINITY, 0});
   for (int64_t row = first; row < end; ++row) std::fill_n(out_of(row, 0), static_cast<int64_t>(group) * d, 0.0f);
@@ -76,7 +84,8 @@ void attend_rows(const host::Op& op, int32_t kv_head, int64_t first, int64_t end
       const auto [begin_key, end_key] = interval(row);
       const int64_t from = std::max<int64_t>(block.first, begin_key), to = std::min<int64_t>(block.end, end_key);
       if (from >= to) continue;
-      for (int32_t g = 0; g < group; ++g) attend(q_of(row, g), block, from, to, d, scale, state_of(row, g), out_of(row, g));
+      for (int32_t g = 0; g < group; ++g)
+        attend(q_of(row, g), block, from, to, d, scale, state_of(row, g), out_of(row, g));
     }
   });
   for (int64_t row = first; row < end; ++row) {
@@ -112,7 +121,8 @@ RowBlock row_block(const nvlm_batch& b, int64_t i) {
   return {s, first, std::min<int64_t>(b.row_begin[s + 1], first + kRowBlock)};
 }
 
-void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pages& pages, const int32_t* begin, const int32_t* end) {
+void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pages& pages, const int32_t* begin,
+                     const int32_t* end) {
   const nvlm_constants& c = op.c();
   const nvlm_batch& b = *op.batch;
   int64_t blocks = 0;
@@ -123,18 +133,22 @@ void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pag
     const auto each_page = [&](auto visit) {
       int64_t key = 0;
       for (int32_t p = pages.begin[rows.sequence]; p < pages.begin[rows.sequence + 1]; ++p) {
-        visit(KeyBlock{host::key_page(kv, c.layer, pages.page[p], kv_head), host::value_page(kv, c.layer, pages.page[p], kv_head), c.head_dim, key, key + pages.fill[p]});
+        visit(KeyBlock{host::key_page(kv, c.layer, pages.page[p], kv_head),
+                       host::value_page(kv, c.layer, pages.page[p], kv_head), c.head_dim, key, key + pages.fill[p]});
         key += pages.fill[p];
       }
     };
     State* states = static_cast<State*>(op.scratch) + thread * state_count(c);
-    attend_rows(op, kv_head, rows.first, rows.end, states, each_page, [&](int64_t row) { return Interval{begin[row], end[row]}; });
+    attend_rows(op, kv_head, rows.first, rows.end, states, each_page, [&](int64_t row) {
+      return Interval{begin[row], end[row]};
+    });
   });
 }
 
 void tile_attention(const host::Op& op) {
   const nvlm_constants& c = op.c();
-  const int64_t width = static_cast<int64_t>(c.heads) * c.head_dim, tiles = op.in_rows / c.rows_each, row_blocks = blocks_of(c.rows_each);
+  const int64_t width = static_cast<int64_t>(c.heads) * c.head_dim, tiles = op.in_rows / c.rows_each,
+                row_blocks = blocks_of(c.rows_each);
   op.parallel(tiles * c.heads * row_blocks, [&](int64_t task, int thread) {
     const int64_t tile = task / (c.heads * row_blocks) * c.rows_each, block = task % row_blocks;
     const auto head = static_cast<int32_t>(task / row_blocks % c.heads);
@@ -144,7 +158,8 @@ void tile_attention(const host::Op& op) {
         visit(KeyBlock{q + width, q + 2 * width, op.in_cols, k, std::min<int64_t>(c.rows_each, k + NVLM_PAGE_KEYS)});
       }
     };
-    const int64_t first = tile + block * kRowBlock, end = tile + std::min<int64_t>(c.rows_each, (block + 1) * kRowBlock);
+    const int64_t first = tile + block * kRowBlock,
+                  end = tile + std::min<int64_t>(c.rows_each, (block + 1) * kRowBlock);
     State* states = static_cast<State*>(op.scratch) + thread * state_count(c);
     attend_rows(op, head, first, end, states, each_block, [&](int64_t) { return Interval{0, c.rows_each}; });
   });
@@ -152,7 +167,9 @@ void tile_attention(const host::Op& op) {
 
 }  // namespace
 
-uint64_t attention_scratch(const host::Op& op) { return static_cast<uint64_t>(op.threads * state_count(op.c())) * sizeof(State); }
+uint64_t attention_scratch(const host::Op& op) {
+  return static_cast<uint64_t>(op.threads * state_count(op.c())) * sizeof(State);
+}
 
 void attention(const host::Op& op) {
   const nvlm_batch& b = *op.batch;

@@ -1,5 +1,6 @@
-// embed and gather_rows: copies. Threads take blocks of rows. A row of a tied head's matrix is a column of one of its panels (linear.cc): its values lie
-// 16 apart, which takes longer to read than a dense row, but nothing beside the products of its step.
+// embed and gather_rows: copies. Threads take blocks of rows. A row of a tied head's matrix is a column of one of its
+// panels (linear.cc): its values lie 16 apart, which takes longer to read than a dense row, but nothing beside the
+// products of its step.
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
 
@@ -15,7 +16,8 @@ void embed(const host::Op& op) {
       if (b.source && b.source[r]) {
         std::copy_n(static_cast<const float*>(b.source[r]), n, out);
       } else {
-        const int64_t token = b.token[r], step = panels ? kPanel : 1, first = panels ? token / kPanel * kPanel * n + token % kPanel : token * n;
+        const int64_t token = b.token[r], step = panels ? kPanel : 1,
+                      first = panels ? token / kPanel * kPanel * n + token % kPanel : token * n;
         for (int64_t i = 0; i < n; ++i) out[i] = host::stored_value(op.w->data, op.w->dtype, first + i * step);
       }
     }
@@ -23,7 +25,8 @@ void embed(const host::Op& op) {
 }
 
 void gather_rows(const host::Op& op) {
-  for (int64_t o = 0; o < op.out_rows; ++o) std::copy_n(op.in + op.batch->out_row[o] * op.in_cols, op.in_cols, op.out + o * op.in_cols);
+  for (int64_t o = 0; o < op.out_rows; ++o)
+    std::copy_n(op.in + op.batch->out_row[o] * op.in_cols, op.in_cols, op.out + o * op.in_cols);
 }
 
 }  // namespace nvlm::cpu::NVLM_CPU_SET

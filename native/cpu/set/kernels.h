@@ -1,4 +1,5 @@
-// What the sources of one instruction set share. Compiled once per set: NVLM_CPU_SET is its namespace, NVLM_CPU_SIMD its vocabulary.
+// What the sources of one instruction set share. Compiled once per set: NVLM_CPU_SET is its namespace, NVLM_CPU_SIMD
+// its vocabulary.
 #pragma once
 
 #include NVLM_CPU_SIMD
@@ -41,7 +42,8 @@ void parallel_rows(const host::Op& op, int64_t rows, int64_t grain, Body body) {
   op.parallel(blocks, [&](int64_t b, int) { body(b * grain, std::min(rows, (b + 1) * grain)); });
 }
 
-// Rows to one task, so that a task moves some tens of kilobytes: less is lost in handing out, more leaves threads without work.
+// Rows to one task, so that a task moves some tens of kilobytes: less is lost in handing out, more leaves threads
+// without work.
 inline int64_t row_grain(int64_t cols) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(cols, 1)); }
 
 }  // namespace nvlm::cpu::NVLM_CPU_SET

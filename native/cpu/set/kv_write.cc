@@ -7,7 +7,8 @@
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
 
-// Rotate-half on each of a row's heads: pairs (i, i + d/2) by the angle position·frequency[i], a product in double rounded once, as the executable spec has it.
+// Rotate-half on each of a row's heads: pairs (i, i + d/2) by the angle position·frequency[i], a product in double
+// rounded once, as the executable spec has it.
 void rotate(float* row, int32_t heads, int32_t d, int32_t position, const double* frequency) {
   const int32_t half = d / 2;
   for (int32_t first = 0; first < half; first += kLanes) {
@@ -46,12 +47,15 @@ void write_row(const nvlm_kv_cache& kv, const nvlm_constants& c, int64_t slot, c
 }  // namespace
 
 // A frequency for each pair of a head.
-uint64_t rope_kv_write_scratch(const host::Op& op) { return static_cast<uint64_t>(op.c().head_dim / 2) * sizeof(double); }
+uint64_t rope_kv_write_scratch(const host::Op& op) {
+  return static_cast<uint64_t>(op.c().head_dim / 2) * sizeof(double);
+}
 
 void rope_kv_write(const host::Op& op) {
   const nvlm_constants& c = op.c();
   auto* frequency = static_cast<double*>(op.scratch);
-  for (int32_t i = 0; i < c.head_dim / 2; ++i) frequency[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
+  for (int32_t i = 0; i < c.head_dim / 2; ++i)
+    frequency[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
   parallel_rows(op, op.out_rows, row_grain(op.out_cols), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       float* q = op.out + r * op.out_cols;

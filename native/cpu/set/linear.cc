@@ -1,8 +1,10 @@
-// linear, linear_gelu, linear_swiglu, linear_residual, logits (spec sections 4 and 6): out [m, n] = f(x [m, k] · wᵀ), w [n, k] in bf16, f16 or f32, sums in f32.
+// linear, linear_gelu, linear_swiglu, linear_residual, logits (spec sections 4 and 6): out [m, n] = f(x [m, k] · wᵀ), w
+// [n, k] in bf16, f16 or f32, sums in f32.
 //
-// Layout: weight rows in panels of 16, [n/16][k][16] in the stored format, the last panel zero-padded. One layout serves many rows and one: a step along k reads
-// 16 neighbouring weights whatever the number of rows. Gate and up rows share a panel: columns 0–7 are gates, 8–15 their ups, so that SwiGLU needs no shuffle.
-// Threads: a grid of row blocks × panel groups. A row block's x stays in the second-level cache while the panels of the group pass.
+// Layout: weight rows in panels of 16, [n/16][k][16] in the stored format, the last panel zero-padded. One layout
+// serves many rows and one: a step along k reads 16 neighbouring weights whatever the number of rows. Gate and up rows
+// share a panel: columns 0–7 are gates, 8–15 their ups, so that SwiGLU needs no shuffle. Threads: a grid of row blocks
+// × panel groups. A row block's x stays in the second-level cache while the panels of the group pass.
 #include <cmath>
 #include <cstring>
 
@@ -29,7 +31,8 @@ struct F16 {
   static Vec load(const uint16_t* p) { return load_f16(p); }
 };
 
-// ---- Inner loop: R rows × one panel. U sums a column are kept apart and added at the end, so that few rows have enough independent sums too. ----
+// ---- Inner loop: R rows × one panel. U sums a column are kept apart and added at the end, so that few rows have
+// enough independent sums too. ----
 
 template <typename Format, int R, int U>
 void multiply(const float* const* x, const typename Format::Stored* w, int64_t k, Vec (&sum)[R][2]) {
@@ -152,12 +155,14 @@ void rows_by_panel(const host::Op& op, int64_t first, int64_t end, int64_t panel
 
 template <typename Format, typename Epilogue>
 void run_format(const host::Op& op, const Epilogue& epilogue) {
-  const int64_t rows = op.in_rows, outputs_a_panel = op.w->interleaved ? kLanes : kPanel, panels = (op.out_cols + outputs_a_panel - 1) / outputs_a_panel;
+  const int64_t rows = op.in_rows, outputs_a_panel = op.w->interleaved ? kLanes : kPanel,
+                panels = (op.out_cols + outputs_a_panel - 1) / outputs_a_panel;
   const int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock, groups = (panels + kPanelGroup - 1) / kPanelGroup;
   op.parallel(row_blocks * groups, [&](int64_t task, int) {
     const int64_t first = task / groups * kRowBlock, end = std::min(rows, first + kRowBlock);
     const int64_t first_panel = task % groups * kPanelGroup, end_panel = std::min(panels, first_panel + kPanelGroup);
-    for (int64_t panel = first_panel; panel < end_panel; ++panel) rows_by_panel<Format>(op, first, end, panel, epilogue);
+    for (int64_t panel = first_panel; panel < end_panel; ++panel)
+      rows_by_panel<Format>(op, first, end, panel, epilogue);
   });
 }
 
@@ -188,10 +193,12 @@ void pack_matrix(const nvlm_weight_source& source, nvlm_weight& weight) {
   for (int64_t r = 0; r < weight.rows; ++r) {
     const host::SourceRow from = host::source_row(source, r);
     const auto& part = source.part[from.part];
-    const char* stored = static_cast<const char*>(part.data) + from.row * part.row_stride * static_cast<int64_t>(sizeof(Stored));
+    const char* stored =
+        static_cast<const char*>(part.data) + from.row * part.row_stride * static_cast<int64_t>(sizeof(Stored));
     const int64_t column = packed_column(source, r);
     Stored* to = packed + column / kPanel * weight.cols * kPanel + column % kPanel;
-    for (int64_t k = 0; k < weight.cols; ++k) std::memcpy(to + k * kPanel, stored + k * static_cast<int64_t>(sizeof(Stored)), sizeof(Stored));
+    for (int64_t k = 0; k < weight.cols; ++k)
+      std::memcpy(to + k * kPanel, stored + k * static_cast<int64_t>(sizeof(Stored)), sizeof(Stored));
   }
 }
 
@@ -201,7 +208,8 @@ void pack_table(const nvlm_weight_source& source, nvlm_weight& weight, int64_t e
   for (int64_t r = 0; r < weight.rows; ++r) {
     const host::SourceRow from = host::source_row(source, r);
     const auto& part = source.part[from.part];
-    std::copy_n(static_cast<const char*>(part.data) + from.row * part.row_stride * element, weight.cols * element, to + r * weight.cols * element);
+    std::copy_n(static_cast<const char*>(part.data) + from.row * part.row_stride * element, weight.cols * element,
+                to + r * weight.cols * element);
   }
 }
 

@@ -5,7 +5,8 @@
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 
-// e^x, relative error below 2e-7 in [-87, 88]; beyond, the ends' values; NaN stays NaN. 2^n · e^r with n = round(x/ln 2), |r| ≤ ln 2 / 2, Taylor to r^7 / 7! (remainder 1e-8).
+// e^x, relative error below 2e-7 in [-87, 88]; beyond, the ends' values; NaN stays NaN. 2^n · e^r with n = round(x/ln
+// 2), |r| ≤ ln 2 / 2, Taylor to r^7 / 7! (remainder 1e-8).
 inline Vec exp(Vec x) {
   x = max(set(-87.0f), min(set(88.0f), x));  // in this order of operands a NaN stays one
   const Vec n = round(mul(x, set(1.44269504f)));

@@ -1,4 +1,5 @@
-// patch_embed (spec section 4): a stride-equals-patch convolution is a product with rows gathered from the pixels. Threads take groups of as many patches as the product takes rows.
+// patch_embed (spec section 4): a stride-equals-patch convolution is a product with rows gathered from the pixels.
+// Threads take groups of as many patches as the product takes rows.
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
 #include "ops/normalise.h"
@@ -12,11 +13,13 @@ uint64_t patch_embed_scratch(const host::Op& op) {
 }
 
 void patch_embed(const host::Op& op) {
-  const int64_t side = op.c().side, patch = op.c().patch, grid = side / patch, patches = grid * grid, k = 3 * patch * patch, n = op.out_cols;
+  const int64_t side = op.c().side, patch = op.c().patch, grid = side / patch, patches = grid * grid,
+                k = 3 * patch * patch, n = op.out_cols;
   const int64_t groups = (patches + kRows - 1) / kRows;
   float level[3][256];  // every value a pixel can have
   for (int channel = 0; channel < 3; ++channel) {
-    for (int value = 0; value < 256; ++value) level[channel][value] = host::normalised(static_cast<uint8_t>(value), channel);
+    for (int value = 0; value < 256; ++value)
+      level[channel][value] = host::normalised(static_cast<uint8_t>(value), channel);
   }
   op.parallel(op.batch->tiles * groups, [&](int64_t task, int thread) {
     const int64_t tile = task / groups, first = task % groups * kRows;
@@ -46,7 +49,8 @@ void patch_embed(const host::Op& op) {
       for (int p = 0; p < count; ++p) {
         float* to = out + (first + p + 1) * n;
         const float* position = positions + (first + p + 1) * n;
-        for (int64_t i = column; i < std::min(n, column + kPanel); ++i) to[i] = product[p * kPanel + (i - column)] + op.bias->floats()[i] + position[i];
+        for (int64_t i = column; i < std::min(n, column + kPanel); ++i)
+          to[i] = product[p * kPanel + (i - column)] + op.bias->floats()[i] + position[i];
       }
     }
   });

@@ -9,9 +9,22 @@ namespace nvlm::cpu::NVLM_CPU_SET {
 
 const host::Kernels& kernels() {
   static constexpr host::Kernels table = {NVLM_STRING(NVLM_CPU_SET),
-                                          {{patch_embed, patch_embed_scratch}, {rms_norm}, {layer_norm}, {qk_norm}, {linear}, {linear_gelu}, {linear_swiglu}, {linear_residual},
-                                           {rope_kv_write, rope_kv_write_scratch}, {kv_write}, {attention, attention_scratch}, {pixel_shuffle_norm}, {embed}, {gather_rows},
-                                           {linear} /* logits */, {host::sample, host::sample_scratch}},
+                                          {{patch_embed, patch_embed_scratch},
+                                           {rms_norm},
+                                           {layer_norm},
+                                           {qk_norm},
+                                           {linear},
+                                           {linear_gelu},
+                                           {linear_swiglu},
+                                           {linear_residual},
+                                           {rope_kv_write, rope_kv_write_scratch},
+                                           {kv_write},
+                                           {attention, attention_scratch},
+                                           {pixel_shuffle_norm},
+                                           {embed},
+                                           {gather_rows},
+                                           {linear} /* logits */,
+                                           {host::sample, host::sample_scratch}},
                                           packed_bytes,
                                           pack};
   return table;

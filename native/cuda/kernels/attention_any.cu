@@ -1,7 +1,10 @@
-// attention (ops/ops.h) for any head_dim that is a multiple of 8, up to 4096, and any source: correct first. The common head sizes have kernels of their own.
+// attention (ops/ops.h) for any head_dim that is a multiple of 8, up to 4096, and any source: correct first. The common
+// head sizes have kernels of their own.
 //
-// A warp takes one (row, head): groups of lanes take different keys, each lane some pieces of 8 columns, with an online softmax a group, merged in the end.
-// grid: rows x heads / 4 | block: 4 warps | shared: none | registers: 40 (d up to 256), 72 (1024), 255 | bound by latency and shuffles
+// A warp takes one (row, head): groups of lanes take different keys, each lane some pieces of 8 columns, with an online
+// softmax a group, merged in the end.
+// grid: rows x heads / 4 | block: 4 warps | shared: none | registers: 40 (d up to 256), 72 (1024), 255 | bound by
+// latency and shuffles
 #include "cuda/kernels/attention_choice.cuh"
 #include "cuda/ptx/sm90.h"
 #include "cuda/reduce.cuh"
@@ -36,8 +39,10 @@ struct State {
 
 // The lanes of a group hold one state: lane i of it columns 8 * (i + j * lanes) of piece j.
 template <int chunks>
-__device__ __forceinline__ void attend(State<chunks>& state, const KeyRun& run, const bf16* query, int32_t head_dim, int32_t lanes, float scale) {
-  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32), column = 8 * (lane % lanes), step = 8 * lanes, groups = 32 / lanes;
+__device__ __forceinline__ void attend(State<chunks>& state, const KeyRun& run, const bf16* query, int32_t head_dim,
+                                       int32_t lanes, float scale) {
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32), column = 8 * (lane % lanes), step = 8 * lanes,
+                groups = 32 / lanes;
   for (int32_t first = run.from; first < run.to; first += groups) {
     const int32_t key = first + lane / lanes;
     const bool valid = key < run.to;
@@ -45,11 +50,13 @@ __device__ __forceinline__ void attend(State<chunks>& state, const KeyRun& run, 
 #pragma unroll
     for (int j = 0; j < chunks; ++j) {
       if (!valid || column + j * step >= head_dim) continue;
-      const Eight q = widen(load_eight(query + column + j * step)), k = widen(load_eight(run.key + key * run.stride + column + j * step));
+      const Eight q = widen(load_eight(query + column + j * step)),
+                  k = widen(load_eight(run.key + key * run.stride + column + j * step));
 #pragma unroll
       for (int i = 0; i < 8; ++i) dot = fmaf(q.value[i], k.value[i], dot);
     }
-    for (int32_t other = lanes / 2; other > 0; other /= 2) dot += __shfl_xor_sync(kFullWarp, dot, static_cast<uint32_t>(other));
+    for (int32_t other = lanes / 2; other > 0; other /= 2)
+      dot += __shfl_xor_sync(kFullWarp, dot, static_cast<uint32_t>(other));
     if (!valid) continue;
     const float most = fmaxf(state.most, dot);
     const float keep = ptx::exp2_fast((state.most - most) * scale), weight = ptx::exp2_fast((dot - most) * scale);
@@ -108,18 +115,22 @@ __global__ void __launch_bounds__(kWarps * 32) attention_any_kernel(const __grid
     const float their_most = __shfl_xor_sync(kFullWarp, state.most, static_cast<uint32_t>(other));
     const float most = fmaxf(state.most, their_most);
     const bool none = most == __uint_as_float(0xff800000u);
-    const float mine = none ? 0.0f : ptx::exp2_fast((state.most - most) * a.scale), theirs = none ? 0.0f : ptx::exp2_fast((their_most - most) * a.scale);
+    const float mine = none ? 0.0f : ptx::exp2_fast((state.most - most) * a.scale),
+                theirs = none ? 0.0f : ptx::exp2_fast((their_most - most) * a.scale);
     state.most = most;
     state.sum = state.sum * mine + __shfl_xor_sync(kFullWarp, state.sum, static_cast<uint32_t>(other)) * theirs;
 #pragma unroll
     for (int j = 0; j < chunks; ++j) {
 #pragma unroll
-      for (int i = 0; i < 8; ++i) state.out[j][i] = state.out[j][i] * mine + __shfl_xor_sync(kFullWarp, state.out[j][i], static_cast<uint32_t>(other)) * theirs;
+      for (int i = 0; i < 8; ++i)
+        state.out[j][i] =
+            state.out[j][i] * mine + __shfl_xor_sync(kFullWarp, state.out[j][i], static_cast<uint32_t>(other)) * theirs;
     }
   }
 
   if (lane >= lanes) return;
-  const float share = state.sum > 0 ? 1.0f / state.sum : state.sum == 0 ? 0.0f : state.sum;  // no keys: zeros; NaN stays
+  // No keys: zeros; NaN stays.
+  const float share = state.sum > 0 ? 1.0f / state.sum : state.sum == 0 ? 0.0f : state.sum;
   bf16* out = a.out + row * a.heads * d + int64_t{head} * d;
 #pragma unroll
   for (int j = 0; j < chunks; ++j) {
@@ -140,9 +151,18 @@ Status enqueue_attention_any(const Op& op) {
   const bool tile = c.source == NVLM_KEYS_TILE;
   if (tile && (c.rows_each <= 0 || c.heads != c.kv_heads)) return Status::invalid;
   if (op.in_rows == 0) return Status::ok;
-  const AnyArgs args{op.in, op.out_bf16(), op.in_cols, tile ? PagedKeys{} : paged_keys(op), op.batch->one_row_each ? nullptr : op.batch->row_sequence, tile ? c.rows_each : 0,
-                     c.heads, c.kv_heads, c.head_dim, attention_scale(c.head_dim)};
-  const Launch at{dim3(static_cast<uint32_t>(op.in_rows), (static_cast<uint32_t>(c.heads) + kWarps - 1) / kWarps), dim3(kWarps * 32), 0, op.stream, kDependent};
+  const AnyArgs args{op.in,
+                     op.out_bf16(),
+                     op.in_cols,
+                     tile ? PagedKeys{} : paged_keys(op),
+                     op.batch->one_row_each ? nullptr : op.batch->row_sequence,
+                     tile ? c.rows_each : 0,
+                     c.heads,
+                     c.kv_heads,
+                     c.head_dim,
+                     attention_scale(c.head_dim)};
+  const Launch at{dim3(static_cast<uint32_t>(op.in_rows), (static_cast<uint32_t>(c.heads) + kWarps - 1) / kWarps),
+                  dim3(kWarps * 32), 0, op.stream, kDependent};
   if (c.head_dim <= 256) return launch(attention_any_kernel<1>, at, args);
   if (c.head_dim <= 1024) return launch(attention_any_kernel<4>, at, args);
   return launch(attention_any_kernel<16>, at, args);

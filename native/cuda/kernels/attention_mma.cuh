@@ -1,7 +1,8 @@
 // Attention on 16-row tiles with mma.sync: what the kernels for tiles, prefill and decode share.
 //
-// In the fragments of a 16-row tile a lane holds rows g = lane / 4 and g + 8, and of each 8 columns the two at 2 (lane % 4) (ptx/sm80.h). Tiles in shared
-// memory have a pitch of head_dim + 8 elements, an odd number of 16-byte units for 64, 80, 96 and 128, so that ldmatrix meets no bank conflict.
+// In the fragments of a 16-row tile a lane holds rows g = lane / 4 and g + 8, and of each 8 columns the two at 2 (lane
+// % 4) (ptx/sm80.h). Tiles in shared memory have a pitch of head_dim + 8 elements, an odd number of 16-byte units for
+// 64, 80, 96 and 128, so that ldmatrix meets no bank conflict.
 #pragma once
 
 #include "cuda/op.h"
@@ -13,13 +14,16 @@ namespace nvlm::gpu {
 template <int d>
 constexpr int kPitch = d + 8;
 
-__device__ __forceinline__ float no_key() { return __uint_as_float(0xff800000u); }  // −infinity: the score of a key that a row does not see
+// −infinity: the score of a key that a row does not see.
+__device__ __forceinline__ float no_key() { return __uint_as_float(0xff800000u); }
 
 // An entry of a PageList; loaded a page ahead, since the addresses of its copies depend on it.
 struct Page {
   int32_t page, fill, first_key;
 };
-__device__ __forceinline__ Page page_at(const PageList& list, int32_t i) { return {list.page[i], list.fill[i], list.first_key[i]}; }
+__device__ __forceinline__ Page page_at(const PageList& list, int32_t i) {
+  return {list.page[i], list.fill[i], list.first_key[i]};
+}
 
 // [16, 16] of a tile as the left factor.
 template <int d>
@@ -58,25 +62,31 @@ class Query {
   uint32_t held_[kHeld > 0 ? kHeld : 1][m_tiles][4];
 };
 
-// Copies `count` rows of head_dim elements into a tile by `threads` threads, of which this is number `thread`: row i from `rows` + i * pitch if seen(i),
-// else zeros (the address is not read then). Offsets within a tile of rows stay below 2^31.
+// Copies `count` rows of head_dim elements into a tile by `threads` threads, of which this is number `thread`: row i
+// from `rows` + i * pitch if seen(i), else zeros (the address is not read then). Offsets within a tile of rows stay
+// below 2^31.
 template <int d, int count, int threads, typename Seen>
-__device__ __forceinline__ void copy_rows(bf16* tile, uint32_t thread, const bf16* rows, uint32_t pitch, const Seen& seen) {
+__device__ __forceinline__ void copy_rows(bf16* tile, uint32_t thread, const bf16* rows, uint32_t pitch,
+                                          const Seen& seen) {
   constexpr uint32_t kPieces = d / 8;
   static_assert(count * kPieces % threads == 0);
 #pragma unroll
   for (uint32_t i = 0; i < count * kPieces / threads; ++i) {
     // Where a row's pieces divide the threads, a thread keeps its piece.
     const bool keeps = threads % kPieces == 0;
-    const uint32_t item = thread + i * threads, row = keeps ? thread / kPieces + i * (threads / kPieces) : item / kPieces, piece = keeps ? thread % kPieces : item % kPieces;
-    ptx::copy_async(tile + row * kPitch<d> + piece * 8, rows + (row * pitch + piece * 8), seen(static_cast<int32_t>(row)));
+    const uint32_t item = thread + i * threads,
+                   row = keeps ? thread / kPieces + i * (threads / kPieces) : item / kPieces,
+                   piece = keeps ? thread % kPieces : item % kPieces;
+    ptx::copy_async(tile + row * kPitch<d> + piece * 8, rows + (row * pitch + piece * 8),
+                    seen(static_cast<int32_t>(row)));
   }
 }
 
-// s [16 m_tiles, 8 key_tiles] = queries · keysᵀ. `query(step, a)` gives columns 16 * step of the queries; `meanwhile(step)` is work that does not depend on
-// these products, for the clocks that a warp has left between them.
+// s [16 m_tiles, 8 key_tiles] = queries · keysᵀ. `query(step, a)` gives columns 16 * step of the queries;
+// `meanwhile(step)` is work that does not depend on these products, for the clocks that a warp has left between them.
 template <int d, int m_tiles, int key_tiles, typename Query, typename Meanwhile>
-__device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4], const Query& query, const bf16* keys, const Meanwhile& meanwhile) {
+__device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4], const Query& query, const bf16* keys,
+                                              const Meanwhile& meanwhile) {
   const uint32_t lane = threadIdx.x % 32;
   const bf16* row = keys + (lane / 16 * 8 + lane % 8) * kPitch<d> + lane / 8 % 2 * 8;
 #pragma unroll
@@ -110,7 +120,8 @@ __device__ __forceinline__ void multiply_keys(float (&s)[m_tiles][key_tiles][4],
   multiply_keys<d>(s, query, keys, [](int) {});
 }
 
-// Online softmax of the two rows that a lane shares with its three neighbours: largest score so far, this lane's share of the sum.
+// Online softmax of the two rows that a lane shares with its three neighbours: largest score so far, this lane's share
+// of the sum.
 struct Softmax {
   float most[2] = {no_key(), no_key()}, sum[2] = {0, 0};
 };
@@ -146,7 +157,8 @@ __device__ __forceinline__ void soften(Softmax& state, float (&s)[key_tiles][4],
 
 // out [16 m_tiles, d] += weights [16 m_tiles, 16] · values [16, d].
 template <int d, int m_tiles>
-__device__ __forceinline__ void multiply_slice(float (&out)[m_tiles][d / 8][4], const uint32_t (&weights)[m_tiles][4], const bf16* values) {
+__device__ __forceinline__ void multiply_slice(float (&out)[m_tiles][d / 8][4], const uint32_t (&weights)[m_tiles][4],
+                                               const bf16* values) {
   const uint32_t lane = threadIdx.x % 32;
   const bf16* row = values + lane % 16 * kPitch<d> + lane / 16 * 8;
 #pragma unroll
@@ -164,7 +176,8 @@ __device__ __forceinline__ void multiply_slice(float (&out)[m_tiles][d / 8][4], 
 
 // out [16 m_tiles, d] += weights [16 m_tiles, 8 key_tiles] · values, the weights rounded to bf16.
 template <int d, int m_tiles, int key_tiles>
-__device__ __forceinline__ void multiply_values(float (&out)[m_tiles][d / 8][4], const float (&p)[m_tiles][key_tiles][4], const bf16* values) {
+__device__ __forceinline__ void multiply_values(float (&out)[m_tiles][d / 8][4],
+                                                const float (&p)[m_tiles][key_tiles][4], const bf16* values) {
 #pragma unroll
   for (int slice = 0; slice < key_tiles / 2; ++slice) {
     uint32_t a[m_tiles][4];
@@ -198,14 +211,17 @@ __device__ __forceinline__ void put_rows(bf16* tile, const float (&out)[d / 8][4
     const float share = share_of(row_sum(sum[r]));
 #pragma unroll
     for (int n = 0; n < d / 8; ++n) {
-      *reinterpret_cast<uint32_t*>(tile + (g + 8 * r) * kPitch<d> + 8 * n + 2 * t) = ptx::round_pair(out[n][2 * r] * share, out[n][2 * r + 1] * share);
+      *reinterpret_cast<uint32_t*>(tile + (g + 8 * r) * kPitch<d> + 8 * n + 2 * t) =
+          ptx::round_pair(out[n][2 * r] * share, out[n][2 * r + 1] * share);
     }
   }
 }
 
-// Merging `count` partial results of one row, {largest score, weight}: the factor of each, `weight[i * pitch]`, and the total weight; in their order.
+// Merging `count` partial results of one row, {largest score, weight}: the factor of each, `weight[i * pitch]`, and the
+// total weight; in their order.
 template <typename StateAt>
-__device__ __forceinline__ float2 weigh(float* weight, int32_t pitch, int32_t count, float scale, const StateAt& state_at) {
+__device__ __forceinline__ float2 weigh(float* weight, int32_t pitch, int32_t count, float scale,
+                                        const StateAt& state_at) {
   float most = no_key(), sum = 0;
   for (int32_t i = 0; i < count; ++i) most = fmaxf(most, state_at(i).x);
   for (int32_t i = 0; i < count; ++i) {
@@ -218,22 +234,26 @@ __device__ __forceinline__ float2 weigh(float* weight, int32_t pitch, int32_t co
 }
 
 // Four columns of the sums of `count` partial results, `stride` floats apart.
-__device__ __forceinline__ float4 merge_four(const float* sums, int64_t stride, const float* weight, int32_t pitch, int32_t count) {
+__device__ __forceinline__ float4 merge_four(const float* sums, int64_t stride, const float* weight, int32_t pitch,
+                                             int32_t count) {
   float4 x = make_float4(0, 0, 0, 0);
 #pragma unroll 4
   for (int32_t i = 0; i < count; ++i) {
     const float4 part = *reinterpret_cast<const float4*>(sums + i * stride);
     const float factor = weight[i * pitch];
-    x = make_float4(fmaf(part.x, factor, x.x), fmaf(part.y, factor, x.y), fmaf(part.z, factor, x.z), fmaf(part.w, factor, x.w));
+    x = make_float4(fmaf(part.x, factor, x.x), fmaf(part.y, factor, x.y), fmaf(part.z, factor, x.z),
+                    fmaf(part.w, factor, x.w));
   }
   return x;
 }
 
 __device__ __forceinline__ void store_four(bf16* to, float4 x, float share) {
-  *reinterpret_cast<uint2*>(to) = make_uint2(ptx::round_pair(x.x * share, x.y * share), ptx::round_pair(x.z * share, x.w * share));
+  *reinterpret_cast<uint2*>(to) =
+      make_uint2(ptx::round_pair(x.x * share, x.y * share), ptx::round_pair(x.z * share, x.w * share));
 }
 
-// The last of `shares` blocks to arrive merges what all of them wrote; the counter is zero again then. Called by the whole block; `place`: shared memory.
+// The last of `shares` blocks to arrive merges what all of them wrote; the counter is zero again then. Called by the
+// whole block; `place`: shared memory.
 __device__ __forceinline__ bool arrives_last(uint32_t* arrived, int32_t shares, uint32_t* place) {
   __syncthreads();  // this block's partial results are written
   if (threadIdx.x == 0) {

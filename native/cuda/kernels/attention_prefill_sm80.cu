@@ -1,11 +1,14 @@
-// attention (ops/ops.h) over pages for rows that share a sequence: prefill, and cross-attention of several rows. in [rows, in_cols], queries first.
+// attention (ops/ops.h) over pages for rows that share a sequence: prefill, and cross-attention of several rows. in
+// [rows, in_cols], queries first.
 //
-// A block takes a RowTile of one kv head: its (row, head) pairs, at most 64, are the rows of the product, so that grouped queries share each key. A warp
-// has 16 pairs; a page of 64 keys is a step. The values of a page arrive during its q·kᵀ, the next page's keys during p·v.
-// Few tiles (a question behind a long context; decoding rows beside a prompt) leave multiprocessors idle: then several blocks share a tile's pages, at
-// least four each, and the last to arrive merges their sums.
-// What a row does not see: keys outside the tile's hull of intervals or beyond the page's fill are zeros in shared memory, never read; those inside it get
-// a weight of exactly 0 (a NaN among the values of a key that the tile's other rows see would pass through, as it does for them).
+// A block takes a RowTile of one kv head: its (row, head) pairs, at most 64, are the rows of the product, so that
+// grouped queries share each key. A warp has 16 pairs; a page of 64 keys is a step. The values of a page arrive during
+// its q·kᵀ, the next page's keys during p·v.
+// Few tiles (a question behind a long context; decoding rows beside a prompt) leave multiprocessors idle: then several
+// blocks share a tile's pages, at least four each, and the last to arrive merges their sums.
+// What a row does not see: keys outside the tile's hull of intervals or beyond the page's fill are zeros in shared
+// memory, never read; those inside it get a weight of exactly 0 (a NaN among the values of a key that the tile's other
+// rows see would pass through, as it does for them).
 // grid: kv heads x tiles x shares, late tiles first (causal ones have the most pages) | block: 4 warps
 // shared: 27 KB (d 64) to 51 KB (d 128), three blocks an SM | registers: 156 to 168 | bound by mma.sync and L2
 #include "cuda/kernels/attention_choice.cuh"
@@ -62,7 +65,8 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   bf16* values = shared.take<bf16>(kKeys * kPitch<d>);
   uint32_t* place = shared.take<uint32_t>(1);
 
-  // The tile, its pages and intervals are found while earlier launches may still run: they were copied before the first launch of the step.
+  // The tile, its pages and intervals are found while earlier launches may still run: they were copied before the first
+  // launch of the step.
   ptx::let_next_launch_begin();
   const RowTile tile = a.tiles[a.tile_count - 1 - static_cast<int32_t>(blockIdx.y)];
   const int32_t kv_head = static_cast<int32_t>(blockIdx.x), group = a.heads / a.kv_heads, pairs = tile.rows * group;
@@ -74,10 +78,13 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   const int32_t pages = tile.last_page - tile.first_page, wanted = pages / kLeastPages > 1 ? pages / kLeastPages : 1;
   const int32_t shares = wanted < most_shares ? wanted : most_shares;
   if (share >= shares) return;
-  const int32_t from = tile.first_page + static_cast<int32_t>(int64_t{pages} * share / shares), to = tile.first_page + static_cast<int32_t>(int64_t{pages} * (share + 1) / shares);
+  const int32_t from = tile.first_page + static_cast<int32_t>(int64_t{pages} * share / shares),
+                to = tile.first_page + static_cast<int32_t>(int64_t{pages} * (share + 1) / shares);
 
   // Intervals: of this lane's two rows, and the hulls of the tile's and of the warp's rows.
-  const auto interval_of = [&](int32_t row) { return row < tile.rows ? Interval{a.paged.begin[first_row + row], a.paged.end[first_row + row]} : Interval{0, 0}; };
+  const auto interval_of = [&](int32_t row) {
+    return row < tile.rows ? Interval{a.paged.begin[first_row + row], a.paged.end[first_row + row]} : Interval{0, 0};
+  };
   const Interval seen = hull_of(interval_of(lane), interval_of(lane + 32));
   Interval mine[2];
 #pragma unroll
@@ -90,7 +97,8 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   const bool none[2] = {16 * warp + lane / 4 >= pairs, 16 * warp + lane / 4 + 8 >= pairs};
   const int32_t begin_0 = none[0] ? 0 : mine[0].begin, begin_1 = none[1] ? 0 : mine[1].begin;
   const int32_t end_0 = none[0] ? 0x7fffffff : mine[0].end, end_1 = none[1] ? 0x7fffffff : mine[1].end;
-  const int32_t all_begin = warp_most(begin_0 > begin_1 ? begin_0 : begin_1), all_end = warp_least(end_0 < end_1 ? end_0 : end_1);
+  const int32_t all_begin = warp_most(begin_0 > begin_1 ? begin_0 : begin_1),
+                all_end = warp_least(end_0 < end_1 ? end_0 : end_1);
 
   Page page = from < to ? page_at(a.paged.pages, from) : Page{0, 0, 0};
   ptx::wait_for_earlier_launches();
@@ -99,16 +107,19 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   constexpr int kPieces = d / 8;
 #pragma unroll
   for (int i = 0; i < kTilePairs * kPieces / kThreads; ++i) {
-    const int32_t item = static_cast<int32_t>(threadIdx.x) + i * kThreads, pair = item / kPieces, piece = item % kPieces;
+    const int32_t item = static_cast<int32_t>(threadIdx.x) + i * kThreads, pair = item / kPieces,
+                  piece = item % kPieces;
     const bool valid = pair < pairs;
-    const int64_t row = first_row + (valid ? pair / group : 0), head = int64_t{kv_head} * group + (valid ? pair % group : 0);
+    const int64_t row = first_row + (valid ? pair / group : 0),
+                  head = int64_t{kv_head} * group + (valid ? pair % group : 0);
     ptx::copy_async(queries + pair * kPitch<d> + 8 * piece, a.in + row * a.in_cols + head * d + 8 * piece, valid);
   }
   ptx::commit_copies();
 
   const auto copy_page = [&](bf16* chunk, const bf16* cache, const Page& p) {
     const bf16* rows = cache + (int64_t{p.page} * a.kv_heads + kv_head) * (kKeys * d);
-    const int32_t begin = seen.begin - p.first_key, end = seen.end - p.first_key < p.fill ? seen.end - p.first_key : p.fill;
+    const int32_t begin = seen.begin - p.first_key,
+                  end = seen.end - p.first_key < p.fill ? seen.end - p.first_key : p.fill;
     copy_rows<d, kKeys, kThreads>(chunk, threadIdx.x, rows, d, [&](int32_t row) { return row >= begin && row < end; });
   };
   if (from < to) copy_page(keys, a.paged.keys, page);
@@ -129,14 +140,16 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
     ptx::commit_copies();
 
     const int32_t last = page.first_key + page.fill;
-    const bool active = warp_seen.begin < last && warp_seen.end > page.first_key;  // some row of the warp sees some key: the same for all lanes
+    // Some row of the warp sees some key: the same for all lanes.
+    const bool active = warp_seen.begin < last && warp_seen.end > page.first_key;
     float s[1][kKeyTiles][4];
     if (active) {
       multiply_keys<d>(s, query, keys);
       if (page.fill < kKeys || all_begin > page.first_key || all_end < last) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-          const int32_t begin = mine[r].begin - page.first_key, end = mine[r].end < last ? mine[r].end - page.first_key : page.fill;
+          const int32_t begin = mine[r].begin - page.first_key,
+                        end = mine[r].end < last ? mine[r].end - page.first_key : page.fill;
 #pragma unroll
           for (int n = 0; n < kKeyTiles; ++n) {
 #pragma unroll
@@ -161,7 +174,8 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
   }
 
   if (shares > 1) {
-    // Sums to the workspace; the last block to arrive makes them the result. Weights and totals stand where the keys were.
+    // Sums to the workspace; the last block to arrive makes them the result. Weights and totals stand where the keys
+    // were.
     const int64_t which = int64_t{blockIdx.y} * gridDim.x + blockIdx.x, first_state = which * most_shares * kTilePairs;
     const int32_t g = lane / 4, t = lane % 4, thread = static_cast<int32_t>(threadIdx.x);
 #pragma unroll
@@ -170,18 +184,25 @@ __global__ void __launch_bounds__(kThreads, 3) attention_prefill_kernel(const __
       const float sum = row_sum(state.sum[r]);
       if (t == 0) a.partial.state[at] = make_float2(state.most[r], sum);
 #pragma unroll
-      for (int n = 0; n < d / 8; ++n) *reinterpret_cast<float2*>(a.partial.sums + at * d + 8 * n + 2 * t) = make_float2(out[0][n][2 * r], out[0][n][2 * r + 1]);
+      for (int n = 0; n < d / 8; ++n)
+        *reinterpret_cast<float2*>(a.partial.sums + at * d + 8 * n + 2 * t) =
+            make_float2(out[0][n][2 * r], out[0][n][2 * r + 1]);
     }
     if (!arrives_last(a.partial.arrived + which, shares, place)) return;
-    float* weight = reinterpret_cast<float*>(keys);           // [share][64]
-    float* total = reinterpret_cast<float*>(values);          // [64]
+    float* weight = reinterpret_cast<float*>(keys);   // [share][64]
+    float* total = reinterpret_cast<float*>(values);  // [64]
     static_assert(kMostShares <= kPitch<d> / 2);
-    if (thread < pairs) total[thread] = weigh(weight + thread, kTilePairs, shares, a.scale, [&](int32_t i) { return a.partial.state[first_state + i * kTilePairs + thread]; }).y;
+    if (thread < pairs)
+      total[thread] = weigh(weight + thread, kTilePairs, shares, a.scale, [&](int32_t i) {
+                        return a.partial.state[first_state + i * kTilePairs + thread];
+                      }).y;
     __syncthreads();  // weights and totals are there
     for (int32_t item = thread; item < pairs * (d / 4); item += kThreads) {
       const int32_t pair = item / (d / 4), column = item % (d / 4) * 4;
-      const float4 x = merge_four(a.partial.sums + (first_state + pair) * d + column, kTilePairs * d, weight + pair, kTilePairs, shares);
-      store_four(a.out + ((first_row + pair / group) * a.heads + kv_head * group + pair % group) * d + column, x, share_of(total[pair]));
+      const float4 x = merge_four(a.partial.sums + (first_state + pair) * d + column, kTilePairs * d, weight + pair,
+                                  kTilePairs, shares);
+      store_four(a.out + ((first_row + pair / group) * a.heads + kv_head * group + pair % group) * d + column, x,
+                 share_of(total[pair]));
     }
     return;
   }
@@ -202,7 +223,8 @@ template <int d>
 Status launch_prefill(const PrefillArgs& args, int32_t shares, Stream stream) {
   const uint32_t bytes = (kTilePairs + 2 * kKeys) * kPitch<d> * sizeof(bf16) + sizeof(uint32_t);
   if (const Status status = allow_shared(attention_prefill_kernel<d>, bytes); status != Status::ok) return status;
-  const dim3 grid(static_cast<uint32_t>(args.kv_heads), static_cast<uint32_t>(args.tile_count), static_cast<uint32_t>(shares));
+  const dim3 grid(static_cast<uint32_t>(args.kv_heads), static_cast<uint32_t>(args.tile_count),
+                  static_cast<uint32_t>(shares));
   return launch(attention_prefill_kernel<d>, {grid, dim3(kThreads), bytes, stream, kDependent}, args);
 }
 
@@ -211,12 +233,21 @@ Status launch_prefill(const PrefillArgs& args, int32_t shares, Stream stream) {
 Status enqueue_attention_prefill(const Op& op) {
   const nvlm_constants& c = op.c();
   const bool self = c.source == NVLM_KEYS_SELF;
-  PrefillArgs args{op.in, op.out_bf16(), paged_keys(op), self ? op.batch->self_tiles : op.batch->cross_tiles, op.in_cols, c.heads, c.kv_heads,
-                         self ? op.batch->self_tile_count : op.batch->cross_tile_count, attention_scale(c.head_dim), {}};
+  PrefillArgs args{op.in,
+                   op.out_bf16(),
+                   paged_keys(op),
+                   self ? op.batch->self_tiles : op.batch->cross_tiles,
+                   op.in_cols,
+                   c.heads,
+                   c.kv_heads,
+                   self ? op.batch->self_tile_count : op.batch->cross_tile_count,
+                   attention_scale(c.head_dim),
+                   {}};
   if (c.heads / c.kv_heads > kTilePairs || args.tile_count > 65535) return Status::invalid;
   if (args.tile_count == 0) return Status::ok;
   const int64_t blocks = int64_t{args.tile_count} * c.kv_heads;
-  const int32_t most = page_shares(op.device->multiprocessors, blocks), shares = most < kMostShares ? most : kMostShares;
+  const int32_t most = page_shares(op.device->multiprocessors, blocks),
+                shares = most < kMostShares ? most : kMostShares;
   if (!partial_of(*op.workspace, blocks, shares, kTilePairs, c.head_dim, &args.partial)) return Status::invalid;
   switch (c.head_dim) {
     case 64: return launch_prefill<64>(args, shares, op.stream);

@@ -1,4 +1,5 @@
-// embed (ops/ops.h): out [rows, n] = the image-token row batch.source[row], or row batch.token[row] of w [vocab, pitch].
+// embed (ops/ops.h): out [rows, n] = the image-token row batch.source[row], or row batch.token[row] of w [vocab,
+// pitch].
 //
 // grid: rows | block: 128 threads, 16 bytes each at a time | shared: none | bound by memory
 #include "cuda/launchers.h"
@@ -11,10 +12,10 @@ namespace {
 constexpr uint32_t kThreads = 128;
 
 struct EmbedArgs {
-  const bf16* table;           // [vocab, pitch]
-  const bf16* const* source;   // [rows], or null: all rows are tokens
-  const int32_t* token;        // [rows]
-  bf16* out;                   // [rows, cols]
+  const bf16* table;          // [vocab, pitch]
+  const bf16* const* source;  // [rows], or null: all rows are tokens
+  const int32_t* token;       // [rows]
+  bf16* out;                  // [rows, cols]
   int64_t cols, pitch;
 };
 

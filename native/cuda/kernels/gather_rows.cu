@@ -31,7 +31,8 @@ Status enqueue_gather_rows(const Op& op) {
   if (op.in_cols % 8) return Status::invalid;
   if (op.out_rows == 0) return Status::ok;
   const GatherArgs args{op.in, op.batch->out_row, op.out_bf16(), op.in_cols};
-  return launch(gather_rows_kernel, {dim3(static_cast<uint32_t>(op.out_rows)), dim3(kThreads), 0, op.stream, kDependent}, args);
+  return launch(gather_rows_kernel,
+                {dim3(static_cast<uint32_t>(op.out_rows)), dim3(kThreads), 0, op.stream, kDependent}, args);
 }
 
 }  // namespace nvlm::gpu

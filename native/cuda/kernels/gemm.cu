@@ -1,5 +1,5 @@
-// linear, linear_gelu, linear_swiglu, linear_residual and logits for more than 4 rows: from the op to a product, and from the choice of gemm_plan.h to
-// the kernel. The kernels: gemm_sm80.cuh, one file per tile.
+// linear, linear_gelu, linear_swiglu, linear_residual and logits for more than 4 rows: from the op to a product, and
+// from the choice of gemm_plan.h to the kernel. The kernels: gemm_sm80.cuh, one file per tile.
 #include "cuda/kernels/gemm.h"
 #include "cuda/launchers.h"
 
@@ -33,8 +33,9 @@ bool shapes_agree(const Op& op) {
   const int64_t columns = op.record->op == NVLM_LINEAR_SWIGLU ? 2 * op.out_cols : op.out_cols;
   const int64_t scales = op.c().tanh_gate ? 1 : op.out_cols;
   constexpr int64_t kMost = int64_t{1} << 30;
-  return op.in_rows == op.out_rows && op.in_cols == op.w->cols && op.w->rows == columns && op.in_cols % 8 == 0 && op.w->pitch % 8 == 0 && op.w->pitch >= op.w->cols &&
-         (!op.bias || op.bias->cols == columns) && (!op.scale || op.scale->cols >= scales) && (op.scale || !op.c().tanh_gate) && op.in_rows < kMost &&
+  return op.in_rows == op.out_rows && op.in_cols == op.w->cols && op.w->rows == columns && op.in_cols % 8 == 0 &&
+         op.w->pitch % 8 == 0 && op.w->pitch >= op.w->cols && (!op.bias || op.bias->cols == columns) &&
+         (!op.scale || op.scale->cols >= scales) && (op.scale || !op.c().tanh_gate) && op.in_rows < kMost &&
          columns < kMost && op.in_cols < kMost;
 }
 
@@ -53,14 +54,17 @@ Status enqueue_product(Product product, const GemmChoice& choice, const Workspac
   const Tile& t = choice.kernel->tile;
   const int64_t tiles = gemm_tiles(t, product.rows, product.columns);
   if (tiles > INT32_MAX) return Status::invalid;
-  if (choice.splits > 1 && (tiles > workspace.counter_count || tiles * choice.splits * t.m * t.n > workspace.float_count)) return Status::invalid;
+  if (choice.splits > 1 &&
+      (tiles > workspace.counter_count || tiles * choice.splits * t.m * t.n > workspace.float_count))
+    return Status::invalid;
   product.splits = choice.splits;
   product.partials = workspace.floats;
   product.counters = workspace.counters;
   return launch_function(choice.kernel->function, product, stream);
 }
 
-Status enqueue_product(const Product& product, nvlm_op op, WeightFormat format, const DeviceInfo& device, const Workspace& workspace, Stream stream) {
+Status enqueue_product(const Product& product, nvlm_op op, WeightFormat format, const DeviceInfo& device,
+                       const Workspace& workspace, Stream stream) {
   const GemmProblem problem{op, format, product.rows, product.columns, product.depth};
   return enqueue_product(product, plan_gemm(problem, gemm_device(device, workspace)), workspace, stream);
 }

@@ -7,7 +7,8 @@
 
 namespace nvlm::gpu {
 
-// [rows, columns] = a [rows, depth] · bᵀ, b [columns, depth]; pitches in elements. Depth and pitches are multiples of 8, a and b aligned to 16 bytes.
+// [rows, columns] = a [rows, depth] · bᵀ, b [columns, depth]; pitches in elements. Depth and pitches are multiples of
+// 8, a and b aligned to 16 bytes.
 struct Product {
   const bf16* a;
   const bf16* b;
@@ -31,7 +32,8 @@ GemmDevice gemm_device(const DeviceInfo& device, const Workspace& workspace);
 // As chosen; `splits`, `partials` and `counters` of the product are set here.
 Status enqueue_product(Product product, const GemmChoice& choice, const Workspace& workspace, Stream stream);
 // Chooses, with the weights' format and the op.
-Status enqueue_product(const Product& product, nvlm_op op, WeightFormat format, const DeviceInfo& device, const Workspace& workspace, Stream stream);
+Status enqueue_product(const Product& product, nvlm_op op, WeightFormat format, const DeviceInfo& device,
+                       const Workspace& workspace, Stream stream);
 
 // enqueue_gemm with the choice made, for tests and timing.
 Status enqueue_gemm_as(const Op& op, const GemmChoice& choice);

@@ -1,22 +1,26 @@
-// linear, linear_gelu, linear_swiglu, linear_residual, logits and the product of patch_embed (ops/ops.h; reference: ops/reference/linear.cc):
-// out = finish(a [rows, depth] · bᵀ), b [columns, depth] as the weight is stored, so column-major as mma.sync wants it.
+// linear, linear_gelu, linear_swiglu, linear_residual, logits and the product of patch_embed (ops/ops.h; reference:
+// ops/reference/linear.cc): out = finish(a [rows, depth] · bᵀ), b [columns, depth] as the weight is stored, so
+// column-major as mma.sync wants it.
 //
-//   grid    (row tiles * column tiles, splits), in panels of 8 row tiles, so that the blocks that run together share rows of a and of b in L2
+//   grid    (row tiles * column tiles, splits), in panels of 8 row tiles, so that the blocks that run together share
+//     rows of a and of b in L2
 //   block   32 threads for each of warps_m * warps_n warps
 //   shared  the ring, stages * (m + n) * k * 2 bytes, later the tile as float32; and one word
 //
 //   tile      k  stages  threads  shared   registers 8.0 / 9.0   bound by
 //   128x256  64  3       256      144 KB   254 / 244             tensor cores
-//   128x128  64  3       128       96 KB   254 / 244             tensor cores; on Hopper two blocks overlap start, products and epilogue
+//   128x128  64  3       128       96 KB   254 / 244             tensor cores; on Hopper two blocks overlap start,
+//     products and epilogue
 //   64x128   64  3       128       72 KB   162 / 166             shared memory (ldmatrix)
 //   64x64    64  4       128       64 KB   105 / 107             shared memory
 //   32x64    64  4       128       48 KB    80 / 80              DRAM (the weight)
 //   16x64    64  4       128       40 KB    62 / 62              DRAM (the weight)
 //
 // No spills on 8.0 to 12.0. Not yet measured on a GPU.
-// Rejected: the epilogue straight from the fragments (see epilogue.cuh); padding instead of the XOR swizzle (a tenth more shared memory, which costs
-// 128x256 its third stage on 163 KB); adding partial sums with atomics (not deterministic); branches around copies beyond the end (they cut the loop
-// into pieces that ptxas cannot schedule together).
+// Rejected: the epilogue straight from the fragments (see epilogue.cuh); padding instead of the XOR swizzle (a tenth
+// more shared memory, which costs 128x256 its third stage on 163 KB); adding partial sums with atomics (not
+// deterministic); branches around copies beyond the end (they cut the loop into pieces that ptxas cannot schedule
+// together).
 #pragma once
 
 #include "cuda/kernels/gemm.h"
@@ -29,8 +33,9 @@ namespace sm80 {
 
 // ---- Shared tiles: rows of k elements in chunks of 8, 16 bytes ----
 
-// Chunk `c` of row r lies at c ^ swizzle(r): the same chunk of 8 neighbouring rows, which ldmatrix reads at once, lies in 8 different places of the
-// 128 bytes that shared memory gives in a cycle. Rows of 64 bytes (k = 32) share such a line by two.
+// Chunk `c` of row r lies at c ^ swizzle(r): the same chunk of 8 neighbouring rows, which ldmatrix reads at once, lies
+// in 8 different places of the 128 bytes that shared memory gives in a cycle. Rows of 64 bytes (k = 32) share such a
+// line by two.
 template <int k>
 __device__ __forceinline__ int swizzle(int row) {
   static_assert(k == 32 || k == 64);
@@ -42,10 +47,10 @@ template <int rows, int k, int threads>
 struct TileCopy {
   static constexpr int kChunks = k / 8, kStride = threads / kChunks, kCount = rows / kStride;
   static_assert(kStride % 8 == 0 && rows % kStride == 0, "the swizzle is the same for all rows of a thread");
-  const bf16* from;     // in the thread's first row
-  int64_t row_stride;   // of kStride rows
-  uint32_t exists;      // bit i: row i is one of the operand's
-  int column, to;       // `to`: element of the tile
+  const bf16* from;    // in the thread's first row
+  int64_t row_stride;  // of kStride rows
+  uint32_t exists;     // bit i: row i is one of the operand's
+  int column, to;      // `to`: element of the tile
 
   __device__ TileCopy(const bf16* operand, int64_t pitch, int first_row, int row_count) {
     const int row = static_cast<int>(threadIdx.x) / kChunks, chunk = static_cast<int>(threadIdx.x) % kChunks;
@@ -73,21 +78,24 @@ struct Fragments {
   uint32_t b[n_pieces][2];
 };
 
-// Where a lane's rows for ldmatrix begin, with the swizzle of its half of the first 16 elements; other 16 elements: another XOR, since the swizzle
-// keeps pairs of chunks together.
+// Where a lane's rows for ldmatrix begin, with the swizzle of its half of the first 16 elements; other 16 elements:
+// another XOR, since the swizzle keeps pairs of chunks together.
 template <int k>
 struct LaneRows {
   int a, b;
   __device__ LaneRows(int lane, int a_row, int b_row) {
-    const int row_of_a = a_row + lane % 16, half_of_a = lane / 16;               // matrices: rows 0 and 8, then the same of the other half
-    const int row_of_b = b_row + lane / 16 * 8 + lane % 8, half_of_b = lane / 8 % 2;  // matrices: both halves, then the same of rows 8
+    // Matrices: rows 0 and 8, then the same of the other half.
+    const int row_of_a = a_row + lane % 16, half_of_a = lane / 16;
+    // Matrices: both halves, then the same of rows 8.
+    const int row_of_b = b_row + lane / 16 * 8 + lane % 8, half_of_b = lane / 8 % 2;
     a = row_of_a * k + (half_of_a ^ swizzle<k>(row_of_a)) * 8;
     b = row_of_b * k + (half_of_b ^ swizzle<k>(row_of_b)) * 8;
   }
 };
 
 template <int k, int m_pieces, int n_pieces>
-__device__ __forceinline__ void load_fragments(Fragments<m_pieces, n_pieces>& f, const bf16* a, const bf16* b, const LaneRows<k>& rows, int piece) {
+__device__ __forceinline__ void load_fragments(Fragments<m_pieces, n_pieces>& f, const bf16* a, const bf16* b,
+                                               const LaneRows<k>& rows, int piece) {
 #pragma unroll
   for (int i = 0; i < m_pieces; ++i) ptx::load_matrices(f.a[i], a + i * 16 * k + (rows.a ^ piece * 16));
 #pragma unroll
@@ -118,11 +126,13 @@ __device__ __forceinline__ TilePlace tile_place(int rows, int columns) {
 
 }  // namespace sm80
 
-// A tile as a type: nvcc cannot name kernels by values of a class, so each instance derives its own; nor call Tile's functions, which belong to the host.
+// A tile as a type: nvcc cannot name kernels by values of a class, so each instance derives its own; nor call Tile's
+// functions, which belong to the host.
 template <Tile t>
 struct Sm80 {
   static constexpr Tile tile = t;
-  static constexpr int threads = t.threads(), stage_elements = static_cast<int>(t.stage_bytes() / 2), ring_elements = static_cast<int>(t.ring_bytes() / 2);
+  static constexpr int threads = t.threads(), stage_elements = static_cast<int>(t.stage_bytes() / 2),
+                       ring_elements = static_cast<int>(t.ring_bytes() / 2);
 };
 
 template <typename Instance>
@@ -131,7 +141,8 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
   constexpr Tile t = Instance::tile;
   constexpr int kThreads = Instance::threads, kStage = Instance::stage_elements, kPieces = t.k / 16;
   constexpr int kMPieces = t.m / t.warps_m / 16, kNPieces = t.n / t.warps_n / 8;
-  static_assert(kMPieces >= 1 && kNPieces % 2 == 0 && kPieces % 2 == 0, "fragments alternate between two registers sets");
+  static_assert(kMPieces >= 1 && kNPieces % 2 == 0 && kPieces % 2 == 0,
+                "fragments alternate between two registers sets");
   static_assert(t.stages >= 3 && t.m * t.n * 2 <= Instance::ring_elements, "the ring holds the finished tile");
 
   // ---- Shared memory ----
@@ -148,8 +159,9 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
   const sm80::TileCopy<t.m, t.k, kThreads> copy_a(p.a, p.a_pitch, place.first_row, p.rows);
   const sm80::TileCopy<t.n, t.k, kThreads> copy_b(p.b, p.b_pitch, place.first_column, p.columns);
   const int depth_end = p.depth < (first_step + steps) * t.k ? p.depth : (first_step + steps) * t.k;
-  // Copies [from, to) of a stage: those of a, then those of b. Whoever starts the last ones closes the group, so that the count of pending groups says what has
-  // arrived. Stages beyond the end become zeros that nobody uses: cheaper than branches, which would cut the loop into pieces that cannot be scheduled together.
+  // Copies [from, to) of a stage: those of a, then those of b. Whoever starts the last ones closes the group, so that
+  // the count of pending groups says what has arrived. Stages beyond the end become zeros that nobody uses: cheaper
+  // than branches, which would cut the loop into pieces that cannot be scheduled together.
   constexpr int kCopies = copy_a.kCount + copy_b.kCount;
   const auto start_copies = [&](int step, int slot, int from, int to) {
     bf16* stage = ring + slot * kStage;
@@ -182,7 +194,8 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
   }
 
   // ---- Fill the ring: weights first, which no launch writes, while the one that makes `a` may still run ----
-  // They belong to the first group. Where the weights are what takes time all stages of them begin early; else those of the stage that is needed first.
+  // They belong to the first group. Where the weights are what takes time all stages of them begin early; else those of
+  // the stage that is needed first.
   constexpr int kEarly = t.m <= 32 ? t.stages - 1 : 1;
   ptx::let_next_launch_begin();
 #pragma unroll
@@ -197,7 +210,8 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
   __syncthreads();  // everybody's copies of stage 0 are there
   load(0, 0);
 
-  // ---- Products: while one piece is multiplied, the next is on its way to registers, and `stages` - 1 stages on their way to shared memory ----
+  // ---- Products: while one piece is multiplied, the next is on its way to registers, and `stages` - 1 stages on their
+  // way to shared memory ----
   int slot = 0, free_slot = t.stages - 1;
 #pragma unroll 1
   for (int step = 0; step < steps; ++step) {
@@ -208,11 +222,15 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
         load(slot, piece + 1);
       } else {
         ptx::wait_copies<t.stages - 2>();
-        __syncthreads();  // everybody's copies of the next stage are there, and nobody reads this stage any more: it may be overwritten
+        // Everybody's copies of the next stage are there, and nobody reads this stage any more: it may be overwritten.
+        __syncthreads();
         load(next_slot, 0);
       }
-      // Into the slot of the stage before this one; spread out, so that ldmatrix does not queue behind them. All before this step's wait.
-      if (piece + 1 < kPieces) start_copies(step + t.stages - 1, free_slot, kCopies * piece / (kPieces - 1), kCopies * (piece + 1) / (kPieces - 1));
+      // Into the slot of the stage before this one; spread out, so that ldmatrix does not queue behind them. All before
+      // this step's wait.
+      if (piece + 1 < kPieces)
+        start_copies(step + t.stages - 1, free_slot, kCopies * piece / (kPieces - 1),
+                     kCopies * (piece + 1) / (kPieces - 1));
       if (piece + 2 == kPieces) ptx::commit_copies();
 #pragma unroll
       for (int i = 0; i < kMPieces; ++i) {
@@ -237,7 +255,8 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
     for (int j = 0; j < kNPieces; ++j) {
       const int row = warp_row + i * 16 + lane / 4, column = warp_column + j * 8 + lane % 4 * 2;
       *reinterpret_cast<float2*>(tile + epilogue::place<t.n>(row, column)) = make_float2(sum[i][j][0], sum[i][j][1]);
-      *reinterpret_cast<float2*>(tile + epilogue::place<t.n>(row + 8, column)) = make_float2(sum[i][j][2], sum[i][j][3]);
+      *reinterpret_cast<float2*>(tile + epilogue::place<t.n>(row + 8, column)) =
+          make_float2(sum[i][j][2], sum[i][j][3]);
     }
   }
   __syncthreads();  // the threads of the epilogue read what others wrote
@@ -247,7 +266,9 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
     constexpr int64_t kPart = int64_t{t.m} * t.n;
     float* parts = p.partials + place.index * kPart * p.splits;
     const epilogue::Walk<t.n, kThreads> walk(t.m, place.first_row, place.first_column, p.rows, p.columns);
-    const auto part = [&](int s, int row) { return reinterpret_cast<float4*>(parts + s * kPart + row * t.n + walk.columns.first % t.n); };
+    const auto part = [&](int s, int row) {
+      return reinterpret_cast<float4*>(parts + s * kPart + row * t.n + walk.columns.first % t.n);
+    };
 #pragma unroll 1
     for (int row = walk.row; row < walk.end; row += walk.kStep) *part(split, row) = *walk.at(tile, row);
     __syncthreads();  // before thread 0 tells that this block's part is there
@@ -276,8 +297,12 @@ Status launch_sm80(const Product& product, Stream stream) {
   constexpr Tile t = Instance::tile;
   const Status status = allow_shared(gemm_sm80<Instance>, t.shared_bytes());
   if (status != Status::ok) return status;
-  const dim3 grid(static_cast<uint32_t>(gemm_tiles(t, product.rows, product.columns)), static_cast<uint32_t>(product.splits));
-  return launch(gemm_sm80<Instance>, {.grid = grid, .block = dim3(t.threads()), .shared = t.shared_bytes(), .stream = stream, .dependent = kDependent}, product);
+  const dim3 grid(static_cast<uint32_t>(gemm_tiles(t, product.rows, product.columns)),
+                  static_cast<uint32_t>(product.splits));
+  return launch(
+      gemm_sm80<Instance>,
+      {.grid = grid, .block = dim3(t.threads()), .shared = t.shared_bytes(), .stream = stream, .dependent = kDependent},
+      product);
 }
 
 }  // namespace nvlm::gpu

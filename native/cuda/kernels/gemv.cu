@@ -1,8 +1,9 @@
-// linear, linear_gelu, linear_swiglu, linear_residual and logits (ops/ops.h) of 1 to 4 rows: out [rows, n] = in [rows, k] · w [n, k]ᵀ and what follows.
+// linear, linear_gelu, linear_swiglu, linear_residual and logits (ops/ops.h) of 1 to 4 rows: out [rows, n] = in [rows,
+// k] · w [n, k]ᵀ and what follows.
 //
 // How: gemv.cuh. k: a multiple of 8; n: any.
-// grid: resident blocks, each with the same number of turns | block: 256 threads | shared: up to 33 KB | registers: at most 80 (1 and 2 rows), 128 (3, 4) |
-// bound by memory: the weight is read once
+// grid: resident blocks, each with the same number of turns | block: 256 threads | shared: up to 33 KB | registers: at
+// most 80 (1 and 2 rows), 128 (3, 4) | bound by memory: the weight is read once
 #include "cuda/kernels/gemv_write.cuh"
 #include "cuda/launchers.h"
 #include "cuda/ptx/sm90.h"
@@ -11,7 +12,8 @@ namespace nvlm::gpu {
 namespace {
 
 template <int rows>
-__global__ void __launch_bounds__(gemv::kThreads, gemv::Shape<rows>::blocks) gemv_kernel(const __grid_constant__ gemv::Args<rows> a) {
+__global__ void __launch_bounds__(gemv::kThreads, gemv::Shape<rows>::blocks)
+    gemv_kernel(const __grid_constant__ gemv::Args<rows> a) {
   gemv::run<rows, false>(a.work, a.write);
 }
 

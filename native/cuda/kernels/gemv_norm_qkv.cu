@@ -1,7 +1,9 @@
-// rms_norm or layer_norm, the product with [q|k|v] + bias and rope_kv_write (ops/ops.h) in one launch, 1 to 4 rows: what begins a layer of a decode step.
+// rms_norm or layer_norm, the product with [q|k|v] + bias and rope_kv_write (ops/ops.h) in one launch, 1 to 4 rows:
+// what begins a layer of a decode step.
 //
-// A pair of rope (columns i and i + head_dim / 2 of a head) is two weight rows of one warp; values take the same pairs and stay as they are. Everything is
-// rounded to bf16 where the three launches would round: after the norm, the product and the rotation. How: gemv.cuh.
+// A pair of rope (columns i and i + head_dim / 2 of a head) is two weight rows of one warp; values take the same pairs
+// and stay as they are. Everything is rounded to bf16 where the three launches would round: after the norm, the product
+// and the rotation. How: gemv.cuh.
 // grid, block, bound: as gemv.cu | shared: up to 67 KB (rows * k * 2 bytes and scratch)
 #include <cmath>
 
@@ -33,7 +35,8 @@ struct RopeWrite {
   }
 
   __device__ __forceinline__ void finish(float value, int group, int lane) const {
-    const int r = lane / kColumns, column = lane % kColumns, pair = group * kPairs + column / 2, head = pair / half, i = pair % half;
+    const int r = lane / kColumns, column = lane % kColumns, pair = group * kPairs + column / 2, head = pair / half,
+              i = pair % half;
     const bool mine = lane < gemv::Shape<rows>::values;
 
     // The product, as bf16.
@@ -68,7 +71,8 @@ struct Args {
 };
 
 template <int rows>
-__global__ void __launch_bounds__(gemv::kThreads, gemv::Shape<rows>::blocks) norm_qkv_rope_write_kernel(const __grid_constant__ Args<rows> a) {
+__global__ void __launch_bounds__(gemv::kThreads, gemv::Shape<rows>::blocks)
+    norm_qkv_rope_write_kernel(const __grid_constant__ Args<rows> a) {
   gemv::run<rows, true>(a.work, a.write);
 }
 
@@ -78,11 +82,21 @@ Status enqueue(const Op& norm, const Op& qkv, const Op& rope) {
   const int64_t groups = qkv.w->rows / gemv::Shape<rows>::columns, chunks = qkv.in_cols / gemv::kChunk;
   const gemv::Plan p = gemv::plan<rows>(*qkv.device, groups, chunks, true);
   Args<rows> args{gemv::work_of(qkv, norm.in, groups, p, gemv::norm_of(norm)),
-                  {qkv.bias ? qkv.bias->vector() : nullptr, rope.batch->position, rope.batch->kv_slot, qkv.out_bf16(), rope.self_kv.keys(c.layer),
-                   rope.self_kv.values(c.layer), c.heads, c.kv_heads, c.head_dim / 2, {}}};
-  for (int32_t i = 0; i < c.head_dim / 2; ++i) args.write.frequency[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
+                  {qkv.bias ? qkv.bias->vector() : nullptr,
+                   rope.batch->position,
+                   rope.batch->kv_slot,
+                   qkv.out_bf16(),
+                   rope.self_kv.keys(c.layer),
+                   rope.self_kv.values(c.layer),
+                   c.heads,
+                   c.kv_heads,
+                   c.head_dim / 2,
+                   {}}};
+  for (int32_t i = 0; i < c.head_dim / 2; ++i)
+    args.write.frequency[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
   if (const Status s = allow_shared(norm_qkv_rope_write_kernel<rows>, p.shared); s != Status::ok) return s;
-  return launch(norm_qkv_rope_write_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, qkv.stream, kDependent}, args);
+  return launch(norm_qkv_rope_write_kernel<rows>,
+                Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, qkv.stream, kDependent}, args);
 }
 
 }  // namespace
@@ -90,8 +104,9 @@ Status enqueue(const Op& norm, const Op& qkv, const Op& rope) {
 bool can_norm_qkv_rope_write(const Op& norm, const Op& qkv, const Op& rope) {
   const nvlm_constants& c = rope.c();
   const int64_t n = (int64_t{c.heads} + 2 * int64_t{c.kv_heads}) * c.head_dim;
-  return qkv.record->op == NVLM_LINEAR && rope.record->op == NVLM_ROPE_KV_WRITE && rope.record->out == qkv.record->out && gemv::can_fuse_norm(norm, qkv) &&
-         gemv::fits(qkv) && qkv.w->rows == n && qkv.out_cols == n && c.head_dim % 8 == 0 && c.head_dim / 2 <= kMaxPairs && rope.self_kv.memory;
+  return qkv.record->op == NVLM_LINEAR && rope.record->op == NVLM_ROPE_KV_WRITE &&
+         rope.record->out == qkv.record->out && gemv::can_fuse_norm(norm, qkv) && gemv::fits(qkv) && qkv.w->rows == n &&
+         qkv.out_cols == n && c.head_dim % 8 == 0 && c.head_dim / 2 <= kMaxPairs && rope.self_kv.memory;
 }
 
 Status enqueue_norm_qkv_rope_write(const Op& norm, const Op& qkv, const Op& rope) {

@@ -1,4 +1,5 @@
-// How the sums of a product of 1 to 4 rows become the op's output: bias, activation, residual. For gemv.cu and gemv_norm.cu.
+// How the sums of a product of 1 to 4 rows become the op's output: bias, activation, residual. For gemv.cu and
+// gemv_norm.cu.
 #pragma once
 
 #include "cuda/activation.cuh"
@@ -51,12 +52,18 @@ struct Write {
 
 template <int rows>
 Write<rows> write_of(const Op& op) {
-  return {op.record->op, op.c().tanh_gate != 0, op.bias ? op.bias->vector() : nullptr, op.scale ? op.scale->vector() : nullptr, op.out,
-          static_cast<int32_t>(op.out_cols), static_cast<int32_t>(op.w->rows)};
+  return {op.record->op,
+          op.c().tanh_gate != 0,
+          op.bias ? op.bias->vector() : nullptr,
+          op.scale ? op.scale->vector() : nullptr,
+          op.out,
+          static_cast<int32_t>(op.out_cols),
+          static_cast<int32_t>(op.w->rows)};
 }
 
 inline bool is_product(nvlm_op op) {
-  return op == NVLM_LINEAR || op == NVLM_LINEAR_GELU || op == NVLM_LINEAR_SWIGLU || op == NVLM_LINEAR_RESIDUAL || op == NVLM_LOGITS;
+  return op == NVLM_LINEAR || op == NVLM_LINEAR_GELU || op == NVLM_LINEAR_SWIGLU || op == NVLM_LINEAR_RESIDUAL ||
+         op == NVLM_LOGITS;
 }
 
 inline bool is_writable(const Op& op) {

@@ -1,4 +1,5 @@
-// kv_write (ops/ops.h): in [rows, 2 * kv_heads * head_dim], k then v, to the cross pages of c.layer at batch.kv_slot; no rope.
+// kv_write (ops/ops.h): in [rows, 2 * kv_heads * head_dim], k then v, to the cross pages of c.layer at batch.kv_slot;
+// no rope.
 //
 // grid: rows | block: 128 threads, 16 bytes each at a time | shared: none | bound by memory
 #include "cuda/launchers.h"
@@ -37,8 +38,10 @@ Status enqueue_kv_write(const Op& op) {
   const nvlm_constants& c = op.c();
   if (c.head_dim % 8 || op.in_cols != int64_t{2} * c.kv_heads * c.head_dim) return Status::invalid;
   if (op.in_rows == 0) return Status::ok;
-  const KvWriteArgs args{op.in, op.batch->kv_slot, op.cross_kv.keys(c.layer), op.cross_kv.values(c.layer), c.kv_heads, c.head_dim};
-  return launch(kv_write_kernel, {dim3(static_cast<uint32_t>(op.in_rows)), dim3(kThreads), 0, op.stream, kDependent}, args);
+  const KvWriteArgs args{op.in,      op.batch->kv_slot, op.cross_kv.keys(c.layer), op.cross_kv.values(c.layer),
+                         c.kv_heads, c.head_dim};
+  return launch(kv_write_kernel, {dim3(static_cast<uint32_t>(op.in_rows)), dim3(kThreads), 0, op.stream, kDependent},
+                args);
 }
 
 }  // namespace nvlm::gpu

@@ -1,6 +1,7 @@
 // rms_norm and layer_norm (ops/ops.h): in, out [rows, cols], w and bias [cols].
 //
-// grid: rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | registers: 30 to 62 | bound by memory: each row is read once and written once
+// grid: rows | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | registers: 30 to 62
+// | bound by memory: each row is read once and written once
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
 #include "cuda/ptx/sm90.h"
@@ -23,7 +24,8 @@ __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) rms_norm_kernel(cons
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * a.cols;
-  rms_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), DenseRow{a.in + first}, a.w, a.divisor, a.eps, scratch);
+  rms_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), DenseRow{a.in + first}, a.w, a.divisor, a.eps,
+                       scratch);
 }
 
 template <int chunks>
@@ -33,7 +35,8 @@ __global__ void __launch_bounds__(chunks == 8 ? 1024 : 512) layer_norm_kernel(co
   SharedMemory shared;
   float* scratch = shared.take<float>(kNormScratch);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * a.cols;
-  layer_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), DenseRow{a.in + first}, a.w, a.bias, a.eps, scratch);
+  layer_norm_row<chunks>(a.out + first, static_cast<int32_t>(a.cols / 8), DenseRow{a.in + first}, a.w, a.bias, a.eps,
+                         scratch);
 }
 
 template <int chunks>
@@ -52,8 +55,12 @@ NormArgs norm_args(const Op& op) {
 
 }  // namespace
 
-Status enqueue_rms_norm(const Op& op) { return launch_norm<RmsNorm>(op.in_cols, dim3(static_cast<uint32_t>(op.in_rows)), op.stream, norm_args(op)); }
+Status enqueue_rms_norm(const Op& op) {
+  return launch_norm<RmsNorm>(op.in_cols, dim3(static_cast<uint32_t>(op.in_rows)), op.stream, norm_args(op));
+}
 
-Status enqueue_layer_norm(const Op& op) { return launch_norm<LayerNorm>(op.in_cols, dim3(static_cast<uint32_t>(op.in_rows)), op.stream, norm_args(op)); }
+Status enqueue_layer_norm(const Op& op) {
+  return launch_norm<LayerNorm>(op.in_cols, dim3(static_cast<uint32_t>(op.in_rows)), op.stream, norm_args(op));
+}
 
 }  // namespace nvlm::gpu

@@ -1,7 +1,8 @@
-// One row normalised by one block, the row held in registers between the sums: what norm.cu, qk_norm.cu and pixel_shuffle_norm.cu share.
+// One row normalised by one block, the row held in registers between the sums: what norm.cu, qk_norm.cu and
+// pixel_shuffle_norm.cu share.
 //
-// A thread has `chunks` pieces of eight neighbours: chunk threadIdx.x + i * blockDim.x. `at(chunk)` is the address of a piece of the source row, so that a
-// row may be gathered from several places; `out` may be the source itself.
+// A thread has `chunks` pieces of eight neighbours: chunk threadIdx.x + i * blockDim.x. `at(chunk)` is the address of a
+// piece of the source row, so that a row may be gathered from several places; `out` may be the source itself.
 #pragma once
 
 #include "cuda/reduce.cuh"
@@ -27,7 +28,8 @@ __device__ __forceinline__ void load_row(uint4 (&row)[chunks], int32_t count, co
 
 // out = in / sqrt(sum of squares / divisor + eps) * w.
 template <int chunks, typename At>
-__device__ __forceinline__ void rms_norm_row(bf16* out, int32_t count, const At& at, const float* w, float divisor, float eps, float* scratch) {
+__device__ __forceinline__ void rms_norm_row(bf16* out, int32_t count, const At& at, const float* w, float divisor,
+                                             float eps, float* scratch) {
   uint4 row[chunks];
   load_row<chunks>(row, count, at);
 
@@ -52,9 +54,11 @@ __device__ __forceinline__ void rms_norm_row(bf16* out, int32_t count, const At&
   }
 }
 
-// out = (in − mean) / sqrt(variance + eps) * w + bias; the variance from the differences, since a difference of squares would cancel.
+// out = (in − mean) / sqrt(variance + eps) * w + bias; the variance from the differences, since a difference of squares
+// would cancel.
 template <int chunks, typename At>
-__device__ __forceinline__ void layer_norm_row(bf16* out, int32_t count, const At& at, const float* w, const float* bias, float eps, float* scratch) {
+__device__ __forceinline__ void layer_norm_row(bf16* out, int32_t count, const At& at, const float* w,
+                                               const float* bias, float eps, float* scratch) {
   uint4 row[chunks];
   load_row<chunks>(row, count, at);
 
@@ -92,7 +96,8 @@ __device__ __forceinline__ void layer_norm_row(bf16* out, int32_t count, const A
 
 // ---- Launching ----
 
-// Threads of a block and pieces of each: as few pieces as 512 threads allow, more threads beyond 8 pieces. Up to 65,536 columns.
+// Threads of a block and pieces of each: as few pieces as 512 threads allow, more threads beyond 8 pieces. Up to 65,536
+// columns.
 struct NormShape {
   int chunks;
   uint32_t threads;

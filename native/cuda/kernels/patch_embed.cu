@@ -1,15 +1,17 @@
-// patch_embed (ops/ops.h; reference: ops/reference/patch_embed.cc): pixels, u8 [tiles, side, side, 3] -> out [tiles * (patches + 1), n].
+// patch_embed (ops/ops.h; reference: ops/reference/patch_embed.cc): pixels, u8 [tiles, side, side, 3] -> out [tiles *
+// (patches + 1), n].
 //
-// Two launches: patch_rows makes the rows of a product in the workspace, bf16 [tiles * patches, depth], depth = 3 * patch * patch (channel, y, x) rounded
-// up to 8 with zeros, and writes the class rows of `out`; then gemm_sm80 with bias and positions (Finish::positions) writes the others.
+// Two launches: patch_rows makes the rows of a product in the workspace, bf16 [tiles * patches, depth], depth = 3 *
+// patch * patch (channel, y, x) rounded up to 8 with zeros, and writes the class rows of `out`; then gemm_sm80 with
+// bias and positions (Finish::positions) writes the others.
 //
 //   grid    pieces of 8 elements of all patch rows, then of all class rows, by 256
 //   block   256 threads, a piece each: 16-byte stores, single bytes read through the first-level cache
 //   shared  none
 //   bound   memory: 0.6 MB of pixels to 1.2 MB of rows a tile, a hundredth of what the product reads and writes
 //
-// Rejected: patches gathered by the product's own copies (cp.async moves bytes as they are); a 3 x 256 table in place of the two divisions (the divisions
-// are exact as the host's, and are hidden behind the loads).
+// Rejected: patches gathered by the product's own copies (cp.async moves bytes as they are); a 3 x 256 table in place
+// of the two divisions (the divisions are exact as the host's, and are hidden behind the loads).
 #include "cuda/kernels/gemm.h"
 #include "cuda/launchers.h"
 #include "cuda/ptx/sm90.h"
@@ -31,14 +33,20 @@ struct PatchArgs {
 
 // As host::normalised (ops/normalise.h), to the bit.
 __device__ __forceinline__ float normalised(uint8_t value, int32_t channel) {
-  const float mean = channel == 0 ? 0.485f : channel == 1 ? 0.456f : 0.406f, deviation = channel == 0 ? 0.229f : channel == 1 ? 0.224f : 0.225f;
+  const float mean = channel == 0   ? 0.485f
+                     : channel == 1 ? 0.456f
+                                    : 0.406f,
+              deviation = channel == 0   ? 0.229f
+                          : channel == 1 ? 0.224f
+                                         : 0.225f;
   return (static_cast<float>(value) / 255.0f - mean) / deviation;
 }
 
 __device__ __forceinline__ void patch_piece(const PatchArgs& a, int64_t piece) {
   const int32_t pieces = a.depth / 8, first = static_cast<int32_t>(piece % pieces) * 8, patches = a.grid * a.grid;
   const int64_t row = piece / pieces, tile = row / patches;
-  const int32_t index = static_cast<int32_t>(row % patches), top = index / a.grid * a.patch, left = index % a.grid * a.patch;
+  const int32_t index = static_cast<int32_t>(row % patches), top = index / a.grid * a.patch,
+                left = index % a.grid * a.patch;
   const uint8_t* corner = a.pixels + ((tile * a.side + top) * a.side + left) * 3;
 
   int32_t channel = first / (a.patch * a.patch), y = first / a.patch % a.patch, x = first % a.patch;
@@ -69,7 +77,8 @@ __device__ __forceinline__ void class_piece(const PatchArgs& a, int64_t piece) {
 }
 
 __global__ void __launch_bounds__(kThreads) patch_rows(const __grid_constant__ PatchArgs a) {
-  ptx::let_next_launch_begin();  // this one begins when all before it has ended; the product behind it may ask for its weights meanwhile
+  // This one begins when all before it has ended; the product behind it may ask for its weights meanwhile.
+  ptx::let_next_launch_begin();
   const int64_t piece = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (piece < a.row_pieces) {
     patch_piece(a, piece);
@@ -80,8 +89,11 @@ __global__ void __launch_bounds__(kThreads) patch_rows(const __grid_constant__ P
 
 int64_t padded_depth(int64_t patch) { return (3 * patch * patch + 7) / 8 * 8; }
 
-// Floats that the patch rows take of the workspace; what follows stays aligned to 16 bytes, since the depth is a multiple of 8.
-int64_t row_floats(int64_t tiles, int64_t side, int64_t patch) { return tiles * (side / patch) * (side / patch) * padded_depth(patch) / 2; }
+// Floats that the patch rows take of the workspace; what follows stays aligned to 16 bytes, since the depth is a
+// multiple of 8.
+int64_t row_floats(int64_t tiles, int64_t side, int64_t patch) {
+  return tiles * (side / patch) * (side / patch) * padded_depth(patch) / 2;
+}
 
 }  // namespace
 
@@ -92,9 +104,12 @@ Status enqueue_patch_embed(const Op& op) {
   const int64_t tiles = op.batch->tiles, n = op.out_cols;
   constexpr int32_t kMostSide = 16384, kMostPatch = 1024;
   if (patch <= 0 || patch > kMostPatch || side <= 0 || side > kMostSide || side % patch) return Status::invalid;
-  const int64_t grid = side / patch, patches = grid * grid, rows = tiles * patches, depth = padded_depth(patch), floats = row_floats(tiles, side, patch);
-  if (tiles < 0 || op.out_rows != tiles * (patches + 1) || rows > INT32_MAX / 2 || op.w->rows != n || op.w->cols != 3 * patch * patch || op.w->pitch != depth || !op.bias ||
-      op.bias->cols != n || !op.scale || op.scale->cols != n || !op.extra || op.extra->cols * op.extra->rows != (patches + 1) * n || op.workspace->float_count < floats) {
+  const int64_t grid = side / patch, patches = grid * grid, rows = tiles * patches, depth = padded_depth(patch),
+                floats = row_floats(tiles, side, patch);
+  if (tiles < 0 || op.out_rows != tiles * (patches + 1) || rows > INT32_MAX / 2 || op.w->rows != n ||
+      op.w->cols != 3 * patch * patch || op.w->pitch != depth || !op.bias || op.bias->cols != n || !op.scale ||
+      op.scale->cols != n || !op.extra || op.extra->cols * op.extra->rows != (patches + 1) * n ||
+      op.workspace->float_count < floats) {
     return Status::invalid;
   }
   if (tiles == 0) return Status::ok;
@@ -112,7 +127,9 @@ Status enqueue_patch_embed(const Op& op) {
                  .row_pieces = rows * depth / 8,
                  .class_pieces = tiles * ((n + 7) / 8)};
   const int64_t blocks = (args.row_pieces + args.class_pieces + kThreads - 1) / kThreads;
-  const Status status = launch(patch_rows, {.grid = dim3(static_cast<uint32_t>(blocks)), .block = dim3(kThreads), .shared = 0, .stream = op.stream}, args);
+  const Status status = launch(
+      patch_rows,
+      {.grid = dim3(static_cast<uint32_t>(blocks)), .block = dim3(kThreads), .shared = 0, .stream = op.stream}, args);
   if (status != Status::ok) return status;
 
   const Product product{.a = args.rows,

@@ -1,4 +1,5 @@
-// Nothing but a word that tells that it ran: whether this GPU and its driver can run what this library holds shows only when a kernel is launched.
+// Nothing but a word that tells that it ran: whether this GPU and its driver can run what this library holds shows only
+// when a kernel is launched.
 //
 // grid: 1 | block: 1
 #include "cuda/launchers.h"
@@ -14,6 +15,8 @@ __global__ void __launch_bounds__(1) probe_kernel(const __grid_constant__ ProbeA
 
 }  // namespace
 
-Status enqueue_probe(uint32_t* word, Stream stream) { return launch(probe_kernel, {dim3(1), dim3(1), 0, stream}, ProbeArgs{word}); }
+Status enqueue_probe(uint32_t* word, Stream stream) {
+  return launch(probe_kernel, {dim3(1), dim3(1), 0, stream}, ProbeArgs{word});
+}
 
 }  // namespace nvlm::gpu

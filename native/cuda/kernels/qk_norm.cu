@@ -1,6 +1,8 @@
-// qk_norm (ops/ops.h): in place on out [rows, 3 * width], columns [q | k | v]; q by w, k by scale, each over all heads together; v stays.
+// qk_norm (ops/ops.h): in place on out [rows, 3 * width], columns [q | k | v]; q by w, k by scale, each over all heads
+// together; v stays.
 //
-// grid: rows x 2 (q, k) | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | bound by memory
+// grid: rows x 2 (q, k) | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | bound by
+// memory
 #include "cuda/kernels/norm_row.cuh"
 #include "cuda/launchers.h"
 #include "cuda/ptx/sm90.h"

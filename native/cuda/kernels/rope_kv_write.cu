@@ -1,8 +1,11 @@
-// rope_kv_write (ops/ops.h): in place on out [rows, (heads + 2 * kv_heads) * head_dim]: rotate-half on q and k; k and v go to the self pages of c.layer.
+// rope_kv_write (ops/ops.h): in place on out [rows, (heads + 2 * kv_heads) * head_dim]: rotate-half on q and k; k and v
+// go to the self pages of c.layer.
 //
-// Angles as the reference has them: position times theta^(-2i/d) in double, rounded to float32. The inverse frequencies come with the launch (double
-// powers are slow on most GPUs) as two tables, exact up to 64 pairs a head; sine and cosine are computed once a row and block and shared by its heads.
-// grid: rows x groups of 8 heads | block: 128 threads | shared: 4 * head_dim bytes | bound by memory, for one row by latency
+// Angles as the reference has them: position times theta^(-2i/d) in double, rounded to float32. The inverse frequencies
+// come with the launch (double powers are slow on most GPUs) as two tables, exact up to 64 pairs a head; sine and
+// cosine are computed once a row and block and shared by its heads.
+// grid: rows x groups of 8 heads | block: 128 threads | shared: 4 * head_dim bytes | bound by memory, for one row by
+// latency
 // Rejected: sincosf, whose path for large angles takes local memory.
 #include <cmath>
 
@@ -61,8 +64,9 @@ __global__ void __launch_bounds__(kThreads) rope_kv_write_kernel(const __grid_co
   SharedMemory shared;
   float2* by = shared.take<float2>(static_cast<uint32_t>(half));  // cosine, sine
 
-  // Sines and cosines of the row, while earlier launches may still run: its position was there before the first of them. Those of the first column of each
-  // item, then of the second, …, so that lanes with neighbouring items meet no bank conflict.
+  // Sines and cosines of the row, while earlier launches may still run: its position was there before the first of
+  // them. Those of the first column of each item, then of the second, …, so that lanes with neighbouring items meet no
+  // bank conflict.
   ptx::let_next_launch_begin();
   const int64_t row = blockIdx.x;
   const int32_t position = a.position[row], per_head = half / kWidth;
@@ -87,7 +91,8 @@ __global__ void __launch_bounds__(kThreads) rope_kv_write_kernel(const __grid_co
 #pragma unroll
       for (int i = 0; i < pieces; ++i) {
         const float2 p = by[2 * i * per_head + item % per_head], q = by[(2 * i + 1) * per_head + item % per_head];
-        const float x0 = low(lower.word[i]), x1 = high(lower.word[i]), y0 = low(upper.word[i]), y1 = high(upper.word[i]);
+        const float x0 = low(lower.word[i]), x1 = high(lower.word[i]), y0 = low(upper.word[i]),
+                    y1 = high(upper.word[i]);
         lower.word[i] = ptx::round_pair(x0 * p.x - y0 * p.y, x1 * q.x - y1 * q.y);
         upper.word[i] = ptx::round_pair(y0 * p.x + x0 * p.y, y1 * q.x + x1 * q.y);
       }
@@ -110,13 +115,23 @@ Status enqueue_rope_kv_write(const Op& op) {
   const int32_t all = c.heads + 2 * c.kv_heads, half = c.head_dim / 2;
   if (c.head_dim % 8 || half > kMaxPairs || op.out_cols != int64_t{all} * c.head_dim) return Status::invalid;
   if (op.out_rows == 0) return Status::ok;
-  RopeArgs args{op.out_bf16(), op.batch->position, op.batch->kv_slot, op.self_kv.keys(c.layer), op.self_kv.values(c.layer), c.heads, c.kv_heads, c.head_dim, {}, {}};
+  RopeArgs args{op.out_bf16(),
+                op.batch->position,
+                op.batch->kv_slot,
+                op.self_kv.keys(c.layer),
+                op.self_kv.values(c.layer),
+                c.heads,
+                c.kv_heads,
+                c.head_dim,
+                {},
+                {}};
   for (int32_t i = 0; i < kTable; ++i) {
     args.coarse[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i * kTable / c.head_dim);
     args.fine[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
   }
-  const Launch at{dim3(static_cast<uint32_t>(op.out_rows), static_cast<uint32_t>((all + kHeadsPerBlock - 1) / kHeadsPerBlock)), dim3(kThreads),
-                  static_cast<uint32_t>(half * sizeof(float2)), op.stream, kDependent};
+  const Launch at{
+      dim3(static_cast<uint32_t>(op.out_rows), static_cast<uint32_t>((all + kHeadsPerBlock - 1) / kHeadsPerBlock)),
+      dim3(kThreads), static_cast<uint32_t>(half * sizeof(float2)), op.stream, kDependent};
   return half % 8 == 0 ? launch(rope_kv_write_kernel<4>, at, args) : launch(rope_kv_write_kernel<2>, at, args);
 }
 

@@ -1,15 +1,19 @@
-// sample (ops/ops.h): one token for each row of in [outs, vocab] float32, as ops/sampling.cc chooses it, and log-probabilities.
+// sample (ops/ops.h): one token for each row of in [outs, vocab] float32, as ops/sampling.cc chooses it, and
+// log-probabilities.
 //
-// The host sorts the vocabulary by (logit, id) and walks along its weights. Here nothing is sorted: a logit and its token make one 64-bit key, larger is
-// likelier, no two are equal, and every filter keeps the keys from some key on. Such a key (the k-th, where the weights reach top_p, where they pass the
-// draw) is found three bits at a time: each pass over the logits adds up the weights of the eight ranges that the next bits make, and goes into the one
-// with the place sought. Weights and sums are double as on the host; only their order differs, so that another token comes out only where two sums of
-// 152k terms differ in their last bits. Every order of additions is fixed.
+// The host sorts the vocabulary by (logit, id) and walks along its weights. Here nothing is sorted: a logit and its
+// token make one 64-bit key, larger is likelier, no two are equal, and every filter keeps the keys from some key on.
+// Such a key (the k-th, where the weights reach top_p, where they pass the draw) is found three bits at a time: each
+// pass over the logits adds up the weights of the eight ranges that the next bits make, and goes into the one with the
+// place sought. Weights and sums are double as on the host; only their order differs, so that another token comes out
+// only where two sums of 152k terms differ in their last bits. Every order of additions is fixed.
 // Penalties need a count for each token: a row of the workspace, which then holds the penalised logits.
 //
-// grid: rows, at most 32, each block takes every 32nd | block: 512 threads | shared: 1.6 KB | registers: at most 128 | bound by latency: greedy one pass over
-// the row, with top_p some 20 passes over what lies in the second-level cache; exponentials in double only of the range in question
-// Rejected: radix sort of the row (workspace, scattered stores); histograms of 256 bins by atomics (sums of floats would depend on the order).
+// grid: rows, at most 32, each block takes every 32nd | block: 512 threads | shared: 1.6 KB | registers: at most 128 |
+// bound by latency: greedy one pass over the row, with top_p some 20 passes over what lies in the second-level cache;
+// exponentials in double only of the range in question
+// Rejected: radix sort of the row (workspace, scattered stores); histograms of 256 bins by atomics (sums of floats
+// would depend on the order).
 #include <cmath>
 
 #include "cuda/launchers.h"
@@ -24,7 +28,7 @@ constexpr int kMaxBlocks = 32;
 constexpr int kBits = 3, kRanges = 1 << kBits;
 
 struct SampleArgs {
-  const float* logits;            // [rows, vocab]
+  const float* logits;  // [rows, vocab]
   int32_t rows, vocab;
   const nvlm_sampling* sampling;  // [rows]
   nvlm_sampled* sampled;          // [rows]
@@ -37,7 +41,7 @@ struct Exchange {
   uint32_t* count;  // [kWarps][kRanges]
   double* sum_of;   // [kRanges]
   uint32_t* count_of;
-  uint64_t* best;   // [kWarps]
+  uint64_t* best;  // [kWarps]
 };
 
 // ---- Keys ----
@@ -49,7 +53,9 @@ __device__ __forceinline__ uint64_t key_of(float x, int32_t token) {
   const uint32_t bits = __float_as_uint(x), ordered = bits >> 31 ? ~bits : bits | 0x80000000u;
   return static_cast<uint64_t>(ordered) << 32 | (0xffffffffu - static_cast<uint32_t>(token));
 }
-__device__ __forceinline__ int32_t token_of(uint64_t key) { return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(key)); }
+__device__ __forceinline__ int32_t token_of(uint64_t key) {
+  return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(key));
+}
 __device__ __forceinline__ float value_of(uint64_t key) {
   const auto ordered = static_cast<uint32_t>(key >> 32);
   return __uint_as_float(ordered >> 31 ? ordered & 0x7fffffffu : ~ordered);
@@ -89,7 +95,8 @@ __device__ __forceinline__ double block_sum(double x, const Exchange& e) {
   return x;
 }
 
-// Eight sums over a warp in 9 exchanges rather than 40: halves of them change hands until each lane has one. Its number is returned, it stands in x[0].
+// Eight sums over a warp in 9 exchanges rather than 40: halves of them change hands until each lane has one. Its number
+// is returned, it stands in x[0].
 template <typename T>
 __device__ __forceinline__ uint32_t scatter_sum(T (&x)[kRanges]) {
   static_assert(kRanges == 8);
@@ -115,10 +122,13 @@ struct Row {
   int32_t vocab;
   double temperature, most;  // most: the likeliest logit over the temperature
 
-  __device__ __forceinline__ double weight(float logit) const { return exp(static_cast<double>(logit) / temperature - most); }
+  __device__ __forceinline__ double weight(float logit) const {
+    return exp(static_cast<double>(logit) / temperature - most);
+  }
 };
 
-// visit(logit, token) for each. Eight loads are under way at a time: one block must draw what a multiprocessor can from the second-level cache.
+// visit(logit, token) for each. Eight loads are under way at a time: one block must draw what a multiprocessor can from
+// the second-level cache.
 template <typename Visit>
 __device__ __forceinline__ void each(const float* logits, int32_t vocab, const Visit& visit) {
   constexpr int kBatch = 8;
@@ -169,9 +179,10 @@ __device__ __forceinline__ double total_weight(const Row& row, uint64_t least, c
 
 enum class Until { count, reaches, passes };
 
-// Going down from the likeliest among the keys from `least` on: the first key with which the number of keys reaches the target, or with which the sum of
-// weights reaches or passes it; the last one, if none does.
-__device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until until, double target, const Exchange& e) {
+// Going down from the likeliest among the keys from `least` on: the first key with which the number of keys reaches the
+// target, or with which the sum of weights reaches or passes it; the last one, if none does.
+__device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until until, double target,
+                                         const Exchange& e) {
   uint64_t prefix = 0;  // of the range: its bits from `fixed` on
   double before = 0;    // what lies above the range
   int fixed = 64;
@@ -202,7 +213,8 @@ __device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until u
     if (threadIdx.x < kRanges) {
       double all = 0;
       uint32_t number = 0;
-      for (int w = 0; w < kWarps; ++w) all += e.sum[w * kRanges + threadIdx.x], number += e.count[w * kRanges + threadIdx.x];
+      for (int w = 0; w < kWarps; ++w)
+        all += e.sum[w * kRanges + threadIdx.x], number += e.count[w * kRanges + threadIdx.x];
       e.sum_of[threadIdx.x] = all;
       e.count_of[threadIdx.x] = number;
     }
@@ -235,14 +247,16 @@ __device__ __forceinline__ uint64_t seek(const Row& row, uint64_t least, Until u
 
 // Rounded after each step, as the host does: in double, so that no two steps become one.
 __device__ __forceinline__ float penalised(float logit, uint32_t times, const nvlm_sampling& o) {
-  logit = logit > 0 ? logit / o.repetition_penalty : static_cast<float>(static_cast<double>(logit) * o.repetition_penalty);
+  logit =
+      logit > 0 ? logit / o.repetition_penalty : static_cast<float>(static_cast<double>(logit) * o.repetition_penalty);
   if (times == 0) return logit;
   const auto frequent = static_cast<float>(static_cast<double>(o.frequency_penalty) * static_cast<float>(times));
   const auto penalty = static_cast<float>(static_cast<double>(o.presence_penalty) + frequent);
   return static_cast<float>(static_cast<double>(logit) - penalty);
 }
 
-__device__ __forceinline__ void apply_penalties(const float* logits, int32_t vocab, const nvlm_sampling& o, uint32_t* scratch) {
+__device__ __forceinline__ void apply_penalties(const float* logits, int32_t vocab, const nvlm_sampling& o,
+                                                uint32_t* scratch) {
   const auto thread = static_cast<int32_t>(threadIdx.x);
   const auto count = [&](int32_t from, int32_t to, uint32_t each) {
     for (int32_t i = from + thread; i < to; i += kThreads) {
@@ -255,7 +269,8 @@ __device__ __forceinline__ void apply_penalties(const float* logits, int32_t voc
   __syncthreads();  // all are zero
   count(0, prompt, 1);
   __syncthreads();  // the prompt is counted
-  for (int32_t i = thread; i < vocab; i += kThreads) scratch[i] = scratch[i] != 0;  // only whether, so that the answer has 31 bits
+  // Only whether, so that the answer has 31 bits.
+  for (int32_t i = thread; i < vocab; i += kThreads) scratch[i] = scratch[i] != 0;
   __syncthreads();  // before the answer adds
   count(prompt, o.history_len, 2);
   __syncthreads();  // all is counted
@@ -274,10 +289,13 @@ __device__ __forceinline__ uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
   return x ^ (x >> 31);
 }
-__device__ __forceinline__ double draw(uint64_t seed, uint64_t step) { return static_cast<double>(mix(mix(seed) ^ mix(step * 2 + 1)) >> 11) * 0x1p-53; }
+__device__ __forceinline__ double draw(uint64_t seed, uint64_t step) {
+  return static_cast<double>(mix(mix(seed) ^ mix(step * 2 + 1)) >> 11) * 0x1p-53;
+}
 
 // One loop, so that the code of seek and of the sums stands once.
-__device__ __forceinline__ uint64_t sampled_key(const Row& row, uint64_t best, const nvlm_sampling& o, const Exchange& e) {
+__device__ __forceinline__ uint64_t sampled_key(const Row& row, uint64_t best, const nvlm_sampling& o,
+                                                const Exchange& e) {
   enum Step { top_k, top_p, min_p, chosen };
   uint64_t least = 0;
 #pragma unroll 1
@@ -303,7 +321,8 @@ __device__ __forceinline__ uint64_t sampled_key(const Row& row, uint64_t best, c
 
 // ---- The model's own distribution ----
 
-__device__ __forceinline__ void report_logprobs(const float* logits, int32_t vocab, uint64_t best, int32_t top, int32_t token, nvlm_sampled& s, const Exchange& e) {
+__device__ __forceinline__ void report_logprobs(const float* logits, int32_t vocab, uint64_t best, int32_t top,
+                                                int32_t token, nvlm_sampled& s, const Exchange& e) {
   const Row row{logits, vocab, 1, static_cast<double>(value_of(best))};
   const double log_total = row.most + log(total_weight(row, 0, e));
   int32_t count = top < NVLM_MAX_TOP_LOGPROBS ? top : NVLM_MAX_TOP_LOGPROBS;
@@ -315,7 +334,8 @@ __device__ __forceinline__ void report_logprobs(const float* logits, int32_t voc
         return key < best ? key : uint64_t{0};
       });
     }
-    if (threadIdx.x == 0) s.top_token[i] = token_of(best), s.top_logprob[i] = static_cast<float>(value_of(best) - log_total);
+    if (threadIdx.x == 0)
+      s.top_token[i] = token_of(best), s.top_logprob[i] = static_cast<float>(value_of(best) - log_total);
   }
   if (threadIdx.x == 0) s.logprob = static_cast<float>(logits[token] - log_total), s.top_count = count;
 }
@@ -373,11 +393,20 @@ int64_t sample_workspace(int64_t outs, int64_t vocab) { return (outs < kMaxBlock
 
 Status enqueue_sample(const Op& op) {
   if (!op.batch->sampled || op.in_rows == 0) return Status::ok;
-  if (op.in_cols <= 0 || op.in_cols > INT32_MAX || op.in_rows > INT32_MAX || op.workspace->float_count < sample_workspace(op.in_rows, op.in_cols)) return Status::invalid;
-  const SampleArgs args{reinterpret_cast<const float*>(op.in), static_cast<int32_t>(op.in_rows), static_cast<int32_t>(op.in_cols), op.batch->sampling, op.batch->sampled,
+  if (op.in_cols <= 0 || op.in_cols > INT32_MAX || op.in_rows > INT32_MAX ||
+      op.workspace->float_count < sample_workspace(op.in_rows, op.in_cols))
+    return Status::invalid;
+  const SampleArgs args{reinterpret_cast<const float*>(op.in),
+                        static_cast<int32_t>(op.in_rows),
+                        static_cast<int32_t>(op.in_cols),
+                        op.batch->sampling,
+                        op.batch->sampled,
                         reinterpret_cast<uint32_t*>(op.workspace->floats)};
   constexpr uint32_t kShared = kWarps * kRanges * 12 + kRanges * 12 + kWarps * 8 + 64;  // 64: alignment
-  return launch(sample_kernel, Launch{dim3(static_cast<uint32_t>(op.in_rows < kMaxBlocks ? op.in_rows : kMaxBlocks)), dim3(kThreads), kShared, op.stream, kDependent}, args);
+  return launch(sample_kernel,
+                Launch{dim3(static_cast<uint32_t>(op.in_rows < kMaxBlocks ? op.in_rows : kMaxBlocks)), dim3(kThreads),
+                       kShared, op.stream, kDependent},
+                args);
 }
 
 }  // namespace nvlm::gpu

@@ -33,8 +33,8 @@ void attend_all(const host::Op& op, EachKey each_key) {
   for (int64_t r = 0; r < op.in_rows; ++r) {
     for (int32_t h = 0; h < c.heads; ++h) {
       const int64_t column = static_cast<int64_t>(h) * c.head_dim;
-      attend(op.in + r * op.in_cols + column, c.head_dim, static_cast<double*>(op.scratch), op.out + r * op.out_cols + column,
-             [&](auto visit) { each_key(r, h / (c.heads / c.kv_heads), visit); });
+      attend(op.in + r * op.in_cols + column, c.head_dim, static_cast<double*>(op.scratch),
+             op.out + r * op.out_cols + column, [&](auto visit) { each_key(r, h / (c.heads / c.kv_heads), visit); });
     }
   }
 }
@@ -51,7 +51,8 @@ void tile_attention(const host::Op& op) {
   });
 }
 
-void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pages& pages, const int32_t* begin, const int32_t* end) {
+void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pages& pages, const int32_t* begin,
+                     const int32_t* end) {
   const nvlm_constants& c = op.c();
   attend_all(op, [&](int64_t r, int32_t kv_head, auto visit) {
     int32_t s = 0, key = 0;
@@ -60,7 +61,8 @@ void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pag
       for (int32_t i = 0; i < pages.fill[p]; ++i, ++key) {
         if (key < begin[r] || key >= end[r]) continue;
         const int64_t place = static_cast<int64_t>(i) * c.head_dim;
-        visit(host::key_page(kv, c.layer, pages.page[p], kv_head) + place, host::value_page(kv, c.layer, pages.page[p], kv_head) + place);
+        visit(host::key_page(kv, c.layer, pages.page[p], kv_head) + place,
+              host::value_page(kv, c.layer, pages.page[p], kv_head) + place);
       }
     }
   });

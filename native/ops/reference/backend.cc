@@ -14,7 +14,8 @@ void pack(const nvlm_weight_source& source, nvlm_weight& weight) {
   for (int64_t r = 0; r < weight.rows; ++r) {
     const host::SourceRow from = host::source_row(source, r);
     const auto& part = source.part[from.part];
-    for (int64_t i = 0; i < weight.cols; ++i) *to++ = host::stored_value(part.data, part.dtype, from.row * part.row_stride + i);
+    for (int64_t i = 0; i < weight.cols; ++i)
+      *to++ = host::stored_value(part.data, part.dtype, from.row * part.row_stride + i);
   }
   weight.dtype = NVLM_F32;
 }
@@ -24,8 +25,22 @@ void serial_for(void*, int64_t count, const std::function<void(int64_t, int)>& b
 }
 
 constexpr host::Kernels kKernels = {"naive",
-                                    {{patch_embed}, {rms_norm}, {layer_norm}, {qk_norm}, {linear}, {linear_gelu}, {linear_swiglu}, {linear_residual}, {rope_kv_write}, {kv_write},
-                                     {attention, attention_scratch}, {pixel_shuffle_norm}, {embed}, {gather_rows}, {linear} /* logits */, {host::sample, host::sample_scratch}},
+                                    {{patch_embed},
+                                     {rms_norm},
+                                     {layer_norm},
+                                     {qk_norm},
+                                     {linear},
+                                     {linear_gelu},
+                                     {linear_swiglu},
+                                     {linear_residual},
+                                     {rope_kv_write},
+                                     {kv_write},
+                                     {attention, attention_scratch},
+                                     {pixel_shuffle_norm},
+                                     {embed},
+                                     {gather_rows},
+                                     {linear} /* logits */,
+                                     {host::sample, host::sample_scratch}},
                                     packed_bytes,
                                     pack};
 

@@ -13,7 +13,8 @@ void embed(const host::Op& op) {
 }
 
 void gather_rows(const host::Op& op) {
-  for (int64_t o = 0; o < op.out_rows; ++o) std::copy_n(op.in + op.batch->out_row[o] * op.in_cols, op.in_cols, op.out + o * op.in_cols);
+  for (int64_t o = 0; o < op.out_rows; ++o)
+    std::copy_n(op.in + op.batch->out_row[o] * op.in_cols, op.in_cols, op.out + o * op.in_cols);
 }
 
 }  // namespace nvlm::reference

@@ -1,5 +1,5 @@
-// The naive float32 reference: one function an op, one thread, written to be read beside the spec. Sums run in double, so that this is the truth
-// that every other backend is measured against. Shapes and meaning: ops/ops.h.
+// The naive float32 reference: one function an op, one thread, written to be read beside the spec. Sums run in double,
+// so that this is the truth that every other backend is measured against. Shapes and meaning: ops/ops.h.
 #pragma once
 
 #include "ops/host_backend.h"

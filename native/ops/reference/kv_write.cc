@@ -32,7 +32,8 @@ void rope_kv_write(const host::Op& op) {
   const nvlm_constants& c = op.c();
   for (int64_t r = 0; r < op.out_rows; ++r) {
     float* q = op.out + r * op.out_cols;
-    for (int32_t h = 0; h < c.heads + c.kv_heads; ++h) rotate(q + static_cast<int64_t>(h) * c.head_dim, c.head_dim, op.batch->position[r], c.rope_theta);
+    for (int32_t h = 0; h < c.heads + c.kv_heads; ++h)
+      rotate(q + static_cast<int64_t>(h) * c.head_dim, c.head_dim, op.batch->position[r], c.rope_theta);
     const float* k = q + static_cast<int64_t>(c.heads) * c.head_dim;
     write_row(*op.self_kv, c, op.batch->kv_slot[r], k, k + static_cast<int64_t>(c.kv_heads) * c.head_dim);
   }

@@ -12,7 +12,9 @@ double dot(const host::Op& op, int64_t r, int64_t weight_row) {
   return sum;
 }
 
-double affine(const host::Op& op, int64_t r, int64_t n) { return dot(op, r, n) + (op.bias ? op.bias->floats()[n] : 0.0f); }
+double affine(const host::Op& op, int64_t r, int64_t n) {
+  return dot(op, r, n) + (op.bias ? op.bias->floats()[n] : 0.0f);
+}
 
 template <typename Value>
 void each(const host::Op& op, Value value) {

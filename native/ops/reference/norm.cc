@@ -16,7 +16,8 @@ void rms(const float* in, float* out, const float* w, int64_t n, double width, d
 
 void rms_norm(const host::Op& op) {
   const double width = op.c().true_width ? op.c().true_width : static_cast<double>(op.in_cols);
-  for (int64_t r = 0; r < op.in_rows; ++r) rms(op.in + r * op.in_cols, op.out + r * op.in_cols, op.w->floats(), op.in_cols, width, op.c().eps);
+  for (int64_t r = 0; r < op.in_rows; ++r)
+    rms(op.in + r * op.in_cols, op.out + r * op.in_cols, op.w->floats(), op.in_cols, width, op.c().eps);
 }
 
 void layer_norm(const host::Op& op) {
@@ -29,7 +30,8 @@ void layer_norm(const host::Op& op) {
     mean /= static_cast<double>(n);
     for (int64_t i = 0; i < n; ++i) variance += (in[i] - mean) * (in[i] - mean);
     const double scale = 1 / std::sqrt(variance / static_cast<double>(n) + op.c().eps);
-    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>((in[i] - mean) * scale * op.w->floats()[i] + op.bias->floats()[i]);
+    for (int64_t i = 0; i < n; ++i)
+      out[i] = static_cast<float>((in[i] - mean) * scale * op.w->floats()[i] + op.bias->floats()[i]);
   }
 }
 

@@ -18,7 +18,8 @@ void patch_embed(const host::Op& op) {
           for (int64_t y = 0; y < patch; ++y) {
             for (int64_t x = 0; x < patch; ++x) {
               const uint8_t value = pixels[((top + y) * side + left + x) * 3 + channel];
-              sum += static_cast<double>(host::normalised(value, static_cast<int>(channel))) * w[(channel * patch + y) * patch + x];
+              sum += static_cast<double>(host::normalised(value, static_cast<int>(channel))) *
+                     w[(channel * patch + y) * patch + x];
             }
           }
         }

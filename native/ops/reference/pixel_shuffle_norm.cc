@@ -10,7 +10,8 @@ void pixel_shuffle_norm(const host::Op& op) {
   for (int64_t tile = 0; tile < op.batch->tiles; ++tile) {
     const float* in = op.in + (tile * (grid * grid + 1) + 1) * n;  // the class row is dropped
     for (int64_t token = 0; token < side * side; ++token) {
-      const int64_t block_row = c.transpose ? token % side : token / side, block_col = c.transpose ? token / side : token % side;
+      const int64_t block_row = c.transpose ? token % side : token / side,
+                    block_col = c.transpose ? token / side : token % side;
       float* out = op.out + (tile * side * side + token) * op.out_cols;
       for (int64_t y = 0; y < ratio; ++y) {
         for (int64_t x = 0; x < ratio; ++x) {

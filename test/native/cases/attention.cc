@@ -1,8 +1,10 @@
-// attention. What could break: the online maximum over blocks, masks within and across pages, partly filled pages, groups of query heads, empty intervals, sequences of
-// very different length in one batch, a layer's place in the cache, keys that must not be seen (they are NaN here).
+// attention. What could break: the online maximum over blocks, masks within and across pages, partly filled pages,
+// groups of query heads, empty intervals, sequences of very different length in one batch, a layer's place in the
+// cache, keys that must not be seen (they are NaN here).
 //
-// Tolerance. A score is off by δ = (d + 4)·u·Σ|q·k|/√d at most, so a weight by e^(2δ); its exponential by 2e-7 and the sums over m keys by (m + 8)·u, twice (total and
-// output): limit (2·max δ + 2(m + 8)·u + 4e-7)·Σ p·|v|, root mean square 16 u of the same size, plus 2·max δ's typical part, √d·u.
+// Tolerance. A score is off by δ = (d + 4)·u·Σ|q·k|/√d at most, so a weight by e^(2δ); its exponential by 2e-7 and the
+// sums over m keys by (m + 8)·u, twice (total and output): limit (2·max δ + 2(m + 8)·u + 4e-7)·Σ p·|v|, root mean
+// square 16 u of the same size, plus 2·max δ's typical part, √d·u.
 #include <algorithm>
 #include <limits>
 
@@ -52,13 +54,16 @@ struct Sequence {
   std::vector<std::pair<int32_t, int32_t>> interval;  // of each row
 };
 
-OpCase paged_case(const std::string& name, nvlm_key_source source, const std::vector<Sequence>& sequences, int32_t heads, int32_t kv_heads, int32_t d) {
+OpCase paged_case(const std::string& name, nvlm_key_source source, const std::vector<Sequence>& sequences,
+                  int32_t heads, int32_t kv_heads, int32_t d) {
   OpCase c;
-  c.name = "attention " + name + ", " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " + std::to_string(d);
+  c.name = "attention " + name + ", " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
+           std::to_string(d);
   Random random(c.name);
   const bool self = source == NVLM_KEYS_SELF;
   PageList& pages = self ? c.batch.self_pages : c.batch.cross_pages;
-  std::vector<int32_t>&begin = self ? c.batch.self_begin : c.batch.cross_begin, &end = self ? c.batch.self_end : c.batch.cross_end;
+  std::vector<int32_t>&begin = self ? c.batch.self_begin : c.batch.cross_begin,
+  &end = self ? c.batch.self_end : c.batch.cross_end;
   int32_t page_count = 1;
   c.batch.row_begin = {0};
   for (const Sequence& s : sequences) {
@@ -120,7 +125,8 @@ OpCase paged_case(const std::string& name, nvlm_key_source source, const std::ve
         for (int32_t i = 0; i < sequences[s].fill[p]; ++i, ++key) {
           if (key < sequences[s].interval[r].first || key >= sequences[s].interval[r].second) continue;
           head.keys.push_back(host::key_page(view, kLayer, page, h / (heads / kv_heads)) + static_cast<int64_t>(i) * d);
-          head.values.push_back(host::value_page(view, kLayer, page, h / (heads / kv_heads)) + static_cast<int64_t>(i) * d);
+          head.values.push_back(host::value_page(view, kLayer, page, h / (heads / kv_heads)) +
+                                static_cast<int64_t>(i) * d);
         }
       }
       return head;
@@ -132,14 +138,16 @@ OpCase paged_case(const std::string& name, nvlm_key_source source, const std::ve
 // `keys` keys in full pages and a rest; the last `rows` of them are the rows' own.
 Sequence causal(int64_t keys, int64_t rows) {
   Sequence s;
-  for (int64_t left = keys; left > 0; left -= NVLM_PAGE_KEYS) s.fill.push_back(static_cast<int32_t>(std::min<int64_t>(left, NVLM_PAGE_KEYS)));
+  for (int64_t left = keys; left > 0; left -= NVLM_PAGE_KEYS)
+    s.fill.push_back(static_cast<int32_t>(std::min<int64_t>(left, NVLM_PAGE_KEYS)));
   for (int64_t r = 0; r < rows; ++r) s.interval.emplace_back(0, static_cast<int32_t>(keys - rows + r + 1));
   return s;
 }
 
 }  // namespace
 
-OpCase causal_attention_case(const std::vector<std::pair<int64_t, int64_t>>& keys_rows, int32_t heads, int32_t kv_heads, int32_t head_dim) {
+OpCase causal_attention_case(const std::vector<std::pair<int64_t, int64_t>>& keys_rows, int32_t heads, int32_t kv_heads,
+                             int32_t head_dim) {
   std::string name = "causal keys/rows";
   std::vector<Sequence> sequences;
   for (const auto& [keys, rows] : keys_rows) {
@@ -151,7 +159,8 @@ OpCase causal_attention_case(const std::vector<std::pair<int64_t, int64_t>>& key
 
 OpCase tile_attention_case(int64_t tiles, int32_t rows_each, int32_t heads, int32_t d) {
   OpCase c;
-  c.name = "attention " + std::to_string(tiles) + " tiles of " + std::to_string(rows_each) + " rows, " + std::to_string(heads) + " heads of " + std::to_string(d);
+  c.name = "attention " + std::to_string(tiles) + " tiles of " + std::to_string(rows_each) + " rows, " +
+           std::to_string(heads) + " heads of " + std::to_string(d);
   Random random(c.name);
   const int64_t width = static_cast<int64_t>(heads) * d;
   c.batch.tiles = tiles;
@@ -188,13 +197,18 @@ std::vector<OpCase> attention_cases() {
   for (const int32_t d : {8, 40, 64, 128}) cases.push_back(causal_attention_case({{70, 20}}, 6, 2, d));
   // Ragged: prefill and decode in one batch.
   cases.push_back(causal_attention_case({{130, 1}, {33, 33}, {1, 1}, {64, 2}, {200, 17}}, 4, 2, 32));
-  // Intervals that begin late, end early, are empty, or lie in one page of several; pages that are not full in the middle; a sequence without rows or without keys.
+  // Intervals that begin late, end early, are empty, or lie in one page of several; pages that are not full in the
+  // middle; a sequence without rows or without keys.
   const std::vector<Sequence> odd = {
-      {{64, 3, 64, 1}, {{0, 132}, {64, 67}, {63, 65}, {0, 0}, {67, 131}, {131, 132}, {132, 132}, {5, 5}, {66, 68}}}, {{7}, {}}, {{}, {{0, 0}, {0, 0}}}, {{1, 0, 2}, {{0, 3}, {1, 3}, {0, 1}, {2, 2}}}};
+      {{64, 3, 64, 1}, {{0, 132}, {64, 67}, {63, 65}, {0, 0}, {67, 131}, {131, 132}, {132, 132}, {5, 5}, {66, 68}}},
+      {{7}, {}},
+      {{}, {{0, 0}, {0, 0}}},
+      {{1, 0, 2}, {{0, 3}, {1, 3}, {0, 1}, {2, 2}}}};
   cases.push_back(paged_case("odd self intervals", NVLM_KEYS_SELF, odd, 4, 2, 16));
   cases.push_back(paged_case("odd cross intervals", NVLM_KEYS_CROSS, odd, 4, 2, 16));
   cases.push_back(paged_case("odd cross intervals", NVLM_KEYS_CROSS, odd, 3, 3, 72));
-  // The head sizes for which a GPU has kernels of their own: a prompt, steps of several answers, tiles around its blocks of 128 queries and 64 or 32 keys.
+  // The head sizes for which a GPU has kernels of their own: a prompt, steps of several answers, tiles around its
+  // blocks of 128 queries and 64 or 32 keys.
   for (const int32_t d : {64, 80, 96, 128}) {
     cases.push_back(causal_attention_case({{70, 20}, {5, 5}}, 4, 2, d));
     cases.push_back(causal_attention_case({{70, 1}, {1, 1}, {129, 1}}, 4, 2, d));
@@ -202,7 +216,8 @@ std::vector<OpCase> attention_cases() {
   }
   cases.push_back(tile_attention_case(1, 129, 1, 64));
   for (const nvlm_key_source source : {NVLM_KEYS_SELF, NVLM_KEYS_CROSS}) {
-    cases.push_back(paged_case(source == NVLM_KEYS_SELF ? "odd self intervals" : "odd cross intervals", source, odd, 4, 2, 64));
+    cases.push_back(
+        paged_case(source == NVLM_KEYS_SELF ? "odd self intervals" : "odd cross intervals", source, odd, 4, 2, 64));
   }
   for (const int32_t rows : {1, 5, 16, 17, 64, 65}) cases.push_back(tile_attention_case(2, rows, 2, 16));
   cases.push_back(tile_attention_case(1, 257, 1, 16));

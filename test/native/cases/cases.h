@@ -25,13 +25,16 @@ std::vector<OpCase> timed_cases();
 
 // A linear op of these sizes (see linear.cc); SwiGLU has 2n weight rows.
 OpCase linear_case(nvlm_op op, int64_t rows, int64_t n, int64_t k, nvlm_dtype dtype, const std::string& variant = "");
-// Self attention of one sequence per entry: `keys` in its pages, of which its last `rows` are the queries' own (causal).
-OpCase causal_attention_case(const std::vector<std::pair<int64_t, int64_t>>& keys_rows, int32_t heads, int32_t kv_heads, int32_t head_dim);
+// Self attention of one sequence per entry: `keys` in its pages, of which its last `rows` are the queries' own
+// (causal).
+OpCase causal_attention_case(const std::vector<std::pair<int64_t, int64_t>>& keys_rows, int32_t heads, int32_t kv_heads,
+                             int32_t head_dim);
 OpCase tile_attention_case(int64_t tiles, int32_t rows_each, int32_t heads, int32_t head_dim);
 OpCase rms_norm_case(int64_t rows, int64_t n, int32_t true_width);
 OpCase layer_norm_case(int64_t rows, int64_t n, float low, float high, float eps);
 OpCase qk_norm_case(int64_t rows, int64_t n, int32_t true_width);
-OpCase rope_kv_write_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t last_position, float theta);
+OpCase rope_kv_write_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t last_position,
+                          float theta);
 OpCase kv_write_case(int64_t rows, int32_t kv_heads, int32_t head_dim);
 OpCase patch_embed_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, nvlm_dtype dtype);
 OpCase pixel_shuffle_norm_case(int64_t tiles, int32_t grid, int32_t ratio, int64_t n, bool transpose);

@@ -1,4 +1,5 @@
-// What devices promise beside arithmetic: names, forced instruction sets, alignment, memory counted and given back, cancelling, several devices and threads at once.
+// What devices promise beside arithmetic: names, forced instruction sets, alignment, memory counted and given back,
+// cancelling, several devices and threads at once.
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
@@ -17,7 +18,8 @@ void names(const std::vector<std::string>& sets) {
     const nvlm_open_options options{1, option, 0};
     nvlm_device* device = nullptr;
     const nvlm_status status = cpu->open(&options, &device);
-    if (status != NVLM_OK) return (status == NVLM_UNSUPPORTED ? "unsupported: " : "failed: ") + std::string(cpu->last_error(nullptr));
+    if (status != NVLM_OK)
+      return (status == NVLM_UNSUPPORTED ? "unsupported: " : "failed: ") + std::string(cpu->last_error(nullptr));
     nvlm_capabilities capabilities;
     cpu->capabilities(device, &capabilities);
     const std::string name = capabilities.instruction_set;
@@ -27,7 +29,8 @@ void names(const std::vector<std::string>& sets) {
   check(chosen(nullptr) == sets.front(), "the best set comes first");
   for (const std::string& set : sets) check(chosen(set.c_str()) == set, "a set can be forced");
   const std::string unknown = chosen("avx9");
-  check(unknown.rfind("unsupported: ", 0) == 0 && unknown.find("avx9") != std::string::npos && unknown.find(sets.front()) != std::string::npos && unknown.find("generic") != std::string::npos,
+  check(unknown.rfind("unsupported: ", 0) == 0 && unknown.find("avx9") != std::string::npos &&
+            unknown.find(sets.front()) != std::string::npos && unknown.find("generic") != std::string::npos,
         "an unknown set is refused with the names of those there are: " + unknown);
   setenv("NVLM_CPU_SET", "generic", 1);
   check(chosen(nullptr) == "generic", "NVLM_CPU_SET forces a set");
@@ -50,9 +53,11 @@ void memory(const std::string& set) {
   }
   void* none = nullptr;
   equal(table.alloc(device.handle(), uint64_t{1} << 60, &none), NVLM_OUT_OF_MEMORY, "an impossible amount");
-  check(std::string(table.last_error(device.handle())).find(std::to_string(uint64_t{1} << 60)) != std::string::npos, "the message says how much");
+  check(std::string(table.last_error(device.handle())).find(std::to_string(uint64_t{1} << 60)) != std::string::npos,
+        "the message says how much");
   {
-    const OpCase c = linear_case(NVLM_LINEAR, 3, 700, 900, NVLM_BF16, "bias parts");  // above 1 MiB: mapped; the runner compares bytes
+    // Above 1 MiB: mapped; the runner compares bytes.
+    const OpCase c = linear_case(NVLM_LINEAR, 3, 700, 900, NVLM_BF16, "bias parts");
     Loaded loaded(device, c);
     check(table.used_bytes(device.handle()) > 700 * 900 * 2, "weights are counted");
     const OpCase attention = causal_attention_case({{70, 3}}, 2, 1, 16);  // a plan with scratch
@@ -97,7 +102,9 @@ void cancelling(const std::string& set) {
 
 // The same bits from 1 thread, 2 and 3, and from several devices running at the same time.
 void threads(const std::string& set) {
-  const std::vector<OpCase> cases = {linear_case(NVLM_LINEAR, 53, 130, 70, NVLM_BF16, "bias"), causal_attention_case({{150, 40}, {9, 9}}, 4, 2, 16), tile_attention_case(2, 65, 2, 16)};
+  const std::vector<OpCase> cases = {linear_case(NVLM_LINEAR, 53, 130, 70, NVLM_BF16, "bias"),
+                                     causal_attention_case({{150, 40}, {9, 9}}, 4, 2, 16),
+                                     tile_attention_case(2, 65, 2, 16)};
   std::vector<std::vector<float>> expected;
   {
     const Device one(set, 1);
@@ -111,7 +118,9 @@ void threads(const std::string& set) {
       for (int round = 0; round < 20; ++round) {
         for (size_t i = 0; i < cases.size(); ++i) {
           const Outcome o = run_case(device, cases[i]);
-          if (!o.damage.empty() || o.out.size() != expected[i].size() || std::memcmp(o.out.data(), expected[i].data(), expected[i].size() * sizeof(float)) != 0) ++wrong;
+          if (!o.damage.empty() || o.out.size() != expected[i].size() ||
+              std::memcmp(o.out.data(), expected[i].data(), expected[i].size() * sizeof(float)) != 0)
+            ++wrong;
         }
       }
     });
@@ -127,7 +136,8 @@ void not_a_number(const std::string& set) {
     OpCase c = linear_case(op, 2, 16, 8, NVLM_F32);
     c.tensors[0].data[3] = NAN;
     const Outcome o = run_case(device, c);
-    check(std::isnan(o.out[0]) && std::isfinite(o.out[16]), "NaN passes through op " + std::to_string(op) + " in its row alone");
+    check(std::isnan(o.out[0]) && std::isfinite(o.out[16]),
+          "NaN passes through op " + std::to_string(op) + " in its row alone");
   }
   OpCase c = tile_attention_case(1, 20, 1, 8);
   c.tensors[0].data[5 * 24 + 8] = NAN;  // one key

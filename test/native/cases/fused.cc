@@ -1,5 +1,6 @@
-// Chains of records as the model's programs have them: what the CUDA plan makes one launch of, and whole decoder layers. What could break: a launch that reads or writes for
-// several records (norm, product, rotation, pages), records that look as if they could be fused and must not be, what one launch leaves for the next, and the number of launches
+// Chains of records as the model's programs have them: what the CUDA plan makes one launch of, and whole decoder
+// layers. What could break: a launch that reads or writes for several records (norm, product, rotation, pages), records
+// that look as if they could be fused and must not be, what one launch leaves for the next, and the number of launches
 // that docs/cuda.md promises. Limits: support/op_chain.h.
 #include <algorithm>
 #include <limits>
@@ -15,7 +16,9 @@ struct Heads {
   int64_t width() const { return int64_t{q} * d; }
   int64_t all() const { return int64_t{q + 2 * kv} * d; }
 };
-std::string words(const Heads& h) { return std::to_string(h.q) + "/" + std::to_string(h.kv) + " heads of " + std::to_string(h.d); }
+std::string words(const Heads& h) {
+  return std::to_string(h.q) + "/" + std::to_string(h.kv) + " heads of " + std::to_string(h.d);
+}
 
 // Keys that a sequence has in the end, `rows` of them its rows' own, and keys of images.
 struct Sequence {
@@ -32,7 +35,8 @@ class Chain {
 
   int32_t input(int64_t cols) { return c_.add(Tensor{extent_, 1, cols, random_.uniforms(rows() * cols)}); }
 
-  // Weights of a norm are small, so that products of some hundred columns are about 1: scores of attention that size leave several keys with weight.
+  // Weights of a norm are small, so that products of some hundred columns are about 1: scores of attention that size
+  // leave several keys with weight.
   int32_t norm(nvlm_op op, int32_t in) {
     nvlm_record r = record(op, in, cols(in));
     r.w = c_.add(vector_weight(random_.uniforms(cols(in), 0.03f, 0.12f)));
@@ -44,7 +48,8 @@ class Chain {
   int32_t linear(nvlm_op op, int32_t in, int64_t n, bool bias = false) {
     nvlm_record r = record(op, in, n);
     const bool pairs = op == NVLM_LINEAR_SWIGLU;
-    r.w = c_.add(matrix_weight(random_, NVLM_MATRIX, pairs ? std::vector<int64_t>{n, n} : std::vector<int64_t>{n}, cols(in), NVLM_BF16, pairs));
+    r.w = c_.add(matrix_weight(random_, NVLM_MATRIX, pairs ? std::vector<int64_t>{n, n} : std::vector<int64_t>{n},
+                               cols(in), NVLM_BF16, pairs));
     if (bias) r.bias = c_.add(vector_weight(random_.uniforms(n)));
     return push(r);
   }
@@ -72,8 +77,8 @@ class Chain {
     return push(r);
   }
 
-  // Pages for the sequences' keys, those before their rows random; page 0 belongs to nobody, and places without a key are NaN. A row sees all keys up to its own, and all of
-  // its sequence's images.
+  // Pages for the sequences' keys, those before their rows random; page 0 belongs to nobody, and places without a key
+  // are NaN. A row sees all keys up to its own, and all of its sequence's images.
   void pages(const std::vector<Sequence>& sequences, const Heads& heads) {
     Batch& b = c_.batch;
     int32_t self_pages = 1, cross_pages = 1;
@@ -86,7 +91,8 @@ class Chain {
       deal(c_.self_kv, b.self_pages, self_pages, s.keys, first);
       deal(c_.cross_kv, b.cross_pages, cross_pages, s.image_keys, s.image_keys);
       for (int32_t key = first; key < s.keys; ++key) {
-        const int32_t page = b.self_pages.page[static_cast<size_t>(b.self_pages.begin[b.row_begin.size() - 1] + key / NVLM_PAGE_KEYS)];
+        const int32_t page =
+            b.self_pages.page[static_cast<size_t>(b.self_pages.begin[b.row_begin.size() - 1] + key / NVLM_PAGE_KEYS)];
         b.kv_slot.push_back(int64_t{page} * NVLM_PAGE_KEYS + key % NVLM_PAGE_KEYS);
         b.position.push_back(key);
         b.self_begin.push_back(0), b.self_end.push_back(key + 1);
@@ -108,7 +114,9 @@ class Chain {
   static int32_t pages_of(int32_t keys) { return (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS; }
   int64_t rows() const { return extent_ == NVLM_OUTS ? c_.batch.outs : c_.batch.rows; }
   int64_t cols(int32_t tensor) const { return c_.tensors[static_cast<size_t>(tensor)].cols; }
-  static void set(nvlm_constants& c, const Heads& heads) { c.heads = heads.q, c.kv_heads = heads.kv, c.head_dim = heads.d, c.layer = kLayer; }
+  static void set(nvlm_constants& c, const Heads& heads) {
+    c.heads = heads.q, c.kv_heads = heads.kv, c.head_dim = heads.d, c.layer = kLayer;
+  }
 
   // With an output of n columns, unless n is 0.
   nvlm_record record(nvlm_op op, int32_t in, int64_t n) {
@@ -148,11 +156,19 @@ class Chain {
   nvlm_extent extent_;
 };
 
-const char* name_of(nvlm_op op) { return op == NVLM_RMS_NORM ? "rms_norm" : op == NVLM_LAYER_NORM ? "layer_norm" : op == NVLM_LINEAR_GELU ? "linear_gelu" : op == NVLM_LOGITS ? "logits" : "linear"; }
+const char* name_of(nvlm_op op) {
+  return op == NVLM_RMS_NORM      ? "rms_norm"
+         : op == NVLM_LAYER_NORM  ? "layer_norm"
+         : op == NVLM_LINEAR_GELU ? "linear_gelu"
+         : op == NVLM_LOGITS      ? "logits"
+                                  : "linear";
+}
 
 // One launch up to 4 rows, two above.
 OpCase norm_linear(nvlm_op norm, nvlm_op op, int64_t rows, int64_t n, int64_t k, int launches) {
-  Chain chain(std::string(name_of(norm)) + ", " + name_of(op) + " " + std::to_string(rows) + "x" + std::to_string(n) + "x" + std::to_string(k), rows, op == NVLM_LOGITS ? NVLM_OUTS : NVLM_ROWS);
+  Chain chain(std::string(name_of(norm)) + ", " + name_of(op) + " " + std::to_string(rows) + "x" + std::to_string(n) +
+                  "x" + std::to_string(k),
+              rows, op == NVLM_LOGITS ? NVLM_OUTS : NVLM_ROWS);
   chain.linear(op, chain.norm(norm, chain.input(k)), n, op != NVLM_LOGITS);
   return chain.done(launches);
 }
@@ -167,7 +183,9 @@ OpCase norm_read_twice(int64_t rows) {
 }
 
 // x += down(silu(gate(h)) · up(h)), h the norm of x.
-void feed_forward(Chain& chain, int32_t x, int64_t mlp) { chain.residual(chain.linear(NVLM_LINEAR_SWIGLU, chain.norm(NVLM_RMS_NORM, x), mlp), x); }
+void feed_forward(Chain& chain, int32_t x, int64_t mlp) {
+  chain.residual(chain.linear(NVLM_LINEAR_SWIGLU, chain.norm(NVLM_RMS_NORM, x), mlp), x);
+}
 
 void self_attention(Chain& chain, int32_t x, const Heads& heads) {
   const int32_t qkv = chain.linear(NVLM_LINEAR, chain.norm(NVLM_RMS_NORM, x), heads.all(), true);
@@ -198,8 +216,11 @@ std::string words(const std::vector<Sequence>& sequences, const Heads& heads) {
   return text;
 }
 
-OpCase qkv_case(nvlm_op norm, const std::vector<Sequence>& sequences, int64_t hidden, const Heads& heads, bool bias, int launches) {
-  Chain chain(std::string(name_of(norm)) + ", q k v" + (bias ? " + bias" : "") + ", rope_kv_write: " + words(sequences, heads), rows_of(sequences));
+OpCase qkv_case(nvlm_op norm, const std::vector<Sequence>& sequences, int64_t hidden, const Heads& heads, bool bias,
+                int launches) {
+  Chain chain(
+      std::string(name_of(norm)) + ", q k v" + (bias ? " + bias" : "") + ", rope_kv_write: " + words(sequences, heads),
+      rows_of(sequences));
   chain.pages(sequences, heads);
   chain.rope_kv_write(chain.linear(NVLM_LINEAR, chain.norm(norm, chain.input(hidden)), heads.all(), bias), heads);
   return chain.done(launches);
@@ -224,7 +245,8 @@ OpCase cross_case(const std::vector<Sequence>& sequences, int64_t hidden, const 
 // A decoder layer. Up to 4 rows: five launches, and three more for cross-attention (docs/cuda.md); else one a record.
 OpCase layer_case(const std::vector<Sequence>& sequences, int64_t hidden, const Heads& heads, int64_t mlp, bool cross) {
   const int64_t rows = rows_of(sequences);
-  Chain chain(std::string(cross ? "decoder layer with cross-attention: " : "decoder layer: ") + words(sequences, heads), rows);
+  Chain chain(std::string(cross ? "decoder layer with cross-attention: " : "decoder layer: ") + words(sequences, heads),
+              rows);
   chain.pages(sequences, heads);
   const int32_t x = chain.input(hidden);
   self_attention(chain, x, heads);
@@ -256,10 +278,12 @@ std::vector<OpCase> fused_cases() {
     cases.push_back(feed_forward_case(rows, 104, 40, launches + 1));
     cases.push_back(qkv_case(NVLM_RMS_NORM, decoding(static_cast<int>(rows)), 72, {3, 1, 16}, true, rows <= 4 ? 1 : 3));
   }
-  for (const int32_t d : {8, 24, 64, 128}) cases.push_back(qkv_case(NVLM_LAYER_NORM, decoding(2), 40, {2, 2, d}, false, 1));
-  cases.push_back(qkv_case(NVLM_RMS_NORM, {{66, 4, 0}}, 40, {4, 2, 40}, true, 1));    // rows of one sequence
-  cases.push_back(qkv_case(NVLM_RMS_NORM, decoding(2), 40, {2, 1, 136}, true, 2));    // more pairs a head than the launch takes: the rotation by itself
-  cases.push_back(norm_linear(NVLM_RMS_NORM, NVLM_LINEAR, 4, 8, 8200, 2));            // more columns than shared memory holds
+  for (const int32_t d : {8, 24, 64, 128})
+    cases.push_back(qkv_case(NVLM_LAYER_NORM, decoding(2), 40, {2, 2, d}, false, 1));
+  cases.push_back(qkv_case(NVLM_RMS_NORM, {{66, 4, 0}}, 40, {4, 2, 40}, true, 1));  // rows of one sequence
+  cases.push_back(qkv_case(NVLM_RMS_NORM, decoding(2), 40, {2, 1, 136}, true,
+                           2));  // more pairs a head than the launch takes: the rotation by itself
+  cases.push_back(norm_linear(NVLM_RMS_NORM, NVLM_LINEAR, 4, 8, 8200, 2));  // more columns than shared memory holds
   for (const int64_t rows : {2, 7}) cases.push_back(norm_read_twice(rows));
   const Heads fast{4, 2, 64}, other{3, 1, 24};
   for (const Heads& heads : {fast, other}) {
@@ -268,9 +292,11 @@ std::vector<OpCase> fused_cases() {
     cases.push_back(cross_case({{9, 9, 70}, {5, 2, 0}}, 64, heads, 4));
   }
   for (const bool cross : {false, true}) {
-    for (const int rows : {1, 2, 3, 4, 5, 16}) cases.push_back(layer_case(decoding(rows), 96, rows % 2 ? fast : other, 56, cross));
-    cases.push_back(layer_case({{67, 3, 30}}, 96, fast, 56, cross));                         // a few rows of a prompt
-    cases.push_back(layer_case({{90, 21, 30}, {65, 1, 0}, {8, 8, 70}}, 96, fast, 56, cross));  // prompts beside a row of an answer
+    for (const int rows : {1, 2, 3, 4, 5, 16})
+      cases.push_back(layer_case(decoding(rows), 96, rows % 2 ? fast : other, 56, cross));
+    cases.push_back(layer_case({{67, 3, 30}}, 96, fast, 56, cross));  // a few rows of a prompt
+    cases.push_back(
+        layer_case({{90, 21, 30}, {65, 1, 0}, {8, 8, 70}}, 96, fast, 56, cross));  // prompts beside a row of an answer
   }
   return cases;
 }

@@ -1,14 +1,18 @@
-// rope_kv_write, kv_write. What could break: pairing of halves, odd numbers of pairs beside the vector, large positions, slots out of order, the layer's and head's place
-// in the cache, v rotated by mistake, neighbouring keys overwritten.
+// rope_kv_write, kv_write. What could break: pairing of halves, odd numbers of pairs beside the vector, large
+// positions, slots out of order, the layer's and head's place in the cache, v rotated by mistake, neighbouring keys
+// overwritten.
 //
-// Tolerance: both backends take cosine and sine of the same float32 angle; two products and a sum are 3 roundings of at most |a| + |b| ≤ 2. Values move bit for bit.
+// Tolerance: both backends take cosine and sine of the same float32 angle; two products and a sum are 3 roundings of at
+// most |a| + |b| ≤ 2. Values move bit for bit.
 #include "cases/cases.h"
 
 namespace nvlm::test {
 
-OpCase rope_kv_write_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t last_position, float theta) {
+OpCase rope_kv_write_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t last_position,
+                          float theta) {
   OpCase c;
-  c.name = "rope_kv_write " + std::to_string(rows) + " rows, " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " + std::to_string(head_dim) + ", position up to " +
+  c.name = "rope_kv_write " + std::to_string(rows) + " rows, " + std::to_string(heads) + "/" +
+           std::to_string(kv_heads) + " heads of " + std::to_string(head_dim) + ", position up to " +
            std::to_string(last_position);
   Random random(c.name);
   const int64_t cols = static_cast<int64_t>(heads + 2 * kv_heads) * head_dim;
@@ -27,7 +31,8 @@ OpCase rope_kv_write_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t
     c.batch.position.push_back(static_cast<int32_t>(r == rows - 1 ? last_position : random.below(last_position + 1)));
     c.batch.kv_slot.push_back(slots - 1 - (2 * r < slots ? 2 * r : 2 * r - slots + 1 - slots % 2));
   }
-  c.bytes = 8.0 * static_cast<double>(rows * (heads + 2 * kv_heads) * head_dim);  // q and k rotated in place, k and v written
+  // Q and k rotated in place, k and v written.
+  c.bytes = 8.0 * static_cast<double>(rows * (heads + 2 * kv_heads) * head_dim);
   c.cache_limit = 6 * kUnit;
   c.bounds = [=](const std::vector<float>& truth) {
     Bounds b{std::vector<double>(truth.size(), 6 * kUnit), std::vector<double>(truth.size(), 1), 2 * kUnit};
@@ -41,7 +46,8 @@ OpCase rope_kv_write_case(int64_t rows, int32_t heads, int32_t kv_heads, int32_t
 
 OpCase kv_write_case(int64_t rows, int32_t kv_heads, int32_t head_dim) {
   OpCase c;
-  c.name = "kv_write " + std::to_string(rows) + " rows, " + std::to_string(kv_heads) + " heads of " + std::to_string(head_dim);
+  c.name = "kv_write " + std::to_string(rows) + " rows, " + std::to_string(kv_heads) + " heads of " +
+           std::to_string(head_dim);
   Random random(c.name);
   const int64_t cols = int64_t{2} * kv_heads * head_dim;
   c.batch.rows = rows;

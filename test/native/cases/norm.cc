@@ -1,14 +1,17 @@
-// rms_norm, layer_norm, qk_norm. What could break: column tails, true_width (dummy heads), eps inside the root, the v columns of qk_norm, means far from zero.
+// rms_norm, layer_norm, qk_norm. What could break: column tails, true_width (dummy heads), eps inside the root, the v
+// columns of qk_norm, means far from zero.
 //
-// Tolerance. The sum of n squares is off by at most (n + 2)·u relative, halved by the root, and three or four roundings follow: (n/2 + 8)·u·|y|, typically (4 + √n/2)·u.
-// For the layer norm y = (x − mean)·s·w + b the mean is off by n·u·mean|x|, so the size of an element is (|x − mean| + mean|x|)·s·|w| + |b|.
+// Tolerance. The sum of n squares is off by at most (n + 2)·u relative, halved by the root, and three or four roundings
+// follow: (n/2 + 8)·u·|y|, typically (4 + √n/2)·u. For the layer norm y = (x − mean)·s·w + b the mean is off by
+// n·u·mean|x|, so the size of an element is (|x − mean| + mean|x|)·s·|w| + |b|.
 #include "cases/cases.h"
 
 namespace nvlm::test {
 
 OpCase rms_norm_case(int64_t rows, int64_t n, int32_t true_width) {
   OpCase c;
-  c.name = "rms_norm " + std::to_string(rows) + "x" + std::to_string(n) + (true_width ? " true width " + std::to_string(true_width) : "");
+  c.name = "rms_norm " + std::to_string(rows) + "x" + std::to_string(n) +
+           (true_width ? " true width " + std::to_string(true_width) : "");
   Random random(c.name);
   c.batch.rows = rows;
   c.record.op = NVLM_RMS_NORM;
@@ -32,12 +35,14 @@ OpCase rms_norm_case(int64_t rows, int64_t n, int32_t true_width) {
 
 OpCase layer_norm_case(int64_t rows, int64_t n, float low, float high, float eps) {
   OpCase c;
-  c.name = "layer_norm " + std::to_string(rows) + "x" + std::to_string(n) + " of [" + std::to_string(low) + ", " + std::to_string(high) + "]";
+  c.name = "layer_norm " + std::to_string(rows) + "x" + std::to_string(n) + " of [" + std::to_string(low) + ", " +
+           std::to_string(high) + "]";
   Random random(c.name);
   c.batch.rows = rows;
   c.record.op = NVLM_LAYER_NORM;
   c.record.c.eps = eps;
-  const std::vector<float> x = random.uniforms(rows * n, low, high), w = random.uniforms(n, -2, 2), bias = random.uniforms(n);
+  const std::vector<float> x = random.uniforms(rows * n, low, high), w = random.uniforms(n, -2, 2),
+                           bias = random.uniforms(n);
   c.record.in = c.add(Tensor{NVLM_ROWS, 1, n, x});
   c.record.out = c.add(Tensor{NVLM_ROWS, 1, n, {}});
   c.record.w = c.add(vector_weight(w));
@@ -49,7 +54,8 @@ OpCase layer_norm_case(int64_t rows, int64_t n, float low, float high, float eps
     for (size_t i = 0; i < truth.size(); ++i) {
       const float* row = x.data() + static_cast<int64_t>(i) / n * n;
       double mean = 0, size = 0, variance = 0;
-      for (int64_t j = 0; j < n; ++j) mean += row[j] / static_cast<double>(n), size += std::abs(row[j]) / static_cast<double>(n);
+      for (int64_t j = 0; j < n; ++j)
+        mean += row[j] / static_cast<double>(n), size += std::abs(row[j]) / static_cast<double>(n);
       for (int64_t j = 0; j < n; ++j) variance += (row[j] - mean) * (row[j] - mean) / static_cast<double>(n);
       const size_t column = i % static_cast<size_t>(n);
       const double scale = 1 / std::sqrt(variance + eps);
@@ -66,7 +72,8 @@ OpCase layer_norm_case(int64_t rows, int64_t n, float low, float high, float eps
 
 OpCase qk_norm_case(int64_t rows, int64_t n, int32_t true_width) {
   OpCase c;
-  c.name = "qk_norm " + std::to_string(rows) + "x3x" + std::to_string(n) + (true_width ? " true width " + std::to_string(true_width) : "");
+  c.name = "qk_norm " + std::to_string(rows) + "x3x" + std::to_string(n) +
+           (true_width ? " true width " + std::to_string(true_width) : "");
   Random random(c.name);
   c.batch.tiles = rows;
   c.record.op = NVLM_QK_NORM;
@@ -101,7 +108,8 @@ std::vector<OpCase> norm_cases() {
   cases.push_back(rms_norm_case(5, 96, 80));
   cases.push_back(qk_norm_case(5, 96, 80));
   for (const int64_t n : {100, 104}) cases.push_back(layer_norm_case(5, n, 9, 11, 1e-6f));
-  for (const int64_t n : {33, 40}) cases.push_back(layer_norm_case(2, n, 0, 0, 1e-6f));  // no variance at all: eps alone stands under the root
+  // No variance at all: eps alone stands under the root.
+  for (const int64_t n : {33, 40}) cases.push_back(layer_norm_case(2, n, 0, 0, 1e-6f));
   return cases;
 }
 

@@ -1,12 +1,14 @@
-// pixel_shuffle_norm. What could break: block order, the class row, v1's transposed token grid, several tiles. Tolerance as for layer_norm, with inputs of mean about
-// zero: an element's size is at most (|ŷ| + 1)·|w| + |b| with ŷ the normalised value. A misplaced patch is off by about 1, so the order can't hide in it.
+// pixel_shuffle_norm. What could break: block order, the class row, v1's transposed token grid, several tiles.
+// Tolerance as for layer_norm, with inputs of mean about zero: an element's size is at most (|ŷ| + 1)·|w| + |b| with ŷ
+// the normalised value. A misplaced patch is off by about 1, so the order can't hide in it.
 #include "cases/cases.h"
 
 namespace nvlm::test {
 
 OpCase pixel_shuffle_norm_case(int64_t tiles, int32_t grid, int32_t ratio, int64_t n, bool transpose) {
   OpCase c;
-  c.name = "pixel_shuffle_norm " + std::to_string(tiles) + " tiles, grid " + std::to_string(grid) + "/" + std::to_string(ratio) + ", " + std::to_string(n) + (transpose ? " columns, v1" : " columns, v2");
+  c.name = "pixel_shuffle_norm " + std::to_string(tiles) + " tiles, grid " + std::to_string(grid) + "/" +
+           std::to_string(ratio) + ", " + std::to_string(n) + (transpose ? " columns, v1" : " columns, v2");
   Random random(c.name);
   const int64_t rows = int64_t{grid} * grid + 1, side = grid / ratio, cols = n * ratio * ratio;
   c.batch.tiles = tiles;

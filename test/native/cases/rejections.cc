@@ -1,4 +1,5 @@
-// Whatever a program or batch says that would lead outside of memory is refused with NVLM_INVALID and a message that names it, and nothing is written.
+// Whatever a program or batch says that would lead outside of memory is refused with NVLM_INVALID and a message that
+// names it, and nothing is written.
 #include "cases/cases.h"
 #include "support/check.h"
 
@@ -52,8 +53,10 @@ void batches(const Device& device) {
   equal(run_case(device, causal).status, NVLM_OK, "the unchanged batch runs");
   refused_batch(device, causal, "the key interval of row 2", [](OpCase& c) { c.batch.self_end[2] = 71; });
   refused_batch(device, causal, "the key interval of row 1", [](OpCase& c) { c.batch.self_begin[1] = -1; });
-  refused_batch(device, causal, "the key interval of row 4", [](OpCase& c) { c.batch.self_begin[4] = c.batch.self_end[4] + 1; });
-  refused_batch(device, causal, "a page of the sequence of row 0", [](OpCase& c) { c.batch.self_pages.page[1] = c.self_kv.pages; });
+  refused_batch(device, causal, "the key interval of row 4",
+                [](OpCase& c) { c.batch.self_begin[4] = c.batch.self_end[4] + 1; });
+  refused_batch(device, causal, "a page of the sequence of row 0",
+                [](OpCase& c) { c.batch.self_pages.page[1] = c.self_kv.pages; });
   refused_batch(device, causal, "a page of the sequence of row 1", [](OpCase& c) { c.batch.self_pages.page[2] = -1; });
   refused_batch(device, causal, "a page of the sequence of row 0", [](OpCase& c) { c.batch.self_pages.fill[0] = 65; });
   refused_batch(device, causal, "the page list", [](OpCase& c) { c.batch.self_pages.begin[1] = -1; });
@@ -63,7 +66,8 @@ void batches(const Device& device) {
   refused_batch(device, causal, "do not cover its rows", [](OpCase& c) { c.batch.row_begin.resize(1); });
 
   const OpCase rope = first_named(kv_write_cases(), "rope_kv_write 67");
-  refused_batch(device, rope, "the kv slot of row 3", [](OpCase& c) { c.batch.kv_slot[3] = int64_t{c.self_kv.pages} * NVLM_PAGE_KEYS; });
+  refused_batch(device, rope, "the kv slot of row 3",
+                [](OpCase& c) { c.batch.kv_slot[3] = int64_t{c.self_kv.pages} * NVLM_PAGE_KEYS; });
   refused_batch(device, rope, "the kv slot of row 0", [](OpCase& c) { c.batch.kv_slot[0] = -1; });
   refused_batch(device, rope, "the position of row 66", [](OpCase& c) { c.batch.position[66] = -1; });
   const OpCase cross = first_named(kv_write_cases(), "kv_write 65");
@@ -72,7 +76,8 @@ void batches(const Device& device) {
   const OpCase odd = first_named(attention_cases(), "attention odd cross");
   refused_batch(device, odd, "the key interval of row 0", [](OpCase& c) { c.batch.cross_end[0] = 133; });
   refused_batch(device, odd, "a page of the sequence of row 0", [](OpCase& c) { c.batch.cross_pages.fill[1] = -1; });
-  refused_batch(device, odd, "the page list of the sequence of row 1", [](OpCase& c) { c.batch.cross_pages.begin[2] = 3; });
+  refused_batch(device, odd, "the page list of the sequence of row 1",
+                [](OpCase& c) { c.batch.cross_pages.begin[2] = 3; });
   refused_batch(device, odd, "do not cover its rows", [](OpCase& c) { c.batch.row_begin[0] = 1; });
 
   const OpCase embed = first_named(embed_cases(), "embed 50 of 31x37 f32 with");
@@ -81,7 +86,8 @@ void batches(const Device& device) {
   const OpCase gather = first_named(embed_cases(), "gather_rows 3");
   refused_batch(device, gather, "out row 1", [](OpCase& c) { c.batch.out_row[1] = 5; });
   refused_batch(device, gather, "out row 2", [](OpCase& c) { c.batch.out_row[2] = -1; });
-  refused_batch(device, first_named(patch_embed_cases(), "patch_embed"), "no pixels", [](OpCase& c) { c.batch.pixels = std::vector<uint8_t>(); });
+  refused_batch(device, first_named(patch_embed_cases(), "patch_embed"), "no pixels",
+                [](OpCase& c) { c.batch.pixels = std::vector<uint8_t>(); });
   const OpCase sample = sample_case();
   Loaded loaded(device, sample);
   nvlm_sampled sampled;
@@ -98,7 +104,10 @@ void too_large(const Device& device) {
     batch = linear.batch.view(nullptr);
     batch.*count = -1;
     equal(loaded.run(batch), NVLM_INVALID, "a negative count");
-    batch.*count = linear.batch.*(count == &nvlm_batch::tiles ? &Batch::tiles : count == &nvlm_batch::rows ? &Batch::rows : &Batch::outs) + 2;
+    batch.*count = linear.batch.*(count == &nvlm_batch::tiles  ? &Batch::tiles
+                                  : count == &nvlm_batch::rows ? &Batch::rows
+                                                               : &Batch::outs) +
+                   2;
     equal(loaded.run(batch), NVLM_INVALID, "one more than the plan has");
   }
 }
@@ -123,17 +132,20 @@ void tensors(const Device& device) {
     return status == NVLM_OK ? "" : device.table().last_error(device.handle());
   };
   check(compiles({NVLM_OUTS, 1, 8, 0, NVLM_F32}).empty(), "a tensor as large as the arena compiles");
-  const std::pair<nvlm_tensor, const char*> wrong[] = {{{static_cast<nvlm_extent>(NVLM_EXTENT_COUNT), 1, 1, 0, NVLM_F32}, "impossible shape"},
-                                                       {{NVLM_OUTS, 0, 8, 0, NVLM_F32}, "impossible shape"},
-                                                       {{NVLM_OUTS, 1, 0, 0, NVLM_F32}, "impossible shape"},
-                                                       {{NVLM_OUTS, 1, 9, 0, NVLM_F32}, "outside of the arena"},
-                                                       {{NVLM_OUTS, 1, 8, 4, NVLM_F32}, "outside of the arena"},
-                                                       {{NVLM_OUTS, int64_t{1} << 40, int64_t{1} << 40, 0, NVLM_F32}, "outside of the arena"},
-                                                       {{NVLM_OUTS, 1, 1, ~uint64_t{0} - 3, NVLM_F32}, "outside of the arena"},
-                                                       {{NVLM_OUTS, 1, 1, 2, NVLM_F32}, "not aligned"},
-                                                       {{NVLM_ROWS, 1, 8, 0, NVLM_F32}, "samples out rows"},
-                                                       {{NVLM_OUTS, 2, 4, 0, NVLM_F32}, "samples out rows"}};
-  for (const auto& [tensor, fragment] : wrong) check(compiles(tensor).find(fragment) != std::string::npos, std::string("refused: ") + fragment + ": " + compiles(tensor));
+  const std::pair<nvlm_tensor, const char*> wrong[] = {
+      {{static_cast<nvlm_extent>(NVLM_EXTENT_COUNT), 1, 1, 0, NVLM_F32}, "impossible shape"},
+      {{NVLM_OUTS, 0, 8, 0, NVLM_F32}, "impossible shape"},
+      {{NVLM_OUTS, 1, 0, 0, NVLM_F32}, "impossible shape"},
+      {{NVLM_OUTS, 1, 9, 0, NVLM_F32}, "outside of the arena"},
+      {{NVLM_OUTS, 1, 8, 4, NVLM_F32}, "outside of the arena"},
+      {{NVLM_OUTS, int64_t{1} << 40, int64_t{1} << 40, 0, NVLM_F32}, "outside of the arena"},
+      {{NVLM_OUTS, 1, 1, ~uint64_t{0} - 3, NVLM_F32}, "outside of the arena"},
+      {{NVLM_OUTS, 1, 1, 2, NVLM_F32}, "not aligned"},
+      {{NVLM_ROWS, 1, 8, 0, NVLM_F32}, "samples out rows"},
+      {{NVLM_OUTS, 2, 4, 0, NVLM_F32}, "samples out rows"}};
+  for (const auto& [tensor, fragment] : wrong)
+    check(compiles(tensor).find(fragment) != std::string::npos,
+          std::string("refused: ") + fragment + ": " + compiles(tensor));
 }
 
 // Weights of one element, which fit nothing here.
@@ -161,9 +173,12 @@ void linear_programs(const Device& device) {
   refused(device, swiglu, "interleaved", [](OpCase& c) { c.record.op = NVLM_LINEAR; });
   refused(device, swiglu, "the matrix does not fit", [](OpCase& c) { c.tensors[1].cols = 16; });
   refused(device, linear_case(NVLM_LINEAR_SWIGLU, 3, 8, 8, NVLM_BF16, "bias"), "no bias");
-  refused(device, linear_case(NVLM_LINEAR_RESIDUAL, 3, 8, 8, NVLM_F32, "scale"), "the scale does not fit", [](OpCase& c) { c.record.c.tanh_gate = 1; });
-  refused(device, linear_case(NVLM_LINEAR_RESIDUAL, 3, 8, 8, NVLM_F32, "gate"), "the scale does not fit", [](OpCase& c) { c.record.c.tanh_gate = 0; });
-  refused(device, linear_case(NVLM_LINEAR_RESIDUAL, 3, 8, 8, NVLM_F32, "gate"), "the scale does not fit", [](OpCase& c) { c.record.scale = -1; });
+  refused(device, linear_case(NVLM_LINEAR_RESIDUAL, 3, 8, 8, NVLM_F32, "scale"), "the scale does not fit",
+          [](OpCase& c) { c.record.c.tanh_gate = 1; });
+  refused(device, linear_case(NVLM_LINEAR_RESIDUAL, 3, 8, 8, NVLM_F32, "gate"), "the scale does not fit",
+          [](OpCase& c) { c.record.c.tanh_gate = 0; });
+  refused(device, linear_case(NVLM_LINEAR_RESIDUAL, 3, 8, 8, NVLM_F32, "gate"), "the scale does not fit",
+          [](OpCase& c) { c.record.scale = -1; });
 }
 
 void attention_programs(const Device& device) {
@@ -183,9 +198,11 @@ void attention_programs(const Device& device) {
   refused(device, causal, "input and output must differ", [](OpCase& c) { c.record.out = c.record.in; });
   refused(device, causal, "differ in rows", [](OpCase& c) { c.tensors[1].extent = NVLM_OUTS; });
   refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.self_kv.layers = 0; });  // no memory
-  refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.self_kv.pages = 0, c.self_kv.data.clear(); });
+  refused(device, causal, "the key/value cache does not fit",
+          [](OpCase& c) { c.self_kv.pages = 0, c.self_kv.data.clear(); });
   refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.record.c.kv_heads = 2; });
-  refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.record.c.heads = 4, c.record.c.head_dim = 8; });
+  refused(device, causal, "the key/value cache does not fit",
+          [](OpCase& c) { c.record.c.heads = 4, c.record.c.head_dim = 8; });
   refused(device, causal, "the key/value cache does not fit", [](OpCase& c) { c.record.c.source = NVLM_KEYS_CROSS; });
   refused(device, causal, "unknown source", [](OpCase& c) { c.record.c.source = static_cast<nvlm_key_source>(3); });
   const OpCase tile = tile_attention_case(1, 4, 2, 8);
@@ -194,7 +211,8 @@ void attention_programs(const Device& device) {
   refused(device, tile, "[q|k|v]", [](OpCase& c) { c.tensors[0].cols = 47; });
   refused(device, tile, "a tile's rows", [](OpCase& c) { c.tensors[0].extent = c.tensors[1].extent = NVLM_ROWS; });
 
-  const OpCase rope = first_named(kv_write_cases(), "rope_kv_write 67"), cross = first_named(kv_write_cases(), "kv_write 65");
+  const OpCase rope = first_named(kv_write_cases(), "rope_kv_write 67"),
+               cross = first_named(kv_write_cases(), "kv_write 65");
   refused(device, rope, "[q|k|v]", [](OpCase& c) { c.tensors[0].cols += 1; });
   refused(device, rope, "[q|k|v]", [](OpCase& c) { c.tensors[0].extent = NVLM_OUTS; });
   refused(device, rope, "multiple of 8", [](OpCase& c) { c.record.c.head_dim = 4; });
@@ -206,7 +224,8 @@ void attention_programs(const Device& device) {
 }
 
 void other_programs(const Device& device) {
-  const OpCase rms = first_named(norm_cases(), "rms_norm 3x9"), layer = first_named(norm_cases(), "layer_norm 3x9"), qk = first_named(norm_cases(), "qk_norm 3x3x9");
+  const OpCase rms = first_named(norm_cases(), "rms_norm 3x9"), layer = first_named(norm_cases(), "layer_norm 3x9"),
+               qk = first_named(norm_cases(), "qk_norm 3x3x9");
   refused(device, rms, "input and output differ", [](OpCase& c) { c.tensors[1].cols = 8; });
   refused(device, rms, "input and output differ", [](OpCase& c) { c.record.out = c.record.in; });
   refused(device, rms, "differ in rows", [](OpCase& c) { c.tensors[1].extent = NVLM_OUTS; });

@@ -1,5 +1,6 @@
-// sample, against answers worked out by hand or by statistics (the backends in host memory share the code, so comparing them would prove nothing): ties, penalties,
-// each filter, the order of filters, the distribution of draws, logprobs, logits that are not finite.
+// sample, against answers worked out by hand or by statistics (the backends in host memory share the code, so comparing
+// them would prove nothing): ties, penalties, each filter, the order of filters, the distribution of draws, logprobs,
+// logits that are not finite.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -20,7 +21,8 @@ nvlm_sampling plain(float temperature) {
 }
 
 // One row of logits for each element of options.
-std::vector<nvlm_sampled> sample(const Device& device, const std::vector<float>& logits, const std::vector<nvlm_sampling>& options) {
+std::vector<nvlm_sampled> sample(const Device& device, const std::vector<float>& logits,
+                                 const std::vector<nvlm_sampling>& options) {
   OpCase c;
   c.batch.outs = static_cast<int64_t>(options.size());
   c.batch.sampling = options;
@@ -34,7 +36,9 @@ std::vector<nvlm_sampled> sample(const Device& device, const std::vector<float>&
   return o.sampled;
 }
 
-int32_t token(const Device& device, const std::vector<float>& logits, const nvlm_sampling& options) { return sample(device, logits, {options})[0].token; }
+int32_t token(const Device& device, const std::vector<float>& logits, const nvlm_sampling& options) {
+  return sample(device, logits, {options})[0].token;
+}
 
 // How often each token comes over 4,000 seeds.
 std::vector<double> frequencies(const Device& device, const std::vector<float>& logits, nvlm_sampling options) {
@@ -53,7 +57,9 @@ std::vector<double> frequencies(const Device& device, const std::vector<float>& 
 void near(const std::vector<double>& got, const std::vector<double>& expected, const std::string& what) {
   for (size_t i = 0; i < expected.size(); ++i) {
     const double limit = expected[i] == 0 ? 0 : 0.032;
-    check(std::abs(got[i] - expected[i]) <= limit, what + ": token " + std::to_string(i) + " came at a share of " + std::to_string(got[i]) + ", expected " + std::to_string(expected[i]));
+    check(std::abs(got[i] - expected[i]) <= limit, what + ": token " + std::to_string(i) + " came at a share of " +
+                                                       std::to_string(got[i]) + ", expected " +
+                                                       std::to_string(expected[i]));
   }
 }
 
@@ -64,7 +70,8 @@ void test_sampling(const Device& device) {
   run("sampling on " + device.name(), [&] {
     equal(token(device, {1, 3, 3, 2}, plain(0)), 1, "greedy takes the lowest of equals");
     equal(token(device, {-5}, plain(0)), 0, "one token");
-    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity()}) {
       equal(token(device, {1, bad, 2}, plain(0)), -1, "logits that are not finite");
     }
 
@@ -85,7 +92,8 @@ void test_sampling(const Device& device) {
     o = plain(1);
     o.min_p = 0.4f;
     near(frequencies(device, halves, o), {2 / 3.0, 0, 1 / 3.0, 0}, "min-p 0.4");
-    // Temperature goes before top-p: at 0.5 the likeliest token has 0.727 alone. Top-k goes before top-p: of the two kept, 2/3 reach 0.6.
+    // Temperature goes before top-p: at 0.5 the likeliest token has 0.727 alone. Top-k goes before top-p: of the two
+    // kept, 2/3 reach 0.6.
     o = plain(0.5f);
     o.top_p = 0.7f;
     near(frequencies(device, halves, o), {1, 0, 0, 0}, "temperature before top-p");
@@ -107,7 +115,8 @@ void test_sampling(const Device& device) {
       return p;
     };
     equal(token(device, {4, 3, 3.5f}, penalised(2, 0, 0)), 1, "repetition counts prompt and answer: 2, 3, 1.75");
-    equal(token(device, {-1, -1.5f, -1.2f}, penalised(2, 0, 0)), 1, "repetition multiplies negative logits: -2, -1.5, -2.4");
+    equal(token(device, {-1, -1.5f, -1.2f}, penalised(2, 0, 0)), 1,
+          "repetition multiplies negative logits: -2, -1.5, -2.4");
     equal(token(device, {1, 3, 3.5f}, penalised(1, 1, 0)), 1, "presence: 3.5 - 1");
     equal(token(device, {3.4f, 3, 3.5f}, penalised(1, 1, 0)), 0, "presence leaves the prompt alone");
     equal(token(device, {1, 3, 4.1f}, penalised(1, 0, 0.6f)), 1, "frequency counts twice: 4.1 - 1.2");
@@ -151,7 +160,9 @@ void test_sampling(const Device& device) {
     std::vector<float> many(5000);
     for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<float>(i * 7919 % 5000) * 0.001f;
     const std::vector<nvlm_sampled> together = sample(device, many, rows);
-    for (size_t i = 0; i < rows.size(); ++i) check(together[i].token == token(device, many, rows[i]), "row " + std::to_string(i) + " of 64 is sampled as alone");
+    for (size_t i = 0; i < rows.size(); ++i)
+      check(together[i].token == token(device, many, rows[i]),
+            "row " + std::to_string(i) + " of 64 is sampled as alone");
     // SplitMix64 of both, worked out apart from this code: 0.464… of 1,000 tokens.
     equal(beside[0].token, 464, "the draw of seed 9, step 5");
   });

@@ -1,12 +1,14 @@
-// Shapes of real models: Qwen2-0.5B's decoder (896 wide, 14/2 heads of 64, feed-forward 4864) and InternViT-300M's encoder (1024 wide, 16 heads of 64, 1025 rows a
-// tile). 256 rows are a chunk of a prompt, 1 a step of one answer, 4 of four at once.
+// Shapes of real models: Qwen2-0.5B's decoder (896 wide, 14/2 heads of 64, feed-forward 4864) and InternViT-300M's
+// encoder (1024 wide, 16 heads of 64, 1025 rows a tile). 256 rows are a chunk of a prompt, 1 a step of one answer, 4 of
+// four at once.
 #include "cases/cases.h"
 
 namespace nvlm::test {
 
 OpCase sample_case(int64_t rows, int64_t vocab, float temperature, float top_p) {
   OpCase c;
-  c.name = "sample " + std::to_string(rows) + " of " + std::to_string(vocab) + (temperature > 0 ? ", top-p" : ", greedy");
+  c.name =
+      "sample " + std::to_string(rows) + " of " + std::to_string(vocab) + (temperature > 0 ? ", top-p" : ", greedy");
   Random random(c.name);
   c.record.op = NVLM_SAMPLE;
   c.batch.outs = rows;

@@ -1,4 +1,5 @@
-// Every access to memory ends here: those of instrumented kernels (hooks.cc), and those of instructions that the emulator carries out itself.
+// Every access to memory ends here: those of instrumented kernels (hooks.cc), and those of instructions that the
+// emulator carries out itself.
 #include <link.h>
 
 #include <algorithm>
@@ -72,7 +73,8 @@ void check_elsewhere(const void* address, uint64_t bytes, bool write) {
   const StackRange stacks = stack_range();
   const auto* at = static_cast<const unsigned char*>(address);
   if (at >= stacks.begin && at < stacks.end) {
-    if (at < current->fiber.stack || at + bytes > current->fiber.stack + kStackBytes) trap("host memory", "a thread uses another thread's local variables");
+    if (at < current->fiber.stack || at + bytes > current->fiber.stack + kStackBytes)
+      trap("host memory", "a thread uses another thread's local variables");
     return;
   }
   if (is_pinned(address, bytes)) return;
@@ -85,13 +87,16 @@ void check_elsewhere(const void* address, uint64_t bytes, bool write) {
 // The current thread, as one that touches the region.
 Actor actor_in(const Region& region) {
   const Block& block = *current->block;
-  return {&region == &block.shared ? block.serial : block.grid->era, block.serial, static_cast<uint16_t>(current->number), &current->knows, &block.grid->order};
+  return {&region == &block.shared ? block.serial : block.grid->era, block.serial,
+          static_cast<uint16_t>(current->number), &current->knows, &block.grid->order};
 }
 
 std::string sentence(const Conflict& conflict) {
   const Access& earlier = conflict.earlier;
-  return std::string(conflict.what) + " by thread " + std::to_string(earlier.thread) + " of " + machine().name_of(earlier.block, *current->block->grid) +
-         (earlier.kind == Access::pending_copy ? ", an asynchronous copy that was not waited for" : ", and nothing orders the two");
+  return std::string(conflict.what) + " by thread " + std::to_string(earlier.thread) + " of " +
+         machine().name_of(earlier.block, *current->block->grid) +
+         (earlier.kind == Access::pending_copy ? ", an asynchronous copy that was not waited for"
+                                               : ", and nothing orders the two");
 }
 
 }  // namespace
@@ -116,13 +121,15 @@ void access(const void* address, uint64_t bytes, bool write, Access::Kind kind) 
       if (byte >= begin && byte < end) mask |= static_cast<uint8_t>(1u << i);
     }
     Cell& cell = region->cells[granule];
-    const std::optional<Conflict> conflict = write ? note_write(cell, actor, mask, kind) : note_read(cell, actor, mask, kind);
+    const std::optional<Conflict> conflict =
+        write ? note_write(cell, actor, mask, kind) : note_read(cell, actor, mask, kind);
     if (conflict) trap("race", bytes_at(space, begin, bytes) + " are " + verb(write) + "; " + sentence(*conflict));
   }
 }
 
 uint4 load_streaming(const void* global) {
-  if (reinterpret_cast<uintptr_t>(global) % 16) trap("alignment", "a load of 16 bytes from an address that is not a multiple of 16");
+  if (reinterpret_cast<uintptr_t>(global) % 16)
+    trap("alignment", "a load of 16 bytes from an address that is not a multiple of 16");
   if (!machine().heap.region().contains(global)) trap("bounds", "a global load from elsewhere");
   if (traffic_counted) note_traffic(__builtin_return_address(0), global, 16);
   access(global, 16, false, Access::plain);
@@ -147,20 +154,25 @@ void bring(PendingCopy& copy) {
 void arrive(Thread& thread, PendingCopy& copy) {
   bring(copy);
   const Region& shared = thread.block->shared;
-  const Actor actor{thread.block->serial, thread.block->serial, static_cast<uint16_t>(thread.number), &thread.knows, &thread.block->grid->order};
-  for (uint64_t i = 0; i < 16; i += kGranule) copy_arrived(shared.cells[(shared.offset(copy.to) + i) / kGranule], actor);
+  const Actor actor{thread.block->serial, thread.block->serial, static_cast<uint16_t>(thread.number), &thread.knows,
+                    &thread.block->grid->order};
+  for (uint64_t i = 0; i < 16; i += kGranule)
+    copy_arrived(shared.cells[(shared.offset(copy.to) + i) / kGranule], actor);
 }
 
 }  // namespace
 
 void copy_async(void* shared, const void* global, bool valid) {
   Thread& thread = *current;
-  if (!thread.block->shared.contains(shared)) trap("copies", "an asynchronous copy to what is not the block's shared memory");
-  if (reinterpret_cast<uintptr_t>(shared) % 16 || reinterpret_cast<uintptr_t>(global) % 16) trap("copies", "an asynchronous copy with an address that is not aligned to 16 bytes");
+  if (!thread.block->shared.contains(shared))
+    trap("copies", "an asynchronous copy to what is not the block's shared memory");
+  if (reinterpret_cast<uintptr_t>(shared) % 16 || reinterpret_cast<uintptr_t>(global) % 16)
+    trap("copies", "an asynchronous copy with an address that is not aligned to 16 bytes");
   if (traffic_counted) note_traffic(__builtin_return_address(0), shared, 16);
   if (valid) {
     if (traffic_counted) note_traffic(__builtin_return_address(0), global, 16);
-    if (!machine().heap.region().contains(global)) trap("copies", "an asynchronous copy from what is not global memory");
+    if (!machine().heap.region().contains(global))
+      trap("copies", "an asynchronous copy from what is not global memory");
     access(global, 16, false, Access::plain);
   }
   access(shared, 16, true, Access::pending_copy);
@@ -199,7 +211,8 @@ std::shared_ptr<const OtherBlocks>& variable(const void* address) { return curre
 
 uint32_t add(uint32_t* address, uint32_t value) {
   if (!machine().heap.region().contains(address)) trap("bounds", "a global atomic elsewhere");
-  if (reinterpret_cast<uintptr_t>(address) % 4) trap("alignment", "an atomic on an address that is not a multiple of 4");
+  if (reinterpret_cast<uintptr_t>(address) % 4)
+    trap("alignment", "an atomic on an address that is not a multiple of 4");
   access(address, 4, false, Access::atomic);
   access(address, 4, true, Access::atomic);
   const uint32_t old = *address;

@@ -38,7 +38,8 @@ Thread& lane_of(Warp& warp, uint32_t lane) { return warp.block->thread[warp.firs
 void warp_barrier(uint32_t mask) { stand_at(collective(Wait::warp_barrier, mask, nullptr)); }
 
 uint64_t shuffle(Shuffle kind, uint32_t mask, uint64_t bits, uint32_t operand, uint32_t width) {
-  if (width == 0 || width > kWarp || (width & (width - 1))) trap("divergence", "the width of a shuffle is no power of two up to 32");
+  if (width == 0 || width > kWarp || (width & (width - 1)))
+    trap("divergence", "the width of a shuffle is no power of two up to 32");
   Wait wait = collective(Wait::shuffle, mask, nullptr);
   wait.how = kind;
   wait.operand = operand;
@@ -64,7 +65,9 @@ void perform_shuffle(Warp& warp, uint32_t mask) {
       case Shuffle::down: source = lane - first + wait.operand < wait.width ? lane + wait.operand : lane; break;
       case Shuffle::exclusive: source = (lane ^ wait.operand) < first + wait.width ? lane ^ wait.operand : lane; break;
     }
-    if (!(mask >> source & 1)) return trap("divergence", "a shuffle reads lane " + std::to_string(source) + ", which is not in its mask [" + kernel_of(*warp.block) + "]");
+    if (!(mask >> source & 1))
+      return trap("divergence", "a shuffle reads lane " + std::to_string(source) + ", which is not in its mask [" +
+                                    kernel_of(*warp.block) + "]");
     wait.bits = given[source];
   }
 }
@@ -151,7 +154,8 @@ void perform_load_matrices(Warp& warp) {
     for (uint32_t lane = 0; lane < kWarp; ++lane) {
       const Wait& wait = lane_of(warp, lane).wait;
       const uint32_t g = lane / 4, t = 2 * (lane % 4);
-      const uint32_t first = wait.transposed ? rows[t][g] : rows[g][t], second = wait.transposed ? rows[t + 1][g] : rows[g][t + 1];
+      const uint32_t first = wait.transposed ? rows[t][g] : rows[g][t],
+                     second = wait.transposed ? rows[t + 1][g] : rows[g][t + 1];
       wait.r[matrix] = first | second << 16;
     }
   }
@@ -167,7 +171,8 @@ void release(Block& block, Barrier& barrier, int id) {
   std::vector<bool> waited;
   for (Thread& thread : block.thread) {
     knowledge.push_back(&thread.knows);
-    waited.push_back(thread.state == Thread::waiting && thread.wait.kind == Wait::block_barrier && thread.wait.barrier == id);
+    waited.push_back(thread.state == Thread::waiting && thread.wait.kind == Wait::block_barrier &&
+                     thread.wait.barrier == id);
     if (waited.back()) thread.state = Thread::ready;
   }
   join_block(knowledge, barrier.members, waited);
@@ -179,7 +184,8 @@ void check_alignment(const Thread& thread, int id, const void* site) {
   for (uint32_t lane = 0; lane < thread.warp->size; ++lane) {
     const Thread& other = thread.block->thread[thread.warp->first + lane];
     if (&other == &thread || other.state != Thread::waiting || other.wait.kind != Wait::block_barrier) continue;
-    if (other.wait.barrier != id || other.wait.site != site) trap("divergence", "threads of one warp stand at different barriers");
+    if (other.wait.barrier != id || other.wait.site != site)
+      trap("divergence", "threads of one warp stand at different barriers");
   }
 }
 
@@ -192,7 +198,9 @@ void arrive_at_barrier(Thread& thread, int id, int threads, bool wait) {
     barrier.expected = threads;
     barrier.members.assign(block.threads, false);
   }
-  if (barrier.expected != threads) trap("barrier", "barrier " + std::to_string(id) + " is used with " + std::to_string(threads) + " and with " + std::to_string(barrier.expected) + " threads");
+  if (barrier.expected != threads)
+    trap("barrier", "barrier " + std::to_string(id) + " is used with " + std::to_string(threads) + " and with " +
+                        std::to_string(barrier.expected) + " threads");
   if (barrier.members[thread.number]) trap("barrier", "a thread arrives twice at barrier " + std::to_string(id));
   barrier.members[thread.number] = true;
   ++barrier.arrived;
@@ -225,11 +233,14 @@ void wait_at_barrier(int id, int threads, const void* site) {
 
 }  // namespace
 
-__attribute__((noinline)) void block_barrier() { wait_at_barrier(0, static_cast<int>(current->block->threads), __builtin_return_address(0)); }
+__attribute__((noinline)) void block_barrier() {
+  wait_at_barrier(0, static_cast<int>(current->block->threads), __builtin_return_address(0));
+}
 
 __attribute__((noinline)) void named_barrier(int id, int threads, bool wait) {
   if (id < 1 || id >= kBarriers) trap("barrier", "a named barrier has a number from 1 to 15");
-  if (threads <= 0 || threads % kWarp || threads > static_cast<int>(current->block->threads)) trap("barrier", "a barrier's count must be whole warps of the block");
+  if (threads <= 0 || threads % kWarp || threads > static_cast<int>(current->block->threads))
+    trap("barrier", "a barrier's count must be whole warps of the block");
   if (wait) return wait_at_barrier(id, threads, __builtin_return_address(0));
   // The whole warp arrives at once.
   Wait arrival = collective(Wait::arrival, kFullWarp, __builtin_return_address(0));

@@ -1,5 +1,5 @@
-// What a kernel finds in place of CUDA's headers when g++ compiles it: the words of the language, and the collectives as calls into the emulator.
-// cuda/gpu.h includes this; nothing else does.
+// What a kernel finds in place of CUDA's headers when g++ compiles it: the words of the language, and the collectives
+// as calls into the emulator. cuda/gpu.h includes this; nothing else does.
 #pragma once
 
 #include <bit>
@@ -26,13 +26,19 @@ struct dim3 {
   constexpr dim3(uint32_t x_ = 1, uint32_t y_ = 1, uint32_t z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-// Loaded and stored by one instruction each on a GPU. They are copied whole, or the compiler would take them apart and the memory hooks see accesses of 4 bytes.
+// Loaded and stored by one instruction each on a GPU. They are copied whole, or the compiler would take them apart and
+// the memory hooks see accesses of 4 bytes.
 namespace nvlm::emulator {
-// By two names, not a template: g++ forgets may_alias where the size hangs on a parameter, and then that these are the floats or bf16 which other code writes.
+// By two names, not a template: g++ forgets may_alias where the size hangs on a parameter, and then that these are the
+// floats or bf16 which other code writes.
 typedef int Whole8 __attribute__((vector_size(8), may_alias));
 typedef int Whole16 __attribute__((vector_size(16), may_alias));
-inline __attribute__((always_inline)) void copy_8(void* to, const void* from) { *static_cast<Whole8*>(to) = *static_cast<const Whole8*>(from); }
-inline __attribute__((always_inline)) void copy_16(void* to, const void* from) { *static_cast<Whole16*>(to) = *static_cast<const Whole16*>(from); }
+inline __attribute__((always_inline)) void copy_8(void* to, const void* from) {
+  *static_cast<Whole8*>(to) = *static_cast<const Whole8*>(from);
+}
+inline __attribute__((always_inline)) void copy_16(void* to, const void* from) {
+  *static_cast<Whole16*>(to) = *static_cast<const Whole16*>(from);
+}
 
 template <typename T>
 struct alignas(8) Two {
@@ -101,7 +107,8 @@ void load_matrices(uint32_t (&r)[4], const void* row, bool transposed);
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
 template <typename T>
-inline __attribute__((always_inline)) T shuffle_value(Shuffle kind, uint32_t mask, T value, uint32_t operand, uint32_t width) {
+inline __attribute__((always_inline)) T shuffle_value(Shuffle kind, uint32_t mask, T value, uint32_t operand,
+                                                      uint32_t width) {
   static_assert(sizeof(T) <= 8 && std::is_trivially_copyable_v<T>);
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof value);
@@ -118,7 +125,9 @@ inline __attribute__((always_inline)) T shuffle_value(Shuffle kind, uint32_t mas
 #define gridDim (::nvlm::emulator::grid_dimensions())
 
 inline __attribute__((always_inline)) void __syncthreads() { nvlm::emulator::block_barrier(); }
-inline __attribute__((always_inline)) void __syncwarp(uint32_t mask = 0xffffffffu) { nvlm::emulator::warp_barrier(mask); }
+inline __attribute__((always_inline)) void __syncwarp(uint32_t mask = 0xffffffffu) {
+  nvlm::emulator::warp_barrier(mask);
+}
 inline __attribute__((always_inline)) void __threadfence() { nvlm::emulator::thread_fence(); }
 template <typename T>
 inline __attribute__((always_inline)) T __shfl_sync(uint32_t mask, T value, uint32_t source, uint32_t width = 32) {
@@ -129,15 +138,20 @@ inline __attribute__((always_inline)) T __shfl_up_sync(uint32_t mask, T value, u
   return nvlm::emulator::shuffle_value(nvlm::emulator::Shuffle::up, mask, value, distance, width);
 }
 template <typename T>
-inline __attribute__((always_inline)) T __shfl_down_sync(uint32_t mask, T value, uint32_t distance, uint32_t width = 32) {
+inline __attribute__((always_inline)) T __shfl_down_sync(uint32_t mask, T value, uint32_t distance,
+                                                         uint32_t width = 32) {
   return nvlm::emulator::shuffle_value(nvlm::emulator::Shuffle::down, mask, value, distance, width);
 }
 template <typename T>
 inline __attribute__((always_inline)) T __shfl_xor_sync(uint32_t mask, T value, uint32_t lanes, uint32_t width = 32) {
   return nvlm::emulator::shuffle_value(nvlm::emulator::Shuffle::exclusive, mask, value, lanes, width);
 }
-inline __attribute__((always_inline)) uint32_t __ballot_sync(uint32_t mask, bool predicate) { return nvlm::emulator::ballot(mask, predicate); }
-inline __attribute__((always_inline)) uint32_t atomicAdd(uint32_t* address, uint32_t value) { return nvlm::emulator::atomic_add(address, value); }
+inline __attribute__((always_inline)) uint32_t __ballot_sync(uint32_t mask, bool predicate) {
+  return nvlm::emulator::ballot(mask, predicate);
+}
+inline __attribute__((always_inline)) uint32_t atomicAdd(uint32_t* address, uint32_t value) {
+  return nvlm::emulator::atomic_add(address, value);
+}
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
@@ -147,4 +161,6 @@ inline int __ffs(uint32_t x) { return x ? std::countr_zero(x) + 1 : 0; }
 inline int __clz(uint32_t x) { return std::countl_zero(x); }
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return static_cast<uint32_t>(static_cast<uint64_t>(a) * b >> 32); }
 __extension__ typedef unsigned __int128 nvlm_uint128;
-inline uint64_t __umul64hi(uint64_t a, uint64_t b) { return static_cast<uint64_t>(static_cast<nvlm_uint128>(a) * b >> 64); }
+inline uint64_t __umul64hi(uint64_t a, uint64_t b) {
+  return static_cast<uint64_t>(static_cast<nvlm_uint128>(a) * b >> 64);
+}

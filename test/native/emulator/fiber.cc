@@ -59,7 +59,8 @@ size_t scheduler_size = 0;
 #endif
 
 unsigned char* reserve() {
-  void* memory = mmap(nullptr, kSlot * kMaxFibers, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory =
+      mmap(nullptr, kSlot * kMaxFibers, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) std::abort();  // a test program without address space
   auto* base = static_cast<unsigned char*>(memory);
   for (int i = 0; i < kMaxFibers; ++i) mprotect(base + static_cast<size_t>(i) * kSlot, kGuardBytes, PROT_NONE);
@@ -86,7 +87,8 @@ StackRange stack_range() {
     ~Stacks() {
 #if defined(__SANITIZE_ADDRESS__)
       // Whoever gets this memory next is not to find the frames of threads that never returned.
-      for (int i = 0; i < kMaxFibers; ++i) __asan_unpoison_memory_region(base + static_cast<size_t>(i) * kSlot + kGuardBytes, kStackBytes);
+      for (int i = 0; i < kMaxFibers; ++i)
+        __asan_unpoison_memory_region(base + static_cast<size_t>(i) * kSlot + kGuardBytes, kStackBytes);
 #endif
       munmap(base, kSlot * kMaxFibers);
     }
@@ -98,7 +100,8 @@ void prepare(Fiber& fiber, int index, void (*entry)(void*), void* argument) {
   fiber.stack = stack_range().begin + static_cast<size_t>(index) * kSlot + kGuardBytes;
   starts[index] = {entry, argument};
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(fiber.stack, kStackBytes);  // what the frames of a thread that never returned left behind
+  // What the frames of a thread that never returned left behind.
+  __asan_unpoison_memory_region(fiber.stack, kStackBytes);
   fiber.sanitizer_stack = nullptr;
 #endif
   auto* top = reinterpret_cast<void**>(fiber.stack + kStackBytes);

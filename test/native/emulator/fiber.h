@@ -20,7 +20,8 @@ struct StackRange {
 };
 StackRange stack_range();
 
-// Prepares `fiber` (on stack number `index`) to call entry(argument) when first resumed. entry must not return; it ends by `leave` and is not resumed.
+// Prepares `fiber` (on stack number `index`) to call entry(argument) when first resumed. entry must not return; it ends
+// by `leave` and is not resumed.
 void prepare(Fiber& fiber, int index, void (*entry)(void*), void* argument);
 // From the scheduler: runs the fiber until it calls `leave`.
 void resume(Fiber& fiber);

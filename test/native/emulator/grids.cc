@@ -1,9 +1,10 @@
 // Launches in flight: when one begins, which of its blocks run, and how dependent ones wait for those before them.
 //
-// A dependent launch may begin once every block of the one before it has let it (one thread of a block is enough) or has ended, and until its threads have
-// waited they know nothing of what earlier launches did. Waiting covers the launch right before alone: that the ones before that are complete is known only
-// when that one has waited for them itself. All of this is on whatever compute capability is emulated: what is right when launches overlap is right
-// when they don't.
+// A dependent launch may begin once every block of the one before it has let it (one thread of a block is enough) or
+// has ended, and until its threads have waited they know nothing of what earlier launches did. Waiting covers the
+// launch right before alone: that the ones before that are complete is known only when that one has waited for them
+// itself. All of this is on whatever compute capability is emulated: what is right when launches overlap is right when
+// they don't.
 #include <algorithm>
 #include <numeric>
 
@@ -42,7 +43,8 @@ bool Machine::may_begin(const KernelLaunch& launch) {
   if (flight.empty()) return true;
   if (newest->complete()) return true;
   if (!launch.dependent || newest->let_next_begin < newest->blocks.size()) return false;
-  return settings.completion == Completion::early || (settings.completion == Completion::random && random.below(16) == 0);
+  return settings.completion == Completion::early ||
+         (settings.completion == Completion::random && random.below(16) == 0);
 }
 
 void Machine::begin(const std::shared_ptr<const KernelLaunch>& launch, bool follows) {
@@ -51,7 +53,8 @@ void Machine::begin(const std::shared_ptr<const KernelLaunch>& launch, bool foll
   const dim3 shape = launch->grid;
   grid->blocks.resize(size_t{shape.x} * shape.y * shape.z);
   std::iota(grid->blocks.begin(), grid->blocks.end(), 0u);
-  for (auto i = static_cast<uint32_t>(grid->blocks.size()); i > 1; --i) std::swap(grid->blocks[i - 1], grid->blocks[random.below(i)]);
+  for (auto i = static_cast<uint32_t>(grid->blocks.size()); i > 1; --i)
+    std::swap(grid->blocks[i - 1], grid->blocks[random.below(i)]);
   grid->order.blocks = {blocks + 1, blocks + 1 + static_cast<uint32_t>(grid->blocks.size())};
   blocks += static_cast<uint32_t>(grid->blocks.size());
   // How warps take turns: one runs ahead as far as it can, they alternate at every collective, or single lanes do.
@@ -83,8 +86,9 @@ void Machine::begin(const std::shared_ptr<const KernelLaunch>& launch, bool foll
   if (++counters.launches == settings.fault_at) trap("planted", "a fault that the settings ask for");
 }
 
-// Each launch has as many resident blocks as if it were alone, as long as there are slots: those of a launch that begins early run beside the last ones of
-// the launch before it. There is always room for a block that others wait for, since a launch begins when all blocks of the one before it have.
+// Each launch has as many resident blocks as if it were alone, as long as there are slots: those of a launch that
+// begins early run beside the last ones of the launch before it. There is always room for a block that others wait for,
+// since a launch begins when all blocks of the one before it have.
 void Machine::fill_slots() {
   const auto most = static_cast<uint32_t>(std::clamp(settings.resident_blocks, 1, static_cast<int>(kMostSlots)));
   for (const std::shared_ptr<Grid>& grid : flight) {
@@ -127,22 +131,26 @@ bool Machine::nothing_ready() const {
 
 std::string Machine::standstill() const {
   std::string words = "no thread can go on:";
-  static constexpr const char* kKinds[] = {"nothing", "a warp barrier", "a shuffle", "a ballot", "mma", "ldmatrix", "an arrival", "a block barrier", "earlier launches"};
+  static constexpr const char* kKinds[] = {"nothing",  "a warp barrier", "a shuffle",       "a ballot",        "mma",
+                                           "ldmatrix", "an arrival",     "a block barrier", "earlier launches"};
   int told = 0;
   for (const Block* block : running) {
     for (const Thread& t : block->thread) {
       if (t.state != Thread::waiting || told++ >= 4) continue;
-      words += " thread " + std::to_string(t.number) + " of block " + std::to_string(block->number) + " of " + kernel_of(*block) + " waits at " + kKinds[t.wait.kind] + ";";
+      words += " thread " + std::to_string(t.number) + " of block " + std::to_string(block->number) + " of " +
+               kernel_of(*block) + " waits at " + kKinds[t.wait.kind] + ";";
     }
   }
   return words;
 }
 
 std::string Machine::name_of(uint32_t block_serial, const Grid& seen_from) const {
-  const auto found = std::find_if(of_era.begin(), of_era.end(), [&](const auto& launch) { return launch.first.contains(block_serial); });
+  const auto found = std::find_if(of_era.begin(), of_era.end(),
+                                  [&](const auto& launch) { return launch.first.contains(block_serial); });
   if (found == of_era.end()) return "a block";
   const std::string name = "block " + std::to_string(block_serial - found->first.first);
-  return seen_from.order.blocks.contains(block_serial) ? name : name + " of another launch, of " + kernel_name(found->second);
+  return seen_from.order.blocks.contains(block_serial) ? name
+                                                       : name + " of another launch, of " + kernel_name(found->second);
 }
 
 // ---- What kernels call ----

@@ -1,4 +1,5 @@
-// What a kernel is called. Kernels are local to their file, so that the table of the dynamic linker, which dladdr asks, does not have them: the program's file does.
+// What a kernel is called. Kernels are local to their file, so that the table of the dynamic linker, which dladdr asks,
+// does not have them: the program's file does.
 #include <cxxabi.h>
 #include <dlfcn.h>
 #include <elf.h>
@@ -23,7 +24,9 @@ bool read(std::ifstream& file, uint64_t at, T* to, uint64_t count) {
 std::string symbol(const char* path, uint64_t offset) {
   std::ifstream file(path, std::ios::binary);
   Elf64_Ehdr header{};
-  if (!read(file, 0, &header, 1) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64) return {};
+  if (!read(file, 0, &header, 1) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+      header.e_ident[EI_CLASS] != ELFCLASS64)
+    return {};
   std::vector<Elf64_Shdr> sections(header.e_shnum);
   if (!read(file, header.e_shoff, sections.data(), sections.size())) return {};
   for (const Elf64_Shdr& section : sections) {
@@ -49,7 +52,8 @@ std::string short_name(const std::string& mangled) {
   std::free(demangled);
   if (name.rfind("void ", 0) == 0) name.erase(0, 5);  // a template's result is told too
   for (const char* space : {"nvlm::", "gpu::", "emulator::", "(anonymous namespace)::"}) {
-    for (size_t at = name.find(space); at != std::string::npos; at = name.find(space)) name.erase(at, std::strlen(space));
+    for (size_t at = name.find(space); at != std::string::npos; at = name.find(space))
+      name.erase(at, std::strlen(space));
   }
   int nested = 0;
   for (size_t i = 0; i < name.size(); ++i) {
@@ -67,7 +71,8 @@ std::string kernel_name(const void* kernel) {
   if (found != known.end()) return found->second;
   Dl_info info;
   std::string name;
-  if (dladdr(kernel, &info)) name = symbol(info.dli_fname, reinterpret_cast<uintptr_t>(kernel) - reinterpret_cast<uintptr_t>(info.dli_fbase));
+  if (dladdr(kernel, &info))
+    name = symbol(info.dli_fname, reinterpret_cast<uintptr_t>(kernel) - reinterpret_cast<uintptr_t>(info.dli_fbase));
   return known[kernel] = name.empty() ? "a kernel" : short_name(name);
 }
 

@@ -13,7 +13,9 @@ namespace {
 constexpr uint32_t kMostThreads = 1024;
 constexpr uint32_t kSharedBytes = 512 * 1024;  // of a slot: 227 KB and the gaps
 
-std::string triple(uint3 i) { return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")"; }
+std::string triple(uint3 i) {
+  return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+}
 
 uint3 at(uint32_t i, dim3 d) { return {i % d.x, i / d.x % d.y, i / (d.x * d.y)}; }
 
@@ -28,7 +30,9 @@ Settings overridden(Settings settings) {
   number("NVLM_EMULATOR_FAULT_AT", settings.fault_at);
   if (const char* kernels = std::getenv("NVLM_EMULATOR_KERNELS")) settings.has_kernels = *kernels != '0';
   if (const char* completion = std::getenv("NVLM_EMULATOR_COMPLETION")) {
-    settings.completion = *completion == 'e' ? Completion::early : *completion == 'l' ? Completion::late : Completion::random;
+    settings.completion = *completion == 'e'   ? Completion::early
+                          : *completion == 'l' ? Completion::late
+                                               : Completion::random;
   }
   return settings;
 }
@@ -38,7 +42,8 @@ void thread_main(void* argument) {
   const KernelLaunch& launch = *thread.block->grid->launch;
   launch.call(launch.kernel, launch.args.data());
   for (const PendingCopy& copy : thread.copies) {
-    if (copy.group >= 0 || copy.valid) trap("copies", "a thread ended with asynchronous copies that it never waited for");
+    if (copy.group >= 0 || copy.valid)
+      trap("copies", "a thread ended with asynchronous copies that it never waited for");
   }
   thread.state = Thread::exited;
   leave(thread.fiber, true);
@@ -64,7 +69,9 @@ void trap(const char* detector, const std::string& words) {
   Machine& m = machine();
   if (m.fault.empty()) {
     m.fault = std::string(detector) + ": " + words;
-    if (current) m.fault += " [" + kernel_of(*current->block) + ", block " + triple(current->block->index) + " thread " + triple(current->index) + "]";
+    if (current)
+      m.fault += " [" + kernel_of(*current->block) + ", block " + triple(current->block->index) + " thread " +
+                 triple(current->index) + "]";
   }
   if (current) {
     current->state = Thread::exited;
@@ -72,7 +79,9 @@ void trap(const char* detector, const std::string& words) {
   }
 }
 
-bool Machine::completes_early() { return settings.completion == Completion::early || (settings.completion == Completion::random && random.coin()); }
+bool Machine::completes_early() {
+  return settings.completion == Completion::early || (settings.completion == Completion::random && random.coin());
+}
 
 // ---- Blocks ----
 
@@ -91,7 +100,8 @@ void Machine::start(Block& block, const std::shared_ptr<Grid>& grid, uint32_t nu
   if (block.shared_end) std::fill_n(block.shared.state, block.shared_end, kNobodys);
   block.arrays.clear();
   block.shared_end = 0;
-  for (uint32_t w = 0; w < block.warp.size(); ++w) block.warp[w] = {&block, w * kWarp, std::min<uint32_t>(kWarp, block.threads - w * kWarp)};
+  for (uint32_t w = 0; w < block.warp.size(); ++w)
+    block.warp[w] = {&block, w * kWarp, std::min<uint32_t>(kWarp, block.threads - w * kWarp)};
   for (uint32_t t = 0; t < block.threads; ++t) {
     Thread& thread = block.thread[t];
     thread.state = Thread::ready;
@@ -111,7 +121,8 @@ void Machine::start(Block& block, const std::shared_ptr<Grid>& grid, uint32_t nu
   }
 }
 
-// Lets the warp's ready threads run until each stands at something, then carries out what is complete. False: nothing moved.
+// Lets the warp's ready threads run until each stands at something, then carries out what is complete. False: nothing
+// moved.
 bool Machine::step(Block& block, Warp& warp, bool one_lane) {
   bool moved = false;
   const uint32_t turn = random.below(warp.size);
@@ -151,7 +162,8 @@ void Machine::complete(Warp& warp) {
     for (uint32_t other = 0; other < kWarp; ++other) {
       if (!(mask >> other & 1)) continue;
       if (other >= warp.size || warp.block->thread[warp.first + other].state == Thread::exited) {
-        return trap("divergence", "lane " + std::to_string(lane) + " waits in a collective for lane " + std::to_string(other) + ", which has ended or is none [" +
+        return trap("divergence", "lane " + std::to_string(lane) + " waits in a collective for lane " +
+                                      std::to_string(other) + ", which has ended or is none [" +
                                       kernel_of(*warp.block) + "]");
       }
       const Thread& thread = warp.block->thread[warp.first + other];
@@ -159,9 +171,12 @@ void Machine::complete(Warp& warp) {
         all = false;
         continue;
       }
-      const bool aligned = first.wait.kind == Wait::mma || first.wait.kind == Wait::load_matrices || first.wait.kind == Wait::arrival;
-      if (thread.wait.kind != first.wait.kind || thread.wait.mask != mask || thread.wait.how != first.wait.how || (aligned && thread.wait.site != first.wait.site)) {
-        return trap("divergence", "lanes " + std::to_string(lane) + " and " + std::to_string(other) + " of a warp stand at different collectives, or with different masks [" +
+      const bool aligned =
+          first.wait.kind == Wait::mma || first.wait.kind == Wait::load_matrices || first.wait.kind == Wait::arrival;
+      if (thread.wait.kind != first.wait.kind || thread.wait.mask != mask || thread.wait.how != first.wait.how ||
+          (aligned && thread.wait.site != first.wait.site)) {
+        return trap("divergence", "lanes " + std::to_string(lane) + " and " + std::to_string(other) +
+                                      " of a warp stand at different collectives, or with different masks [" +
                                       kernel_of(*warp.block) + "]");
       }
     }
@@ -204,15 +219,19 @@ void* take_shared(uint32_t from, uint64_t bytes, uint32_t alignment) {
   const uint32_t index = thread.shared_taken++;
   if (index < block.arrays.size()) {
     const SharedArray& known = block.arrays[index];
-    if (known.from != from || known.bytes != bytes) trap("shared memory", "threads of one block take different shared arrays");
+    if (known.from != from || known.bytes != bytes)
+      trap("shared memory", "threads of one block take different shared arrays");
     return block.shared.begin + known.at;
   }
   if (from + bytes > block.grid->launch->shared) {
-    trap("shared memory", "an array ends at byte " + std::to_string(from + bytes) + ", but the launch gave " + std::to_string(block.grid->launch->shared));
+    trap("shared memory", "an array ends at byte " + std::to_string(from + bytes) + ", but the launch gave " +
+                              std::to_string(block.grid->launch->shared));
   }
-  if (alignment > kSharedGap || (alignment & (alignment - 1))) trap("shared memory", "an alignment above 1024, or no power of two");
+  if (alignment > kSharedGap || (alignment & (alignment - 1)))
+    trap("shared memory", "an alignment above 1024, or no power of two");
   const uint32_t placed = from + (index + 1) * kSharedGap;
-  if (placed + bytes + kSharedGap > static_cast<uint64_t>(block.shared.end - block.shared.begin)) trap("shared memory", "too many arrays");
+  if (placed + bytes + kSharedGap > static_cast<uint64_t>(block.shared.end - block.shared.begin))
+    trap("shared memory", "too many arrays");
   block.arrays.push_back({from, placed, bytes});
   std::fill_n(block.shared.begin + placed, bytes, static_cast<unsigned char>(0xff));
   std::fill_n(block.shared.state + placed, bytes, kUnwritten);
@@ -240,4 +259,6 @@ Counters counters() { return machine().counters; }
 }  // namespace nvlm::emulator
 
 // For programs that open the emulator as a library.
-extern "C" __attribute__((visibility("default"))) uint64_t nvlm_emulator_launches() { return nvlm::emulator::counters().launches; }
+extern "C" __attribute__((visibility("default"))) uint64_t nvlm_emulator_launches() {
+  return nvlm::emulator::counters().launches;
+}

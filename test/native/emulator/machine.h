@@ -1,4 +1,5 @@
-// The emulated GPU while kernels run: launches in flight, resident blocks, their warps and threads, and what each thread waits for. Internal to the emulator.
+// The emulated GPU while kernels run: launches in flight, resident blocks, their warps and threads, and what each
+// thread waits for. Internal to the emulator.
 #pragma once
 
 #include <cstdint>
@@ -33,17 +34,27 @@ struct Warp;
 
 // What a thread stands at. Pointers lead to the operands on its own stack.
 struct Wait {
-  enum Kind : uint8_t { none, warp_barrier, shuffle, ballot, mma, load_matrices, arrival, block_barrier, earlier_launches } kind = none;
+  enum Kind : uint8_t {
+    none,
+    warp_barrier,
+    shuffle,
+    ballot,
+    mma,
+    load_matrices,
+    arrival,
+    block_barrier,
+    earlier_launches
+  } kind = none;
   bool of_a_warp() const { return kind != block_barrier && kind != earlier_launches; }
   uint32_t mask = 0;
   const void* site = nullptr;  // return address, for what must be reached at one place
   Shuffle how{};
   uint32_t operand = 0, width = 32;
-  uint64_t bits = 0;       // in and out
-  float* d = nullptr;      // mma
+  uint64_t bits = 0;   // in and out
+  float* d = nullptr;  // mma
   const uint32_t* a = nullptr;
   const uint32_t* b = nullptr;
-  uint32_t* r = nullptr;   // load_matrices
+  uint32_t* r = nullptr;  // load_matrices
   const void* row = nullptr;
   bool transposed = false;
   int barrier = 0, barrier_threads = 0;
@@ -68,7 +79,8 @@ struct Thread {
   std::vector<PendingCopy> copies;
   int groups = 0;
   Knowledge knows;
-  std::shared_ptr<const OtherBlocks> fenced, unfenced;  // what the last fence released; what atomics since then would acquire
+  // What the last fence released; what atomics since then would acquire.
+  std::shared_ptr<const OtherBlocks> fenced, unfenced;
 };
 
 struct Warp {
@@ -119,9 +131,9 @@ struct Grid {
   uint32_t manner = 0;            // how warps take turns
   GridOrder order;
   SyncVariables variables;
-  std::vector<uint32_t> blocks;   // in the order in which they start
+  std::vector<uint32_t> blocks;  // in the order in which they start
   uint32_t started = 0, resident = 0, ended = 0;
-  uint32_t let_next_begin = 0;    // blocks that do, or have ended
+  uint32_t let_next_begin = 0;  // blocks that do, or have ended
   bool complete() const { return ended == blocks.size(); }
 };
 
@@ -141,10 +153,12 @@ struct Machine {
   uint32_t launches = 0;  // that ever began: the last one's number
   std::vector<std::unique_ptr<Block>> slots;
 
-  // Runs launches of one stream, dependent ones but for the first, until all are complete. `follows`: the first comes right behind the last one that ran.
+  // Runs launches of one stream, dependent ones but for the first, until all are complete. `follows`: the first comes
+  // right behind the last one that ran.
   void run(const std::vector<std::shared_ptr<const KernelLaunch>>& work, bool follows);
   bool completes_early();
-  std::string name_of(uint32_t block_serial, const Grid& seen_from) const;  // "block 3", and of which launch, if it is another
+  std::string name_of(uint32_t block_serial,
+                      const Grid& seen_from) const;  // "block 3", and of which launch, if it is another
   void forget_launches() { newest = nullptr; }
 
  private:
@@ -164,8 +178,8 @@ struct Machine {
 
   std::vector<std::shared_ptr<Grid>> flight;  // begun and not complete, in order
   std::vector<Block*> running;
-  std::shared_ptr<Grid> newest;   // the last that began
-  uint32_t blocks = 0, era = 0;   // numbers that were given away
+  std::shared_ptr<Grid> newest;                            // the last that began
+  uint32_t blocks = 0, era = 0;                            // numbers that were given away
   std::vector<std::pair<BlockRange, const void*>> of_era;  // the launches of the current era, and their kernels
 };
 Machine& machine();
@@ -175,9 +189,11 @@ std::string kernel_of(const Block& block);
 
 // ---- Parts ----
 
-// A memory access of the current thread (or of the host, when there is none). Traps what is out of bounds, unwritten, racing or host memory.
+// A memory access of the current thread (or of the host, when there is none). Traps what is out of bounds, unwritten,
+// racing or host memory.
 void access(const void* address, uint64_t bytes, bool write, Access::Kind kind);
-// The same without the checks that need instrumented kernels (races): bounds and unwritten bytes of an instruction that the emulator carries out.
+// The same without the checks that need instrumented kernels (races): bounds and unwritten bytes of an instruction that
+// the emulator carries out.
 void check_range(const void* address, uint64_t bytes, bool write, const char* what);
 void mark_written(const void* address, uint64_t bytes);
 bool is_pinned(const void* address, uint64_t bytes);  // runtime.cc

@@ -96,7 +96,9 @@ bool DeviceHeap::live(const void* address, uint64_t bytes) const {
   return allocation.live && bytes <= allocation.bytes && static_cast<uint64_t>(at - begin) <= allocation.bytes - bytes;
 }
 
-void DeviceHeap::mark_written(const void* address, uint64_t bytes) { std::memset(region_.state + region_.offset(address), kWritten, bytes); }
+void DeviceHeap::mark_written(const void* address, uint64_t bytes) {
+  std::memset(region_.state + region_.offset(address), kWritten, bytes);
+}
 
 uint64_t DeviceHeap::first_unwritten(const void* address, uint64_t bytes) const {
   const uint8_t* state = region_.state + region_.offset(address);

@@ -53,7 +53,8 @@ void run_kernel(Kernel kernel, dim3 grid, uint32_t shared, int count = 4 * kThre
   void* counter = nullptr;
   alloc(&counter, sizeof(uint32_t), floats.stream);
   fill(counter, 0, sizeof(uint32_t), floats.stream);
-  if (launch(kernel, {grid, dim3(threads), shared, floats.stream}, Args{floats.in, floats.out, static_cast<uint32_t*>(counter), count}) != Status::ok) {
+  if (launch(kernel, {grid, dim3(threads), shared, floats.stream},
+             Args{floats.in, floats.out, static_cast<uint32_t*>(counter), count}) != Status::ok) {
     trap("launch", message());
   }
   wait(floats.stream);
@@ -307,7 +308,8 @@ void baked_in_position(bool planted) {
 
 void host_pointer(bool planted) {
   Floats floats(kThreads);
-  launch(copy_values, {dim3(1), dim3(kThreads), 0, floats.stream}, Args{planted ? new float[kThreads]() : floats.in, floats.out, nullptr, kThreads});
+  launch(copy_values, {dim3(1), dim3(kThreads), 0, floats.stream},
+         Args{planted ? new float[kThreads]() : floats.in, floats.out, nullptr, kThreads});
   wait(floats.stream);
 }
 
@@ -317,7 +319,8 @@ void used_after_free(bool planted) {
   alloc(&memory, floats.bytes, floats.stream);
   copy_on_device(memory, floats.in, floats.bytes, floats.stream);
   if (planted) gpu::free(memory, floats.stream);
-  launch(copy_values, {dim3(1), dim3(kThreads), 0, floats.stream}, Args{static_cast<float*>(memory), floats.out, nullptr, kThreads});
+  launch(copy_values, {dim3(1), dim3(kThreads), 0, floats.stream},
+         Args{static_cast<float*>(memory), floats.out, nullptr, kThreads});
   if (!planted) gpu::free(memory, floats.stream);
   wait(floats.stream);
 }
@@ -352,7 +355,9 @@ void too_much_shared(bool planted) {
   constexpr uint32_t kBytes = kFreeShared + 64;
   if (!planted) allow_shared(copy_with_much_shared<false>, kBytes);
   const auto kernel = planted ? copy_with_much_shared<true> : copy_with_much_shared<false>;
-  if (launch(kernel, {dim3(1), dim3(kThreads), kBytes, floats.stream}, Args{floats.in, floats.out, nullptr, kThreads}) != Status::ok) trap("launch", message());
+  if (launch(kernel, {dim3(1), dim3(kThreads), kBytes, floats.stream},
+             Args{floats.in, floats.out, nullptr, kThreads}) != Status::ok)
+    trap("launch", message());
   wait(floats.stream);
 }
 
@@ -363,10 +368,12 @@ void either(bool planted) {
 
 }  // namespace
 
+// clang-format off
 #define NVLM_PLANTED(kernel, detector) \
   { #kernel, detector, either<kernel<false>, kernel<true>> }
 #define NVLM_PLANTED_BLOCKS(kernel, detector) \
   { #kernel, detector, either<kernel<false>, kernel<true>, 4> }
+// clang-format on
 
 std::vector<Planted> planted_bugs() {
   return {

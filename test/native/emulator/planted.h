@@ -14,7 +14,8 @@ struct Planted {
 std::vector<Planted> planted_bugs();
 std::vector<Planted> planted_launches();
 
-// Runs nine launches, eight of them dependent: how many of these begin while the one before them still runs. All of them wait, and are right.
+// Runs nine launches, eight of them dependent: how many of these begin while the one before them still runs. All of
+// them wait, and are right.
 uint64_t overlaps_of_dependent_launches();
 
 }  // namespace nvlm::emulator

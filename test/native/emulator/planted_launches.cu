@@ -1,4 +1,5 @@
-// Bugs of launches that overlap: dependent launches that don't wait for what they need, or too late, or not for all of it.
+// Bugs of launches that overlap: dependent launches that don't wait for what they need, or too late, or not for all of
+// it.
 #include "cuda/gpu.h"
 #include "cuda/ptx/common.h"
 #include "cuda/ptx/sm90.h"
@@ -25,7 +26,9 @@ struct Arrays {
     wait(stream);  // so that another stream may read them
   }
   ~Arrays() {
-    for (void* memory : {static_cast<void*>(a), static_cast<void*>(b), static_cast<void*>(c), static_cast<void*>(counter)}) gpu::free(memory, stream);
+    for (void* memory :
+         {static_cast<void*>(a), static_cast<void*>(b), static_cast<void*>(c), static_cast<void*>(counter)})
+      gpu::free(memory, stream);
     destroy_stream(stream);
   }
   template <typename T>
@@ -70,7 +73,8 @@ __global__ void overwrite(const __grid_constant__ Copy c) {
   if (planted) ptx::wait_for_earlier_launches();
 }
 
-// One thread waits for its block; the barrier tells the others, beside what another thread has learnt from other blocks.
+// One thread waits for its block; the barrier tells the others, beside what another thread has learnt from other
+// blocks.
 template <bool planted>
 __global__ void copy_by_one_wait(const __grid_constant__ Copy c) {
   if (threadIdx.x == 0) {
@@ -151,14 +155,15 @@ void wait_that_others_are_not_told_of(bool planted) {
   run_behind_first(at, planted ? copy_by_one_wait<true> : copy_by_one_wait<false>, at.b, at.c);
 }
 
-// The third launch waits for the second, which tells of the first only if it has waited itself. It touches nothing of what the others do. So does a third
-// one that is not dependent at all.
+// The third launch waits for the second, which tells of the first only if it has waited itself. It touches nothing of
+// what the others do. So does a third one that is not dependent at all.
 template <bool dependent>
 void middle_launch_without_wait(bool planted) {
   const Arrays at, other;
   run_as_graph(at, [&] {
     enqueue(kFirst, at, at.a, at.b, false);
-    launch(planted ? copy<Waits::never> : copy<Waits::first>, {dim3(1), dim3(kThreads), 0, at.stream, kDependent}, Copy{other.a, other.b});
+    launch(planted ? copy<Waits::never> : copy<Waits::first>, {dim3(1), dim3(kThreads), 0, at.stream, kDependent},
+           Copy{other.a, other.b});
     enqueue(dependent ? copy<Waits::first> : kFirst, at, at.b, at.c, dependent);
   });
 }
@@ -166,7 +171,9 @@ void middle_launch_without_wait(bool planted) {
 void counter_used_before_the_wait(bool planted) {
   const Arrays at;
   run_as_graph(at, [&] {
-    for (int i = 0; i < 3; ++i) launch(planted ? sum_up<true> : sum_up<false>, {dim3(kBlocks), dim3(kThreads), 64, at.stream, i > 0}, Sum{at.a, at.b, at.counter});
+    for (int i = 0; i < 3; ++i)
+      launch(planted ? sum_up<true> : sum_up<false>, {dim3(kBlocks), dim3(kThreads), 64, at.stream, i > 0},
+             Sum{at.a, at.b, at.counter});
   });
 }
 

@@ -27,7 +27,9 @@ __global__ void shifted_load(const __grid_constant__ Args a) { a.out[threadIdx.x
 __global__ void one_word(const __grid_constant__ Args a) { a.out[threadIdx.x] = a.in[7]; }
 
 // 16 bytes a lane: 512 in 16 sectors, in and out.
-__global__ void wide_load(const __grid_constant__ Args a) { reinterpret_cast<uint4*>(a.out)[threadIdx.x] = reinterpret_cast<const uint4*>(a.in)[threadIdx.x]; }
+__global__ void wide_load(const __grid_constant__ Args a) {
+  reinterpret_cast<uint4*>(a.out)[threadIdx.x] = reinterpret_cast<const uint4*>(a.in)[threadIdx.x];
+}
 
 // Three times around, and 8 lanes once more: 4 * 3 + 1 sectors in, as many out.
 __global__ void ragged_loop(const __grid_constant__ Args a) {
@@ -69,8 +71,8 @@ __global__ void double_store(const __grid_constant__ Args a) {
   values[apart * threadIdx.x] = reinterpret_cast<const uint2*>(a.in)[threadIdx.x];
 }
 
-// Four matrices of 8 rows of 16 bytes, rows `pitch` bytes apart: with 144 a pass each; with 128 all rows of a matrix lie in the same banks. The rows come by
-// asynchronous copies, 16 bytes a lane.
+// Four matrices of 8 rows of 16 bytes, rows `pitch` bytes apart: with 144 a pass each; with 128 all rows of a matrix
+// lie in the same banks. The rows come by asynchronous copies, 16 bytes a lane.
 template <uint32_t pitch>
 __global__ void matrices(const __grid_constant__ Args a) {
   SharedMemory shared;
@@ -93,7 +95,9 @@ Status run(const float* in, float* out, Stream stream) {
 
 std::vector<PlantedTraffic> planted_traffic() {
   const auto sectors = [](uint64_t touched, uint64_t least) { return Traffic{touched, least, 0, 0, {}}; };
-  const auto passes = [](uint64_t touched, uint64_t taken, uint64_t least) { return Traffic{touched, touched, taken, least, {}}; };
+  const auto passes = [](uint64_t touched, uint64_t taken, uint64_t least) {
+    return Traffic{touched, touched, taken, least, {}};
+  };
   return {
       {"strided_load", run<strided_load>, sectors(32 + 4, 4 + 4)},
       {"dense_load", run<dense_load>, sectors(4 + 4, 4 + 4)},

@@ -1,4 +1,5 @@
-// Kernels of one warp whose use of memory can be counted by hand: proof that the emulator's traffic counters tell what they claim to.
+// Kernels of one warp whose use of memory can be counted by hand: proof that the emulator's traffic counters tell what
+// they claim to.
 #pragma once
 
 #include <string>

@@ -23,7 +23,8 @@ bool ordered(const Access& earlier, const Actor& later) {
   if (!knows.others) return false;
   if (!later.grid->blocks.contains(earlier.block)) {
     const std::vector<BlockRange>& before = later.grid->before;
-    return knows.others->waited && std::any_of(before.begin(), before.end(), [&](const BlockRange& r) { return r.contains(earlier.block); });
+    return knows.others->waited &&
+           std::any_of(before.begin(), before.end(), [&](const BlockRange& r) { return r.contains(earlier.block); });
   }
   const auto found = knows.others->clocks.find(earlier.block);
   return found != knows.others->clocks.end() && (*found->second)[earlier.thread] >= earlier.clock;
@@ -49,7 +50,8 @@ void GridOrder::follow(const GridOrder& earlier) {
 std::optional<Conflict> note_read(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind) {
   start_anew(cell, actor);
   const bool both_atomic = cell.writer.kind == Access::atomic && kind == Access::atomic;
-  if ((cell.writer.bytes & bytes) && !both_atomic && !ordered(cell.writer, actor)) return Conflict{"it was written", cell.writer};
+  if ((cell.writer.bytes & bytes) && !both_atomic && !ordered(cell.writer, actor))
+    return Conflict{"it was written", cell.writer};
   const Access me{actor.block, actor.knows->clock, actor.thread, bytes, kind};
   if (cell.crowd == 0) {
     if (ordered(cell.reader, actor)) {
@@ -61,8 +63,11 @@ std::optional<Conflict> note_read(Cell& cell, const Actor& actor, uint8_t bytes,
   }
   std::vector<Access>& readers = crowds[cell.crowd].readers;
   // Those of launches that were waited for need not be remembered.
-  if (!readers.empty() && !actor.grid->blocks.contains(readers.back().block)) std::erase_if(readers, [&](const Access& a) { return ordered(a, actor); });
-  const auto mine = std::find_if(readers.begin(), readers.end(), [&](const Access& a) { return a.block == me.block && a.thread / 32 == me.thread / 32; });
+  if (!readers.empty() && !actor.grid->blocks.contains(readers.back().block))
+    std::erase_if(readers, [&](const Access& a) { return ordered(a, actor); });
+  const auto mine = std::find_if(readers.begin(), readers.end(), [&](const Access& a) {
+    return a.block == me.block && a.thread / 32 == me.thread / 32;
+  });
   if (mine == readers.end()) {
     readers.push_back(me);
   } else {
@@ -74,7 +79,8 @@ std::optional<Conflict> note_read(Cell& cell, const Actor& actor, uint8_t bytes,
 std::optional<Conflict> note_write(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind) {
   start_anew(cell, actor);
   const auto clashes = [&](const Access& earlier) {
-    return (earlier.bytes & bytes) && !(earlier.kind == Access::atomic && kind == Access::atomic) && !ordered(earlier, actor);
+    return (earlier.bytes & bytes) && !(earlier.kind == Access::atomic && kind == Access::atomic) &&
+           !ordered(earlier, actor);
   };
   if (clashes(cell.writer)) return Conflict{"it was written", cell.writer};
   if (cell.crowd == 0) {
@@ -98,7 +104,8 @@ void copy_arrived(Cell& cell, const Actor& actor) {
 
 void forget_crowds() { crowds.resize(1); }
 
-std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlocks>& a, const std::shared_ptr<const OtherBlocks>& b) {
+std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlocks>& a,
+                                          const std::shared_ptr<const OtherBlocks>& b) {
   if (!a || a == b) return b;
   if (!b) return a;
   auto both = std::make_shared<OtherBlocks>(*a);
@@ -149,7 +156,8 @@ void join_warp(const std::vector<Knowledge*>& by_lane) {
   }
 }
 
-void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& arrived, const std::vector<bool>& waited) {
+void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& arrived,
+                const std::vector<bool>& waited) {
   auto clocks = std::make_shared<Clocks>(threads.size(), 0);
   std::shared_ptr<const OtherBlocks> others;
   const Clocks* seen = nullptr;
@@ -161,7 +169,8 @@ void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>&
       for (size_t u = 0; u < clocks->size(); ++u) (*clocks)[u] = std::max((*clocks)[u], (*seen)[u]);
     }
     const size_t first = t / 32 * 32;
-    for (size_t lane = 0; lane < 32 && first + lane < clocks->size(); ++lane) (*clocks)[first + lane] = std::max((*clocks)[first + lane], k.warp[lane]);
+    for (size_t lane = 0; lane < 32 && first + lane < clocks->size(); ++lane)
+      (*clocks)[first + lane] = std::max((*clocks)[first + lane], k.warp[lane]);
     (*clocks)[t] = std::max((*clocks)[t], k.clock);
     others = merged(others, k.others);
   }
@@ -174,14 +183,16 @@ void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>&
   }
 }
 
-void acquire_release(Knowledge& thread, uint32_t block, uint32_t thread_number, uint32_t block_threads, std::shared_ptr<const OtherBlocks>& variable) {
+void acquire_release(Knowledge& thread, uint32_t block, uint32_t thread_number, uint32_t block_threads,
+                     std::shared_ptr<const OtherBlocks>& variable) {
   // Acquire.
   thread.others = merged(thread.others, variable);
   // Release: what this thread knows of its own block, and of all others.
   auto mine = std::make_shared<Clocks>(block_threads, 0);
   if (thread.block) *mine = *thread.block;
   const uint32_t first = thread_number / 32 * 32;
-  for (uint32_t lane = 0; lane < 32 && first + lane < block_threads; ++lane) (*mine)[first + lane] = std::max((*mine)[first + lane], thread.warp[lane]);
+  for (uint32_t lane = 0; lane < 32 && first + lane < block_threads; ++lane)
+    (*mine)[first + lane] = std::max((*mine)[first + lane], thread.warp[lane]);
   (*mine)[thread_number] = thread.clock;
   auto all = std::make_shared<OtherBlocks>();
   all->clocks[block] = mine;

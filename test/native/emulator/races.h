@@ -1,9 +1,11 @@
-// Data races by vector clocks: every access is held against the last accesses of the same bytes, and must be ordered after the conflicting ones by barriers,
-// warp barriers, waits for asynchronous copies, acquire/release atomics, or waits for earlier launches. Shuffles and mma order nothing.
+// Data races by vector clocks: every access is held against the last accesses of the same bytes, and must be ordered
+// after the conflicting ones by barriers, warp barriers, waits for asynchronous copies, acquire/release atomics, or
+// waits for earlier launches. Shuffles and mma order nothing.
 //
-// A thread's clock counts its releases. What a thread knows of its own warp's clocks stands in `warp`, of the rest of its block in `block` (shared by
-// all that left the same barrier), of other blocks, and of earlier launches, in `others`. Known losses, each of which only hides races: readers of one warp are
-// kept as one per cell; bytes of one cell written by different threads keep the last.
+// A thread's clock counts its releases. What a thread knows of its own warp's clocks stands in `warp`, of the rest of
+// its block in `block` (shared by all that left the same barrier), of other blocks, and of earlier launches, in
+// `others`. Known losses, each of which only hides races: readers of one warp are kept as one per cell; bytes of one
+// cell written by different threads keep the last.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +26,8 @@ struct Access {
   enum Kind : uint8_t { plain, pending_copy, atomic } kind = plain;
 };
 
-// The last accesses of one granule. Of another era (for global memory: launches in a row that may overlap; for shared memory: a block): as good as none.
+// The last accesses of one granule. Of another era (for global memory: launches in a row that may overlap; for shared
+// memory: a block): as good as none.
 struct Cell {
   uint32_t era = 0;
   uint32_t crowd = 0;  // number of the list of readers, when several are unordered; 0: only `reader`
@@ -35,7 +38,7 @@ using Clocks = std::vector<uint32_t>;  // by thread of a block
 
 // Knowledge beyond a thread's own block.
 struct OtherBlocks {
-  bool waited = false;  // that the launches in GridOrder::before are complete
+  bool waited = false;                                       // that the launches in GridOrder::before are complete
   std::map<uint32_t, std::shared_ptr<const Clocks>> clocks;  // by block, of the same launch
 };
 
@@ -86,10 +89,13 @@ void forget_crowds();  // between eras
 // The synchronising operations. Threads are numbered within their block.
 void join_warp(const std::vector<Knowledge*>& by_lane);  // null: not taking part
 // `threads`: everybody's knowledge by number. Those who arrived tell what they know; those who waited learn it.
-void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& arrived, const std::vector<bool>& waited);
+void join_block(const std::vector<Knowledge*>& threads, const std::vector<bool>& arrived,
+                const std::vector<bool>& waited);
 // What either tells of other blocks.
-std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlocks>& a, const std::shared_ptr<const OtherBlocks>& b);
-void acquire_release(Knowledge& thread, uint32_t block, uint32_t thread_number, uint32_t block_threads, std::shared_ptr<const OtherBlocks>& variable);
+std::shared_ptr<const OtherBlocks> merged(const std::shared_ptr<const OtherBlocks>& a,
+                                          const std::shared_ptr<const OtherBlocks>& b);
+void acquire_release(Knowledge& thread, uint32_t block, uint32_t thread_number, uint32_t block_threads,
+                     std::shared_ptr<const OtherBlocks>& variable);
 void have_waited(Knowledge& thread);  // for earlier launches
 
 }  // namespace nvlm::emulator

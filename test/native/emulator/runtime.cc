@@ -1,5 +1,5 @@
-// The host side of cuda/gpu.h but for streams (streams.cc): devices, memory, copies and launches. Copies read and write host memory when they happen, not when
-// they are asked for; until then the target holds poison.
+// The host side of cuda/gpu.h but for streams (streams.cc): devices, memory, copies and launches. Copies read and write
+// host memory when they happen, not when they are asked for; until then the target holds poison.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -107,14 +107,16 @@ Status alloc(void** memory, uint64_t bytes, Stream stream) {
   const std::lock_guard lock(device_mutex);
   *memory = nullptr;
   if (stream && stream->capture) return answer(Status::invalid, "memory is not taken within a graph");
-  if (no_memory_now()) return answer(Status::out_of_memory, "there is no memory for " + std::to_string(bytes) + " bytes");
+  if (no_memory_now())
+    return answer(Status::out_of_memory, "there is no memory for " + std::to_string(bytes) + " bytes");
   unsigned char* address = machine().heap.take(bytes, machine().settings.memory);
   if (!address) {
     // Frees that are still on their way give memory back.
     for (Stream s : streams) run_until([s] { return s->work.empty(); });
     address = machine().heap.take(bytes, machine().settings.memory);
   }
-  if (!address) return answer(Status::out_of_memory, "the emulated device has no " + std::to_string(bytes) + " bytes left");
+  if (!address)
+    return answer(Status::out_of_memory, "the emulated device has no " + std::to_string(bytes) + " bytes left");
   *memory = address;
   uint64_t& kept = pools[thread_device].kept;
   kept -= std::min(kept, bytes);
@@ -160,7 +162,8 @@ Status free_pinned(void* memory) {
   const std::lock_guard lock(device_mutex);
   // CUDA waits for the device here.
   for (Stream s : streams) run_until([s] { return s->work.empty(); });
-  if (!pinned.erase(static_cast<unsigned char*>(memory))) trap("memory", "page-locked memory is freed that was not allocated");
+  if (!pinned.erase(static_cast<unsigned char*>(memory)))
+    trap("memory", "page-locked memory is freed that was not allocated");
   std::free(memory);
   return state();
 }
@@ -170,10 +173,13 @@ Status free_pinned(void* memory) {
 Status copy_to_device(void* device, const void* host, uint64_t bytes, Stream stream) {
   const std::lock_guard lock(device_mutex);
   if (bytes == 0) return state();
-  if (!emulator::is_pinned(host, bytes)) trap("copies", "an asynchronous copy from host memory that is not page-locked");
+  if (!emulator::is_pinned(host, bytes))
+    trap("copies", "an asynchronous copy from host memory that is not page-locked");
   return enqueue(stream, {nullptr, [=] {
-                            if (!device_range(device, bytes)) return trap("bounds", "a copy to the device that leaves its allocation");
-                            if (!emulator::is_pinned(host, bytes)) return trap("copies", "page-locked memory was freed before its copy happened");
+                            if (!device_range(device, bytes))
+                              return trap("bounds", "a copy to the device that leaves its allocation");
+                            if (!emulator::is_pinned(host, bytes))
+                              return trap("copies", "page-locked memory was freed before its copy happened");
                             std::memcpy(device, host, bytes);
                             machine().heap.mark_written(device, bytes);
                           }});
@@ -185,8 +191,10 @@ Status copy_to_host(void* host, const void* device, uint64_t bytes, Stream strea
   if (!emulator::is_pinned(host, bytes)) trap("copies", "an asynchronous copy to host memory that is not page-locked");
   if (!stream->capture) std::memset(host, 0xff, bytes);
   return enqueue(stream, {nullptr, [=] {
-                            if (!device_range(device, bytes)) return trap("bounds", "a copy from the device that leaves its allocation");
-                            if (!emulator::is_pinned(host, bytes)) return trap("copies", "page-locked memory was freed before its copy happened");
+                            if (!device_range(device, bytes))
+                              return trap("bounds", "a copy from the device that leaves its allocation");
+                            if (!emulator::is_pinned(host, bytes))
+                              return trap("copies", "page-locked memory was freed before its copy happened");
                             std::memcpy(host, device, bytes);
                           }});
 }
@@ -195,7 +203,8 @@ Status copy_on_device(void* to, const void* from, uint64_t bytes, Stream stream)
   const std::lock_guard lock(device_mutex);
   if (bytes == 0) return state();
   return enqueue(stream, {nullptr, [=] {
-                            if (!device_range(to, bytes) || !device_range(from, bytes)) return trap("bounds", "a copy on the device that leaves its allocation");
+                            if (!device_range(to, bytes) || !device_range(from, bytes))
+                              return trap("bounds", "a copy on the device that leaves its allocation");
                             std::memmove(to, from, bytes);
                             const emulator::Region& region = machine().heap.region();
                             std::memmove(region.state + region.offset(to), region.state + region.offset(from), bytes);
@@ -206,7 +215,8 @@ Status fill(void* device, int byte, uint64_t bytes, Stream stream) {
   const std::lock_guard lock(device_mutex);
   if (bytes == 0) return state();
   return enqueue(stream, {nullptr, [=] {
-                            if (!device_range(device, bytes)) return trap("bounds", "a fill that leaves its allocation");
+                            if (!device_range(device, bytes))
+                              return trap("bounds", "a fill that leaves its allocation");
                             std::memset(device, byte, bytes);
                             machine().heap.mark_written(device, bytes);
                           }});
@@ -216,18 +226,23 @@ Status fill(void* device, int byte, uint64_t bytes, Stream stream) {
 
 Status detail::set_shared_limit(const void* kernel, uint32_t bytes) {
   const std::lock_guard lock(device_mutex);
-  if (bytes > static_cast<uint32_t>(machine().settings.shared_per_block)) return answer(Status::invalid, "more shared memory than the device has for a block");
+  if (bytes > static_cast<uint32_t>(machine().settings.shared_per_block))
+    return answer(Status::invalid, "more shared memory than the device has for a block");
   uint32_t& allowed = allowed_shared.try_emplace({kernel, thread_device}, kFreeShared).first->second;
   if (bytes < allowed) trap("shared memory", "a kernel's limit is lowered, which another thread may be about to need");
   allowed = bytes;
   return state();
 }
 
-Status detail::launch(const void* kernel, void (*call)(const void*, const void*), const Launch& shape, const void* args, size_t args_bytes) {
+Status detail::launch(const void* kernel, void (*call)(const void*, const void*), const Launch& shape, const void* args,
+                      size_t args_bytes) {
   const std::lock_guard lock(device_mutex);
-  if (!machine().settings.has_kernels) return answer(Status::no_kernel, "no kernel image is available for execution on the device");
-  const uint64_t threads = uint64_t{shape.block.x} * shape.block.y * shape.block.z, blocks = uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
-  if (threads == 0 || threads > 1024 || blocks == 0 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) {
+  if (!machine().settings.has_kernels)
+    return answer(Status::no_kernel, "no kernel image is available for execution on the device");
+  const uint64_t threads = uint64_t{shape.block.x} * shape.block.y * shape.block.z,
+                 blocks = uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
+  if (threads == 0 || threads > 1024 || blocks == 0 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 ||
+      shape.grid.z > 65535) {
     return answer(Status::invalid, "a launch of no threads, or of more than a GPU takes");
   }
   if (shape.cluster != 1) return answer(Status::invalid, "clusters are not emulated yet");
@@ -239,7 +254,13 @@ Status detail::launch(const void* kernel, void (*call)(const void*, const void*)
   const auto* bytes = static_cast<const unsigned char*>(args);
   // The first launch of a graph follows all that the stream did before.
   const bool first_of_graph = streams.count(shape.stream) && shape.stream->capture && shape.stream->capture->empty();
-  const emulator::KernelLaunch made{kernel, call, shape.grid, shape.block, shape.shared, {bytes, bytes + args_bytes}, shape.dependent && !first_of_graph};
+  const emulator::KernelLaunch made{kernel,
+                                    call,
+                                    shape.grid,
+                                    shape.block,
+                                    shape.shared,
+                                    {bytes, bytes + args_bytes},
+                                    shape.dependent && !first_of_graph};
   return enqueue(shape.stream, {nullptr, nullptr, std::make_shared<const emulator::KernelLaunch>(made)});
 }
 

@@ -1,5 +1,5 @@
-// Streams, events and graphs of cuda/gpu.h. Work on a stream happens some time between its call and the call that waits for it: each call into the runtime
-// carries out a random part of what is due.
+// Streams, events and graphs of cuda/gpu.h. Work on a stream happens some time between its call and the call that waits
+// for it: each call into the runtime carries out a random part of what is due.
 #include "emulator/streams.h"
 
 #include <algorithm>
@@ -95,8 +95,10 @@ void run_until(const std::function<bool()>& done) {
 
 // Together: nothing of it happens before all of it is there.
 Status enqueue_all(Stream stream, const std::vector<StreamWork>& work) {
-  if (!streams.count(stream)) return answer(Status::invalid, "work on a stream that does not exist; the default stream is not used here");
-  if (stream->device != thread_device) return answer(Status::invalid, "work on a stream of another device than the thread's");
+  if (!streams.count(stream))
+    return answer(Status::invalid, "work on a stream that does not exist; the default stream is not used here");
+  if (stream->device != thread_device)
+    return answer(Status::invalid, "work on a stream of another device than the thread's");
   if (stream->capture) {
     stream->capture->insert(stream->capture->end(), work.begin(), work.end());
     return state();

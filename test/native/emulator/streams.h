@@ -45,7 +45,7 @@ extern thread_local int thread_device;
 
 Status answer(Status status, const std::string& words);
 bool no_memory_now();  // whether this allocation is the one that the settings let fail
-Status state();  // what every call answers in the end: a fault sticks
+Status state();        // what every call answers in the end: a fault sticks
 Status enqueue(Stream stream, StreamWork work);
 void run_until(const std::function<bool()>& done);
 

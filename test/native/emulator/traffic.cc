@@ -1,5 +1,6 @@
-// Lanes of a warp that execute the same instruction for the same time are one access, as they would be on a GPU, where they run in step. Which lanes take part is not
-// known before the last one has: an access counts once the whole warp is in it, or when the block has ended.
+// Lanes of a warp that execute the same instruction for the same time are one access, as they would be on a GPU, where
+// they run in step. Which lanes take part is not known before the last one has: an access counts once the whole warp is
+// in it, or when the block has ended.
 #include "emulator/traffic.h"
 
 #include <dlfcn.h>
@@ -57,7 +58,9 @@ std::map<const void*, KernelCounts> kernels;
 std::map<const void*, uint32_t> most_shared;  // of each kernel that was launched, whatever it accessed
 
 // An instruction, and which piece of a wide access, or which side of a copy.
-uint64_t key_of(const void* site, uint64_t piece, bool shared) { return reinterpret_cast<uintptr_t>(site) << 8 | std::min<uint64_t>(piece, 127) << 1 | (shared ? 1 : 0); }
+uint64_t key_of(const void* site, uint64_t piece, bool shared) {
+  return reinterpret_cast<uintptr_t>(site) << 8 | std::min<uint64_t>(piece, 127) << 1 | (shared ? 1 : 0);
+}
 uint64_t site_of(uint64_t key) { return key >> 8; }
 
 // All bytes asked for, as disjoint ranges in order.
@@ -89,14 +92,16 @@ void add_sectors(Count& count, const WarpAccess& access, uint64_t bytes) {
   count.add(touched, (asked + kSector - 1) / kSector);
 }
 
-// 8 bytes a lane are served by half warps, 16 by quarters. In one pass each bank gives one word, to all that ask for it.
+// 8 bytes a lane are served by half warps, 16 by quarters. In one pass each bank gives one word, to all that ask for
+// it.
 void add_passes(Count& count, const WarpAccess& access, uint64_t bytes) {
   const uint32_t group = bytes <= kWord ? 32 : bytes <= 2 * kWord ? 16 : 8;
   for (uint32_t first = 0; first < kWarp; first += group) {
     std::vector<uint64_t> words;
     for (uint32_t lane = first; lane < first + group; ++lane) {
       if (!(access.lanes >> lane & 1)) continue;
-      for (uint64_t word = access.address[lane] / kWord; word <= (access.address[lane] + bytes - 1) / kWord; ++word) words.push_back(word);
+      for (uint64_t word = access.address[lane] / kWord; word <= (access.address[lane] + bytes - 1) / kWord; ++word)
+        words.push_back(word);
     }
     std::sort(words.begin(), words.end());
     words.erase(std::unique(words.begin(), words.end()), words.end());
@@ -174,7 +179,8 @@ void note_traffic(const void* site, const void* address, uint64_t bytes) {
   const bool shared = current->block->shared.contains(address);
   if (!shared && !machine().heap.region().contains(address)) return;  // arguments, local variables
   for (uint64_t piece = 0; piece * kMostBytes < bytes; ++piece) {
-    note_piece(key_of(site, piece, shared), reinterpret_cast<uintptr_t>(address) + piece * kMostBytes, std::min(kMostBytes, bytes - piece * kMostBytes), shared);
+    note_piece(key_of(site, piece, shared), reinterpret_cast<uintptr_t>(address) + piece * kMostBytes,
+               std::min(kMostBytes, bytes - piece * kMostBytes), shared);
   }
 }
 
@@ -189,7 +195,8 @@ std::map<std::string, Traffic> traffic() {
       t.least_sectors += counts.sectors.least;
       t.passes += counts.passes.touched;
       t.least_passes += counts.passes.least;
-      const uint64_t waste = counts.sectors.touched - counts.sectors.least + counts.passes.touched - counts.passes.least;
+      const uint64_t waste =
+          counts.sectors.touched - counts.sectors.least + counts.passes.touched - counts.passes.least;
       if (waste > most) most = waste, t.worst = in_program(site);
     }
   }

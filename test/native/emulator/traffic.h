@@ -1,5 +1,6 @@
-// How well warps use memory: the 32-byte sectors of global memory that each instruction of a warp touches, and the passes over the 32 banks of shared memory that it
-// takes, against the least for the same bytes. Internal to the emulator; tests switch it on by Settings::traffic and ask `traffic` (control.h).
+// How well warps use memory: the 32-byte sectors of global memory that each instruction of a warp touches, and the
+// passes over the 32 banks of shared memory that it takes, against the least for the same bytes. Internal to the
+// emulator; tests switch it on by Settings::traffic and ask `traffic` (control.h).
 #pragma once
 
 #include <cstdint>

@@ -28,20 +28,23 @@ inline bool report(bool good, const std::string& what, const std::source_locatio
     ++passed;
   } else {
     ++failed;
-    std::printf("FAILED %s:%u [%s] %s\n", at.file_name(), static_cast<unsigned>(at.line()), current.c_str(), what.c_str());
+    std::printf("FAILED %s:%u [%s] %s\n", at.file_name(), static_cast<unsigned>(at.line()), current.c_str(),
+                what.c_str());
   }
   return good;
 }
 
 // Both return what they saw, so that a caller can stop before using what is not there.
-inline bool check(bool good, const std::string& what, const std::source_location& at = std::source_location::current()) {
+inline bool check(bool good, const std::string& what,
+                  const std::source_location& at = std::source_location::current()) {
   return report(good, what, at);
 }
 
 inline bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 template <typename A, typename B>
-bool equal(const A& got, const B& expected, const std::string& what, const std::source_location& at = std::source_location::current()) {
+bool equal(const A& got, const B& expected, const std::string& what,
+           const std::source_location& at = std::source_location::current()) {
   if (got == expected) return report(true, what, at);
   std::ostringstream text;
   text << what << ": expected " << expected << " but got " << got;
@@ -49,15 +52,18 @@ bool equal(const A& got, const B& expected, const std::string& what, const std::
 }
 
 // The action must throw nvlm::Error with this code, and the message must hold every fragment.
-inline bool throws(const std::string& code, const std::vector<std::string>& fragments, const std::function<void()>& action,
+inline bool throws(const std::string& code, const std::vector<std::string>& fragments,
+                   const std::function<void()>& action,
                    const std::source_location& at = std::source_location::current()) {
   try {
     action();
   } catch (const Error& error) {
     const std::string message = error.what();
-    if (error.code() != code) return report(false, "expected the code " + code + " but got " + error.code() + ": " + message, at);
+    if (error.code() != code)
+      return report(false, "expected the code " + code + " but got " + error.code() + ": " + message, at);
     for (const std::string& fragment : fragments) {
-      if (message.find(fragment) == std::string::npos) return report(false, "the message lacks '" + fragment + "': " + message, at);
+      if (message.find(fragment) == std::string::npos)
+        return report(false, "the message lacks '" + fragment + "': " + message, at);
     }
     return report(true, code, at);
   } catch (const std::exception& error) {
@@ -66,7 +72,8 @@ inline bool throws(const std::string& code, const std::vector<std::string>& frag
   return report(false, "expected an Error " + code + " but nothing was thrown", at);
 }
 
-// ‖got − expected‖ / ‖expected‖ ≤ limit, and every element finite (a NaN fails). Reports the first element that is far off.
+// ‖got − expected‖ / ‖expected‖ ≤ limit, and every element finite (a NaN fails). Reports the first element that is far
+// off.
 inline bool close(const float* got, const float* expected, std::int64_t count, double limit, const std::string& what,
                   const std::source_location& at = std::source_location::current()) {
   double difference = 0, norm = 0;

@@ -1,4 +1,5 @@
-// Operands of a kernel test on the emulated device: upload through pinned memory, poisoned outputs, comparison element by element.
+// Operands of a kernel test on the emulated device: upload through pinned memory, poisoned outputs, comparison element
+// by element.
 #pragma once
 
 #include <cmath>
@@ -79,8 +80,10 @@ inline std::vector<float> random_floats(std::mt19937_64& random, size_t count, f
   return values;
 }
 
-// |got − expected| ≤ limit[i] for every element; a NaN fails. Reports the first that is off, its place in a row of `cols`, and the worst.
-inline bool within(const std::vector<gpu::bf16>& got, const std::vector<double>& expected, const std::vector<double>& limit, size_t cols, const std::string& what,
+// |got − expected| ≤ limit[i] for every element; a NaN fails. Reports the first that is off, its place in a row of
+// `cols`, and the worst.
+inline bool within(const std::vector<gpu::bf16>& got, const std::vector<double>& expected,
+                   const std::vector<double>& limit, size_t cols, const std::string& what,
                    const std::source_location& at = std::source_location::current()) {
   if (got.size() != expected.size()) return report(false, what + ": sizes differ", at);
   size_t bad = 0, first = 0;
@@ -93,19 +96,22 @@ inline bool within(const std::vector<gpu::bf16>& got, const std::vector<double>&
   }
   if (bad == 0) return report(true, what, at);
   return report(false,
-                what + ": " + std::to_string(bad) + " of " + std::to_string(got.size()) + " elements are off, first row " + std::to_string(first / cols) + " column " +
-                    std::to_string(first % cols) + ": expected " + std::to_string(expected[first]) + " within " + std::to_string(limit[first]) + " but got " +
-                    std::to_string(gpu::to_float(got[first])) + "; worst " + std::to_string(worst) + " limits",
+                what + ": " + std::to_string(bad) + " of " + std::to_string(got.size()) +
+                    " elements are off, first row " + std::to_string(first / cols) + " column " +
+                    std::to_string(first % cols) + ": expected " + std::to_string(expected[first]) + " within " +
+                    std::to_string(limit[first]) + " but got " + std::to_string(gpu::to_float(got[first])) +
+                    "; worst " + std::to_string(worst) + " limits",
                 at);
 }
 
-inline bool same_bits(const std::vector<gpu::bf16>& got, const std::vector<gpu::bf16>& expected, size_t cols, const std::string& what,
-                      const std::source_location& at = std::source_location::current()) {
+inline bool same_bits(const std::vector<gpu::bf16>& got, const std::vector<gpu::bf16>& expected, size_t cols,
+                      const std::string& what, const std::source_location& at = std::source_location::current()) {
   if (got.size() != expected.size()) return report(false, what + ": sizes differ", at);
   for (size_t i = 0; i < got.size(); ++i) {
     if (got[i].bits != expected[i].bits) {
       return report(false,
-                    what + ": row " + std::to_string(i / cols) + " column " + std::to_string(i % cols) + ": expected " + std::to_string(gpu::to_float(expected[i])) + " but got " +
+                    what + ": row " + std::to_string(i / cols) + " column " + std::to_string(i % cols) + ": expected " +
+                        std::to_string(gpu::to_float(expected[i])) + " but got " +
                         std::to_string(gpu::to_float(got[i])),
                     at);
     }

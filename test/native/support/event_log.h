@@ -45,7 +45,8 @@ class EventLog {
   }
   bool wait_for_tokens(uint64_t id, size_t count) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(60), [&] { return outcomes_[id].ids.size() >= count || outcomes_[id].ends > 0; });
+    return changed_.wait_for(lock, std::chrono::seconds(60),
+                             [&] { return outcomes_[id].ids.size() >= count || outcomes_[id].ends > 0; });
   }
   int closed() {
     const std::lock_guard lock(mutex_);

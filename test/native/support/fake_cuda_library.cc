@@ -1,4 +1,5 @@
-// What backends_test opens in place of the CUDA library: a backend that describes two GPUs and opens neither. FAKE_VERSION: its interface.
+// What backends_test opens in place of the CUDA library: a backend that describes two GPUs and opens neither.
+// FAKE_VERSION: its interface.
 #include <cstring>
 
 #include "ops/ops.h"

@@ -1,5 +1,6 @@
-// A model without arithmetic for the tests of the engine: keys are numbers in pages, the next token is a hash of every key its row attends to. So a wrong page,
-// slot, fill count, interval, image token or history changes what is said; a key that was never written ends the request.
+// A model without arithmetic for the tests of the engine: keys are numbers in pages, the next token is a hash of every
+// key its row attends to. So a wrong page, slot, fill count, interval, image token or history changes what is said; a
+// key that was never written ends the request.
 #pragma once
 
 #include <atomic>
@@ -19,20 +20,22 @@ namespace nvlm::test {
 
 // What a test makes the model do. Shared with the engine's thread.
 struct FakeControl {
-  std::atomic<bool> hold_load{false}, hold_encode{false}, hold_cross{false}, hold_step{false};  // waits there until cancelled (or let go)
-  std::atomic<int> inside{0};       // calls that are held right now
-  std::atomic<int> fail_step{-1};   // the step of this number throws
-  std::atomic<int> nan_step{-1};    // in the step of this number every out row has no token
+  // Waits there until cancelled (or let go).
+  std::atomic<bool> hold_load{false}, hold_encode{false}, hold_cross{false}, hold_step{false};
+  std::atomic<int> inside{0};      // calls that are held right now
+  std::atomic<int> fail_step{-1};  // the step of this number throws
+  std::atomic<int> nan_step{-1};   // in the step of this number every out row has no token
   std::atomic<int> steps{0}, encodes{0}, rows{0}, most_rows{0}, most_sequences{0}, loads_ended{0}, images_alive{0};
   std::atomic<bool> fail_encode{false};
   std::atomic<bool> cuts{false};  // the device cuts tiles
   std::atomic<bool> hold_cut{false}, fail_cut{false};
-  std::atomic<int> pictures{0};   // that it has cut
+  std::atomic<int> pictures{0};  // that it has cut
 };
 
 class FakeModel final : public Model {
  public:
-  FakeModel(Family family, const LoadOptions& options, std::shared_ptr<FakeControl> control) : control_(std::move(control)) {
+  FakeModel(Family family, const LoadOptions& options, std::shared_ptr<FakeControl> control)
+      : control_(std::move(control)) {
     ModelConfig& config = description_.config;
     config = {};
     config.family = family;
@@ -59,9 +62,10 @@ class FakeModel final : public Model {
     --control_->inside;
     if (control_->fail_cut) throw Error("internal", "planted in cut");
     ++control_->pictures;
-    cut_tiles(p.rgb, p.width, p.height, p.columns, p.rows, p.side, p.thumbnail != 0, tiles, [](int64_t n, const std::function<void(int64_t)>& body) {
-      for (int64_t i = 0; i < n; ++i) body(i);
-    });
+    cut_tiles(p.rgb, p.width, p.height, p.columns, p.rows, p.side, p.thumbnail != 0, tiles,
+              [](int64_t n, const std::function<void(int64_t)>& body) {
+                for (int64_t i = 0; i < n; ++i) body(i);
+              });
     return true;
   }
   void* alloc_image(int tiles) override {
@@ -81,10 +85,13 @@ class FakeModel final : public Model {
     for (int tile = 0; tile < count; ++tile) {
       uint64_t hash = 7;
       for (int i = 0; i < 8 * 8 * 3; ++i) hash = mix(hash, tiles[tile * 192 + i]);
-      for (int t = 0; t < 16; ++t) out[tile * 16 + t] = static_cast<float>(mix(hash, static_cast<uint64_t>(t)) % 100000);
+      for (int t = 0; t < 16; ++t)
+        out[tile * 16 + t] = static_cast<float>(mix(hash, static_cast<uint64_t>(t)) % 100000);
     }
   }
-  int self_page_count() const override { return description_.options.max_sequences * ((description_.options.context_length + 63) / 64); }
+  int self_page_count() const override {
+    return description_.options.max_sequences * ((description_.options.context_length + 63) / 64);
+  }
   int cross_page_count() const override { return description_.config.family == Family::D ? 0 : cross_pages; }
   void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override {
     held(control_->hold_cross, cancel);
@@ -107,10 +114,12 @@ class FakeModel final : public Model {
         if (attends && !cross) throw Error("internal", "a row attends though cross-attention is off");
         if (attends) hash = read(batch.cross_pages, s, batch.cross_begin[row], batch.cross_end[row], cross_, hash);
         // The residual stream of each row depends on what it saw, as in a model: so chunks before the last matter too.
-        self_[static_cast<size_t>(batch.kv_slot[row])] = mix(self_[static_cast<size_t>(batch.kv_slot[row])], attends ? hash : 1);
+        self_[static_cast<size_t>(batch.kv_slot[row])] =
+            mix(self_[static_cast<size_t>(batch.kv_slot[row])], attends ? hash : 1);
         if (out < batch.outs && batch.out_row[out] == row) {
           const nvlm_sampling& sampling = batch.sampling[out];
-          for (int i = sampling.prompt_len; i < sampling.history_len; ++i) hash = mix(hash, static_cast<uint64_t>(sampling.history[i]));
+          for (int i = sampling.prompt_len; i < sampling.history_len; ++i)
+            hash = mix(hash, static_cast<uint64_t>(sampling.history[i]));
           hash = mix(mix(hash, sampling.seed), sampling.step);
           batch.sampled[out].token = number == control_->nan_step ? -1 : static_cast<int32_t>(hash % kVocab);
           batch.sampled[out].logprob = -1;
@@ -136,7 +145,8 @@ class FakeModel final : public Model {
   void held(const std::atomic<bool>& hold, const volatile int32_t* cancel) {
     if (hold) {
       ++control_->inside;
-      while (hold && !std::atomic_ref<int32_t>(const_cast<int32_t&>(*cancel)).load()) std::this_thread::sleep_for(std::chrono::microseconds(200));
+      while (hold && !std::atomic_ref<int32_t>(const_cast<int32_t&>(*cancel)).load())
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
       --control_->inside;
     }
     if (std::atomic_ref<int32_t>(const_cast<int32_t&>(*cancel)).load()) throw Error("aborted", "Aborted.");
@@ -145,12 +155,15 @@ class FakeModel final : public Model {
   static void write(const nvlm_batch& batch, std::vector<uint64_t>& cache, bool positions) {
     for (int64_t row = 0; row < batch.rows; ++row) {
       const auto* source = batch.source ? static_cast<const float*>(batch.source[row]) : nullptr;
-      const uint64_t value = source ? 1000000 + static_cast<uint64_t>(*source) : static_cast<uint64_t>(batch.token[row]);
-      cache.at(static_cast<size_t>(batch.kv_slot[row])) = mix(value, positions ? static_cast<uint64_t>(batch.position[row]) : 3);
+      const uint64_t value =
+          source ? 1000000 + static_cast<uint64_t>(*source) : static_cast<uint64_t>(batch.token[row]);
+      cache.at(static_cast<size_t>(batch.kv_slot[row])) =
+          mix(value, positions ? static_cast<uint64_t>(batch.position[row]) : 3);
     }
   }
 
-  static uint64_t read(const nvlm_pages& pages, int sequence, int begin, int end, const std::vector<uint64_t>& cache, uint64_t hash) {
+  static uint64_t read(const nvlm_pages& pages, int sequence, int begin, int end, const std::vector<uint64_t>& cache,
+                       uint64_t hash) {
     int key = 0;
     for (int i = pages.begin[sequence]; i < pages.begin[sequence + 1]; ++i) {
       for (int place = 0; place < pages.fill[i]; ++place, ++key) {

@@ -1,4 +1,5 @@
-// What cuda_nvml_test opens in place of NVML. Before its init, or after its shutdown, it answers nothing. FAKE_MISSING: the number of the function that is left out.
+// What cuda_nvml_test opens in place of NVML. Before its init, or after its shutdown, it answers nothing. FAKE_MISSING:
+// the number of the function that is left out.
 #include "support/fake_nvml.h"
 
 #define FAKE_EXPORT extern "C" __attribute__((visibility("default")))

@@ -32,15 +32,17 @@ struct Rig {
     options.max_tiles = 6;
     control->hold_load = setup.hold_load;
     auto shared = control;
-    engine = std::make_unique<Engine>(options, log.sink(), [setup, shared](const LoadOptions& o, const auto& progress, const volatile int32_t* cancel) {
-      progress(1, 2);
-      progress(2, 2);
-      while (shared->hold_load) {
-        if (std::atomic_ref<int32_t>(const_cast<int32_t&>(*cancel)).load()) throw Error("aborted", "Aborted.");
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
-      }
-      return std::make_unique<FakeModel>(setup.family, o, shared);
-    });
+    engine = std::make_unique<Engine>(
+        options, log.sink(),
+        [setup, shared](const LoadOptions& o, const auto& progress, const volatile int32_t* cancel) {
+          progress(1, 2);
+          progress(2, 2);
+          while (shared->hold_load) {
+            if (std::atomic_ref<int32_t>(const_cast<int32_t&>(*cancel)).load()) throw Error("aborted", "Aborted.");
+            std::this_thread::sleep_for(std::chrono::microseconds(200));
+          }
+          return std::make_unique<FakeModel>(setup.family, o, shared);
+        });
   }
 
   std::shared_ptr<FakeControl> control;

@@ -13,12 +13,18 @@ class ForwardingModel : public Model {
   bool cut(const nvlm_picture& picture, uint8_t* tiles) override { return model_.cut(picture, tiles); }
   void* alloc_image(int tiles) override { return model_.alloc_image(tiles); }
   void free_image(void* tokens, int tiles) override { model_.free_image(tokens, tiles); }
-  void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override { model_.encode(tiles, count, out, cancel); }
+  void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override {
+    model_.encode(tiles, count, out, cancel);
+  }
   uint64_t image_token_bytes() const override { return model_.image_token_bytes(); }
   int self_page_count() const override { return model_.self_page_count(); }
   int cross_page_count() const override { return model_.cross_page_count(); }
-  void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override { model_.project_cross(batch, cancel); }
-  void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) override { model_.step(batch, cross, cancel); }
+  void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override {
+    model_.project_cross(batch, cancel);
+  }
+  void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) override {
+    model_.step(batch, cross, cancel);
+  }
   void read_logits(float* out, int64_t outs) override { model_.read_logits(out, outs); }
   MemoryPlan measured() const override { return model_.measured(); }
 

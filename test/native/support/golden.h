@@ -42,15 +42,19 @@ struct GoldenCase {
   std::vector<int32_t> greedy_ids() const { return json["greedy_ids"].get<std::vector<int32_t>>(); }
   int images() const { return static_cast<int>(json["images"].size()); }
   // (columns, rows) of image k, from 0.
-  std::pair<int, int> grid(int k) const { return {json["grids"].at(k).at(0).get<int>(), json["grids"].at(k).at(1).get<int>()}; }
+  std::pair<int, int> grid(int k) const {
+    return {json["grids"].at(k).at(0).get<int>(), json["grids"].at(k).at(1).get<int>()};
+  }
   // Source pixels of image k, from 0: the raw twin of its PNG (scripts/make-image-fixtures.mjs).
   RgbImage image(int k) const {
     std::string file = json["images"].at(k).get<std::string>();
     file.replace(file.rfind('.'), std::string::npos, ".rgb");
     const std::vector<char> sizes = read_file(folder + "/images.json"), bytes = read_file(folder + "/" + file);
     const nlohmann::json size = nlohmann::json::parse(sizes.begin(), sizes.end()).at(file);
-    RgbImage image{size.at("width").get<int>(), size.at("height").get<int>(), std::vector<uint8_t>(bytes.begin(), bytes.end())};
-    if (image.pixels.size() != size_t{3} * image.width * image.height) throw std::runtime_error(folder + "/" + file + " has a wrong size");
+    RgbImage image{size.at("width").get<int>(), size.at("height").get<int>(),
+                   std::vector<uint8_t>(bytes.begin(), bytes.end())};
+    if (image.pixels.size() != size_t{3} * image.width * image.height)
+      throw std::runtime_error(folder + "/" + file + " has a wrong size");
     return image;
   }
   const GoldenTensor& operator[](const std::string& tensor) const { return tensors.at(tensor); }
@@ -58,8 +62,9 @@ struct GoldenCase {
 
 inline const std::vector<std::string>& golden_names() {
   static const std::vector<std::string> names = {
-      "d-one-tile", "d-six-tiles",   "d-dummy-heads", "d-internvit300m-style", "d-llama-default-system", "x-six-tiles",  "x-text-only",
-      "x-two-images", "x-forged-text", "h-one-tile",    "h-six-tiles",           "h-head128-sharded",      "h-vocab-merges"};
+      "d-one-tile",  "d-six-tiles",       "d-dummy-heads", "d-internvit300m-style", "d-llama-default-system",
+      "x-six-tiles", "x-text-only",       "x-two-images",  "x-forged-text",         "h-one-tile",
+      "h-six-tiles", "h-head128-sharded", "h-vocab-merges"};
   return names;
 }
 
@@ -77,7 +82,8 @@ inline GoldenCase load_golden(const std::string& name) {
   for (const auto& [key, value] : header.items()) {
     if (key == "__metadata__") continue;
     const auto range = value["data_offsets"].get<std::vector<int64_t>>();
-    c.tensors[key] = {value["dtype"], value["shape"].get<std::vector<int64_t>>(), std::vector<char>(data + range[0], data + range[1])};
+    c.tensors[key] = {value["dtype"], value["shape"].get<std::vector<int64_t>>(),
+                      std::vector<char>(data + range[0], data + range[1])};
   }
   return c;
 }

@@ -12,7 +12,8 @@
 
 namespace nvlm::test {
 
-// The golden tokenizer's ids of the marks, each tokenized alone: "<Image>", "</Image>", "<tile_global_thumbnail>", "<tile_k>" with one digit.
+// The golden tokenizer's ids of the marks, each tokenized alone: "<Image>", "</Image>", "<tile_global_thumbnail>",
+// "<tile_k>" with one digit.
 inline const std::vector<int32_t> kImageEnd = {282, 263, 29}, kThumbnailTag = {259, 281, 280, 29};
 constexpr int32_t kPad = 383;
 inline std::vector<int32_t> tile_tag(int k) { return {259, 62, 15 + k, 29}; }

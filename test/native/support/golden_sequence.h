@@ -15,7 +15,8 @@ namespace nvlm::test {
 // One sequence run by hand: the smallest driver of Model there can be.
 class GoldenSequence {
  public:
-  GoldenSequence(Model& model, const GoldenCase& golden) : model_(model), prompt_(golden_prompt(golden, model.config())) {
+  GoldenSequence(Model& model, const GoldenCase& golden)
+      : model_(model), prompt_(golden_prompt(golden, model.config())) {
     for (int i = 0; i < golden.images(); ++i) {
       const GoldenTensor& tiles = golden["tiles" + std::to_string(i + 1)];
       images_.push_back(model.alloc_image(prompt_.image_tiles[i]));
@@ -23,7 +24,8 @@ class GoldenSequence {
     }
     std::vector<int32_t> counts;
     for (const int32_t tiles : prompt_.image_tiles) {
-      cross_.push_back(cross_tokens(model.config(), tiles, {tile_tag(1), tile_tag(2), tile_tag(3), tile_tag(4), tile_tag(5), tile_tag(6)}));
+      cross_.push_back(cross_tokens(model.config(), tiles,
+                                    {tile_tag(1), tile_tag(2), tile_tag(3), tile_tag(4), tile_tag(5), tile_tag(6)}));
       counts.push_back(static_cast<int32_t>(cross_.back().size()));
     }
     routing_ = route(model.config(), prompt_, counts);
@@ -46,9 +48,11 @@ class GoldenSequence {
     std::vector<float> logits;
     for (int first = 0; first < positions;) {
       int count = std::min(model_.description().options.step_rows, positions - first);
-      if (positions - first - count > 0 && positions - first - count < outs) count -= outs;  // the last chunk holds all wanted rows
+      // The last chunk holds all wanted rows.
+      if (positions - first - count > 0 && positions - first - count < outs) count -= outs;
       const bool last = first + count == positions;
-      logits = run(std::vector<int32_t>(prompt_.ids.begin() + first, prompt_.ids.begin() + first + count), first, last ? outs : 0);
+      logits = run(std::vector<int32_t>(prompt_.ids.begin() + first, prompt_.ids.begin() + first + count), first,
+                   last ? outs : 0);
       first += count;
     }
     return logits;
@@ -63,7 +67,8 @@ class GoldenSequence {
     for (size_t r = 0; r < rows; ++r) {
       const auto at = static_cast<int32_t>(first + static_cast<int>(r));
       const size_t routed = std::min<size_t>(static_cast<size_t>(at), routing_.sources.size() - 1);
-      const Routing::Source s = static_cast<size_t>(at) < routing_.sources.size() ? routing_.sources[routed] : Routing::Source{-1, 0};
+      const Routing::Source s =
+          static_cast<size_t>(at) < routing_.sources.size() ? routing_.sources[routed] : Routing::Source{-1, 0};
       if (s.image >= 0) source[r] = token_of(static_cast<size_t>(s.image), s.row);
       position.push_back(at);
       self_end.push_back(at + 1);
@@ -75,7 +80,8 @@ class GoldenSequence {
     const int32_t keys = first + static_cast<int32_t>(rows), pages = (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS;
     std::vector<int32_t> fill(pages, NVLM_PAGE_KEYS);
     fill.back() = keys - (pages - 1) * NVLM_PAGE_KEYS;
-    const int32_t self_begin_of[2] = {0, pages}, row_begin[2] = {0, static_cast<int32_t>(rows)}, cross_pages[2] = {0, static_cast<int32_t>(cross_page_.size())};
+    const int32_t self_begin_of[2] = {0, pages}, row_begin[2] = {0, static_cast<int32_t>(rows)},
+                  cross_pages[2] = {0, static_cast<int32_t>(cross_page_.size())};
     nvlm_batch batch{};
     batch.rows = static_cast<int64_t>(rows);
     batch.outs = outs;
@@ -99,7 +105,9 @@ class GoldenSequence {
   }
 
  private:
-  const void* token_of(size_t image, int32_t row) const { return static_cast<const char*>(images_[image]) + static_cast<uint64_t>(row) * model_.image_token_bytes(); }
+  const void* token_of(size_t image, int32_t row) const {
+    return static_cast<const char*>(images_[image]) + static_cast<uint64_t>(row) * model_.image_token_bytes();
+  }
 
   void project(size_t image) {
     const std::vector<CrossToken>& tokens = cross_[image];

@@ -6,8 +6,8 @@
 
 namespace nvlm::test {
 
-// bf16 keeps 8 bits: rounding moves a value by at most 2^-8 of it (half of 2^-7, for a value just above a power of two). `terms` float additions add
-// terms * 2^-24 of the sum of magnitudes.
+// bf16 keeps 8 bits: rounding moves a value by at most 2^-8 of it (half of 2^-7, for a value just above a power of
+// two). `terms` float additions add terms * 2^-24 of the sum of magnitudes.
 constexpr double kRound = 1.0 / 256, kFloat = 1.0 / (1 << 24);
 
 struct LauncherFixture {
@@ -24,6 +24,8 @@ struct LauncherFixture {
   LauncherFixture& operator=(const LauncherFixture&) = delete;
 };
 
-inline gpu::Weight vector_of(const DeviceArray<float>& v) { return {NVLM_VECTOR, false, 1, static_cast<int64_t>(v.count()), static_cast<int64_t>(v.count()), v.get()}; }
+inline gpu::Weight vector_of(const DeviceArray<float>& v) {
+  return {NVLM_VECTOR, false, 1, static_cast<int64_t>(v.count()), static_cast<int64_t>(v.count()), v.get()};
+}
 
 }  // namespace nvlm::test

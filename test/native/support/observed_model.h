@@ -1,5 +1,5 @@
-// A real model that is watched: how often each phase was entered, how often it came to its end, how long the last call took. A call can be held at its door until it is
-// cancelled.
+// A real model that is watched: how often each phase was entered, how often it came to its end, how long the last call
+// took. A call can be held at its door until it is cancelled.
 #pragma once
 
 #include <atomic>
@@ -26,7 +26,8 @@ struct Observations {
 
 class ObservedModel final : public ForwardingModel {
  public:
-  ObservedModel(std::unique_ptr<Model> model, std::shared_ptr<Observations> seen) : ForwardingModel(*model), owned_(std::move(model)), seen_(std::move(seen)) {}
+  ObservedModel(std::unique_ptr<Model> model, std::shared_ptr<Observations> seen)
+      : ForwardingModel(*model), owned_(std::move(model)), seen_(std::move(seen)) {}
 
   void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override {
     watch(seen_->encode, cancel, [&] { model_.encode(tiles, count, out, cancel); });
@@ -44,9 +45,12 @@ class ObservedModel final : public ForwardingModel {
   static void watch(Phase& phase, const volatile int32_t* cancel, const Call& call) {
     const int number = ++phase.entered;
     const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (phase.hold == number && !cancelled(cancel) && std::chrono::steady_clock::now() < late) std::this_thread::yield();
+    while (phase.hold == number && !cancelled(cancel) && std::chrono::steady_clock::now() < late)
+      std::this_thread::yield();
     struct Clock {
-      ~Clock() { phase.last = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); }
+      ~Clock() {
+        phase.last = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+      }
       Phase& phase;
       std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
     } clock{phase};

@@ -1,4 +1,5 @@
-// Counts what the whole program takes from the heap by operator new: what a plan needs while it runs it must have taken when it was compiled.
+// Counts what the whole program takes from the heap by operator new: what a plan needs while it runs it must have taken
+// when it was compiled.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,8 @@
 namespace nvlm::test {
 namespace {
 
-// A random value that the type holds exactly, and its stored bytes. Halves are made from their parts, so that no conversion is trusted here.
+// A random value that the type holds exactly, and its stored bytes. Halves are made from their parts, so that no
+// conversion is trusted here.
 float stored(Random& random, nvlm_dtype dtype, uint8_t* to) {
   float value = random.uniform(-1, 1);
   if (dtype == NVLM_F32) {
@@ -19,7 +20,8 @@ float stored(Random& random, nvlm_dtype dtype, uint8_t* to) {
     std::memcpy(&value, &bits, 4);
   } else {
     // Exponents 2^-6 … 2^-1, and one value in 16 subnormal or zero.
-    const auto mantissa = static_cast<int>(random.below(1024)), exponent = random.below(16) == 0 ? 0 : 9 + static_cast<int>(random.below(6));
+    const auto mantissa = static_cast<int>(random.below(1024)),
+               exponent = random.below(16) == 0 ? 0 : 9 + static_cast<int>(random.below(6));
     const bool negative = random.below(2) == 1;
     half = static_cast<uint16_t>((negative ? 0x8000 : 0) | exponent << 10 | mantissa);
     value = std::ldexp(static_cast<float>(exponent ? 1024 + mantissa : mantissa), exponent ? exponent - 25 : -24);
@@ -55,7 +57,8 @@ Weight vector_weight(const std::vector<float>& values) {
   return w;
 }
 
-Weight matrix_weight(Random& random, nvlm_weight_use use, const std::vector<int64_t>& part_rows, int64_t cols, nvlm_dtype dtype, bool interleave, int64_t gap) {
+Weight matrix_weight(Random& random, nvlm_weight_use use, const std::vector<int64_t>& part_rows, int64_t cols,
+                     nvlm_dtype dtype, bool interleave, int64_t gap) {
   const int64_t element = dtype == NVLM_F32 ? 4 : 2;
   Weight w;
   w.use = use;
@@ -70,7 +73,8 @@ Weight matrix_weight(Random& random, nvlm_weight_use use, const std::vector<int6
     for (int64_t r = 0; r < part.rows; ++r) {
       const int64_t row = interleave ? 2 * r + static_cast<int64_t>(p) : first + r;
       for (int64_t c = 0; c < cols; ++c) {
-        w.values[static_cast<size_t>(row * cols + c)] = stored(random, dtype, part.bytes.data() + 1 + (r * part.stride + c) * element);
+        w.values[static_cast<size_t>(row * cols + c)] =
+            stored(random, dtype, part.bytes.data() + 1 + (r * part.stride + c) * element);
       }
     }
     first += part.rows;

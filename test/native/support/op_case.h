@@ -1,4 +1,5 @@
-// One op, or a short chain of them, with its operands: what a case file under cases/ describes and the runner runs on every backend.
+// One op, or a short chain of them, with its operands: what a case file under cases/ describes and the runner runs on
+// every backend.
 #pragma once
 
 #include <cmath>
@@ -53,8 +54,10 @@ struct Weight {
 
 // float32 values as a vector; with several lengths, in as many parts.
 Weight vector_weight(const std::vector<float>& values);
-// Random rows in parts stored as dtype, each value in about [-1, 1]; rows lie `gap` elements further apart than they are long.
-Weight matrix_weight(Random& random, nvlm_weight_use use, const std::vector<int64_t>& part_rows, int64_t cols, nvlm_dtype dtype, bool interleave = false, int64_t gap = 0);
+// Random rows in parts stored as dtype, each value in about [-1, 1]; rows lie `gap` elements further apart than they
+// are long.
+Weight matrix_weight(Random& random, nvlm_weight_use use, const std::vector<int64_t>& part_rows, int64_t cols,
+                     nvlm_dtype dtype, bool interleave = false, int64_t gap = 0);
 
 struct Tensor {
   nvlm_extent extent;
@@ -83,7 +86,8 @@ struct Cache {
   std::vector<float> data;  // empty: NaN
 };
 
-// |got − truth| ≤ limit for each element, and √(Σ error² / Σ size²) ≤ rms. `size`: the magnitude from which an element is summed.
+// |got − truth| ≤ limit for each element, and √(Σ error² / Σ size²) ≤ rms. `size`: the magnitude from which an element
+// is summed.
 struct Bounds {
   std::vector<double> limit, size;
   double rms = 0;
@@ -98,12 +102,16 @@ struct OpCase {
   std::vector<Weight> weights;
   Batch batch;
   Cache self_kv, cross_kv;
-  std::function<Bounds(const std::vector<float>& truth)> bounds;  // of the output tensor; unset: bit for bit, and of a chain what op_chain.h derives
-  double cache_limit = 0, cache_relative = 0;                     // of what the op writes to a cache: absolute, and of the value
-  double rounding = 0;                                            // of what the device writes, relative: half an ulp of bf16, 0 for float32
-  int launches = 0;                                               // that a CUDA device makes of the records; 0: not said
-  std::shared_ptr<void> kept;                                     // memory that the batch points to
-  double flops = 0, bytes = 0;                                    // for --time
+  // Of the output tensor; unset: bit for bit, and of a chain what op_chain.h derives.
+  std::function<Bounds(const std::vector<float>& truth)> bounds;
+  // Of what the op writes to a cache: absolute, and of the value.
+  double cache_limit = 0, cache_relative = 0;
+  // Of what the device writes, relative: half an ulp of bf16, 0 for float32.
+  double rounding = 0;
+  // That a CUDA device makes of the records; 0: not said.
+  int launches = 0;
+  std::shared_ptr<void> kept;   // memory that the batch points to
+  double flops = 0, bytes = 0;  // for --time
 
   OpCase() { record.in = record.out = record.w = record.bias = record.scale = record.extra = -1; }
   int32_t add(Tensor tensor) {
@@ -119,7 +127,9 @@ struct OpCase {
     all.push_back(record);
     return all;
   }
-  int64_t rows(const Tensor& t) const { return t.rows_each * (t.extent == NVLM_TILES ? batch.tiles : t.extent == NVLM_ROWS ? batch.rows : batch.outs); }
+  int64_t rows(const Tensor& t) const {
+    return t.rows_each * (t.extent == NVLM_TILES ? batch.tiles : t.extent == NVLM_ROWS ? batch.rows : batch.outs);
+  }
 };
 
 inline const char* dtype_name(nvlm_dtype d) { return d == NVLM_F32 ? "f32" : d == NVLM_BF16 ? "bf16" : "f16"; }

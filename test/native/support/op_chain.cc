@@ -19,11 +19,17 @@ struct Value {
   double allowed() const { return std::min(limit, 8 * std::sqrt(variance)); }
 };
 
-Value operator*(const Value& x, double factor) { return {x.value * factor, x.limit * std::abs(factor), x.variance * squared(factor)}; }
-Value operator+(const Value& x, const Value& y) { return {x.value + y.value, x.limit + y.limit, x.variance + y.variance}; }
+Value operator*(const Value& x, double factor) {
+  return {x.value * factor, x.limit * std::abs(factor), x.variance * squared(factor)};
+}
+Value operator+(const Value& x, const Value& y) {
+  return {x.value + y.value, x.limit + y.limit, x.variance + y.variance};
+}
 
 // An error of the op itself: at most `limit`, typically `deviation`.
-Value off_by(const Value& x, double limit, double deviation) { return {x.value, x.limit + limit, x.variance + squared(deviation)}; }
+Value off_by(const Value& x, double limit, double deviation) {
+  return {x.value, x.limit + limit, x.variance + squared(deviation)};
+}
 
 using Values = std::vector<Value>;
 
@@ -55,7 +61,10 @@ class Chain {
   }
 
  private:
-  static Values cache(const Cache& kv) { return exact(kv.data, static_cast<size_t>(2 * int64_t{kv.layers} * kv.pages * kv.kv_heads * NVLM_PAGE_KEYS * kv.head_dim)); }
+  static Values cache(const Cache& kv) {
+    return exact(kv.data,
+                 static_cast<size_t>(2 * int64_t{kv.layers} * kv.pages * kv.kv_heads * NVLM_PAGE_KEYS * kv.head_dim));
+  }
   static size_t place(const Cache& kv, int32_t layer, bool value, int64_t slot, int32_t head) {
     const int64_t page = (2 * int64_t{layer} + (value ? 1 : 0)) * kv.pages + slot / NVLM_PAGE_KEYS;
     return static_cast<size_t>(((page * kv.kv_heads + head) * NVLM_PAGE_KEYS + slot % NVLM_PAGE_KEYS) * kv.head_dim);
@@ -83,8 +92,8 @@ class Chain {
     }
   }
 
-  // y = d·w/s + b with d = x − mean (rms: mean 0) and s = √(Σd²/n + eps). Taking the mean off is a projection and s a norm, so that errors e move s by at most
-  // ‖e‖/√n, and its variance is that of Σ d·e/(n·s).
+  // y = d·w/s + b with d = x − mean (rms: mean 0) and s = √(Σd²/n + eps). Taking the mean off is a projection and s a
+  // norm, so that errors e move s by at most ‖e‖/√n, and its variance is that of Σ d·e/(n·s).
   void norm(const nvlm_record& r) {
     const bool layer = r.op == NVLM_LAYER_NORM;
     const size_t n = cols(r.in);
@@ -95,16 +104,23 @@ class Chain {
       Value mean;
       double size = 0, squares = 0, limits = 0, along = 0;
       for (size_t i = 0; layer && i < n; ++i) mean = mean + x[i] * (1 / width), size += std::abs(x[i].value) / width;
-      for (size_t i = 0; i < n; ++i) squares += squared(x[i].value - mean.value), limits += squared(x[i].limit), along += squared(x[i].value - mean.value) * x[i].variance;
-      const double s = std::sqrt(squares / divisor + r.c.eps), move = std::sqrt(limits / divisor), variance = along / squared(divisor * s);
+      for (size_t i = 0; i < n; ++i)
+        squares += squared(x[i].value - mean.value), limits += squared(x[i].limit),
+            along += squared(x[i].value - mean.value) * x[i].variance;
+      const double s = std::sqrt(squares / divisor + r.c.eps), move = std::sqrt(limits / divisor),
+                   variance = along / squared(divisor * s);
       for (size_t i = 0; i < n; ++i) {
         const Value d = x[i] + mean * -1;
-        const double factor = w[i], element = layer ? (std::abs(d.value) + size) / s * std::abs(factor) + std::abs(bias[i]) : std::abs(d.value / s * factor);
-        Value y{d.value / s * factor + (layer ? bias[i] : 0), std::abs(factor) * (d.limit + std::abs(d.value) * move / s) / (s - move),
+        const double factor = w[i],
+                     element = layer ? (std::abs(d.value) + size) / s * std::abs(factor) + std::abs(bias[i])
+                                     : std::abs(d.value / s * factor);
+        Value y{d.value / s * factor + (layer ? bias[i] : 0),
+                std::abs(factor) * (d.limit + std::abs(d.value) * move / s) / (s - move),
                 squared(factor / s) * (d.variance + squared(d.value / s) * variance)};
         // As in cases/norm.cc. The mean's own error enters s to second order.
         const double second = layer ? squared(width * kSum * size / s) : 0;
-        y = off_by(y, ((layer ? width : width / 2) + 8) * kSum * (element + y.limit) + second * element, (4 + std::sqrt(width) / 2) * kSum * element);
+        y = off_by(y, ((layer ? width : width / 2) + 8) * kSum * (element + y.limit) + second * element,
+                   (4 + std::sqrt(width) / 2) * kSum * element);
         out(r)[row + i] = written(y);
       }
     }
@@ -135,7 +151,9 @@ class Chain {
       if (r.op == NVLM_LINEAR_SWIGLU) {
         const Value gate = sum(r, x, 2 * column).value, up = sum(r, x, 2 * column + 1).value;
         const double silu = test::silu(gate.value);
-        const Value product{silu * up.value, 1.1 * gate.limit * up.most() + std::abs(silu) * up.limit, squared(1.1) * gate.variance * (squared(up.value) + up.variance) + squared(silu) * up.variance};
+        const Value product{
+            silu * up.value, 1.1 * gate.limit * up.most() + std::abs(silu) * up.limit,
+            squared(1.1) * gate.variance * (squared(up.value) + up.variance) + squared(silu) * up.variance};
         y = written(off_by(product, (2e-7 + 4 * kSum) * product.most(), (2e-7 + 4 * kSum) * std::abs(product.value)));
         continue;
       }
@@ -145,9 +163,11 @@ class Chain {
         y = written(off_by({gelu, 1.13 * s.value.limit, squared(1.13) * s.value.variance}, 2e-6, 2e-6));
       } else if (r.op == NVLM_LINEAR_RESIDUAL) {
         double factor = 1;
-        if (const float* scale = weight(r.scale)) factor = r.c.tanh_gate ? std::tanh(static_cast<double>(scale[0])) : scale[column];
+        if (const float* scale = weight(r.scale))
+          factor = r.c.tanh_gate ? std::tanh(static_cast<double>(scale[0])) : scale[column];
         const Value all = y + s.value * factor;
-        y = written(off_by(all, kSum * (3 * std::abs(factor) * s.size + 2 * (y.most() + all.most())), kSum * (std::abs(factor) * s.size + y.most())));
+        y = written(off_by(all, kSum * (3 * std::abs(factor) * s.size + 2 * (y.most() + all.most())),
+                           kSum * (std::abs(factor) * s.size + y.most())));
       } else if (r.op == NVLM_LOGITS) {
         y = s.value;  // float32 on every device
       } else {
@@ -164,7 +184,8 @@ class Chain {
         Value* x = &out(r)[static_cast<size_t>((row * heads + head) * d)];
         for (int32_t i = 0; head < r.c.heads + r.c.kv_heads && i < half; ++i) {
           const double frequency = std::pow(static_cast<double>(r.c.rope_theta), -2.0 * i / d);
-          const auto angle = static_cast<double>(static_cast<float>(c_.batch.position[static_cast<size_t>(row)] * frequency));
+          const auto angle =
+              static_cast<double>(static_cast<float>(c_.batch.position[static_cast<size_t>(row)] * frequency));
           const Value a = x[i], b = x[i + half];
           const double most = (3 * kSum + 2 * 0x1p-22) * (a.most() + b.most());
           x[i] = written(off_by(a * std::cos(angle) + b * -std::sin(angle), most, most));
@@ -172,18 +193,22 @@ class Chain {
         }
         if (head < r.c.heads) continue;
         const bool value = head >= r.c.heads + r.c.kv_heads;
-        std::copy_n(x, d, &self_[place(c_.self_kv, r.c.layer, value, c_.batch.kv_slot[static_cast<size_t>(row)], head - r.c.heads - (value ? r.c.kv_heads : 0))]);
+        std::copy_n(x, d,
+                    &self_[place(c_.self_kv, r.c.layer, value, c_.batch.kv_slot[static_cast<size_t>(row)],
+                                 head - r.c.heads - (value ? r.c.kv_heads : 0))]);
       }
     }
   }
 
   void attention(const nvlm_record& r) {
-    if (r.c.source == NVLM_KEYS_TILE) throw std::runtime_error("no limits are known for attention over tiles in a chain");
+    if (r.c.source == NVLM_KEYS_TILE)
+      throw std::runtime_error("no limits are known for attention over tiles in a chain");
     const bool self = r.c.source == NVLM_KEYS_SELF;
     const Cache& kv = self ? c_.self_kv : c_.cross_kv;
     const Values& cached = self ? self_ : cross_;
     const PageList& pages = self ? c_.batch.self_pages : c_.batch.cross_pages;
-    const std::vector<int32_t>&begin = self ? c_.batch.self_begin : c_.batch.cross_begin, &end = self ? c_.batch.self_end : c_.batch.cross_end;
+    const std::vector<int32_t>&begin = self ? c_.batch.self_begin : c_.batch.cross_begin,
+          &end = self ? c_.batch.self_end : c_.batch.cross_end;
     const int32_t d = r.c.head_dim;
     for (size_t s = 0; s + 1 < c_.batch.row_begin.size(); ++s) {
       for (int32_t row = c_.batch.row_begin[s]; row < c_.batch.row_begin[s + 1]; ++row) {
@@ -204,8 +229,9 @@ class Chain {
     }
   }
 
-  // o = Σ p·v, p = softmax of q·k/√d. A score that is off by δ moves its p by a factor of e^(2δ) at most; to first order o moves by Σ p·(v − o)·δ, and of δ the query's
-  // part is the same for all keys. A device may round p before it multiplies.
+  // o = Σ p·v, p = softmax of q·k/√d. A score that is off by δ moves its p by a factor of e^(2δ) at most; to first
+  // order o moves by Σ p·(v − o)·δ, and of δ the query's part is the same for all keys. A device may round p before it
+  // multiplies.
   void attend(const Head& head, int32_t d, Value* o) const {
     const size_t m = head.keys.size();
     std::vector<double> p(m), of_key(m, 0);  // of_key: variance of a score by its key's errors
@@ -233,7 +259,8 @@ class Chain {
       for (size_t k = 0; k < m; ++k) y.variance += squared(p[k] * (head.values[k][j].value - y.value)) * of_key[k];
       for (int32_t i = 0; i < d; ++i) {
         double slope = 0;
-        for (size_t k = 0; k < m; ++k) slope += p[k] * (head.values[k][j].value - y.value) * head.keys[k][i].value / std::sqrt(d);
+        for (size_t k = 0; k < m; ++k)
+          slope += p[k] * (head.values[k][j].value - y.value) * head.keys[k][i].value / std::sqrt(d);
         y.variance += squared(slope) * head.query[i].variance;
       }
       const double own = (2 * (static_cast<double>(m) + 8) * kSum + 2 * 4e-7 + c_.rounding) * spread * size;

@@ -142,7 +142,8 @@ OpCase rounded(const OpCase& c) {
     r.kept = rows;
   }
   if (!c.before.empty()) return r;
-  // Half an ulp of what is written; and where an operand is rounded on the way (probabilities, normalised pixels), half an ulp of the size it is summed from.
+  // Half an ulp of what is written; and where an operand is rounded on the way (probabilities, normalised pixels), half
+  // an ulp of the size it is summed from.
   const bool inner = c.record.op == NVLM_ATTENTION || c.record.op == NVLM_PATCH_EMBED;
   const bool copies = c.record.op == NVLM_EMBED || c.record.op == NVLM_GATHER_ROWS;
   const bool written_float = c.record.op == NVLM_LOGITS;
@@ -176,7 +177,8 @@ bool fits_bf16(const OpCase& c) {
 
 void* Loaded::alloc(uint64_t bytes) {
   void* memory = nullptr;
-  if (device_.table().alloc(device_.handle(), bytes, &memory) != NVLM_OK) throw std::runtime_error(device_.table().last_error(device_.handle()));
+  if (device_.table().alloc(device_.handle(), bytes, &memory) != NVLM_OK)
+    throw std::runtime_error(device_.table().last_error(device_.handle()));
   memory_.emplace_back(memory, bytes);
   return memory;
 }
@@ -220,7 +222,10 @@ Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c
   for (size_t i = 0; i < c.tensors.size(); ++i) {
     const Tensor& t = c.tensors[i];
     tensors_.push_back({t.extent, t.rows_each, t.cols, bytes, type_of(i)});
-    bytes += (static_cast<uint64_t>(t.rows_each * count_of(counts, t.extent) * t.cols + kGuard) * nvlm_dtype_bytes(type_of(i)) + kAlignment - 1) / kAlignment * kAlignment;
+    bytes += (static_cast<uint64_t>(t.rows_each * count_of(counts, t.extent) * t.cols + kGuard) *
+                  nvlm_dtype_bytes(type_of(i)) +
+              kAlignment - 1) /
+             kAlignment * kAlignment;
   }
   for (const Weight& w : c.weights) {
     const nvlm_weight_source source = w.source();
@@ -231,7 +236,8 @@ Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c
       return;
     }
     weights_.push_back(weight);
-    if (table.used_bytes(device.handle()) - before != planned) throw std::runtime_error("a weight took other bytes than weight_bytes said");
+    if (table.used_bytes(device.handle()) - before != planned)
+      throw std::runtime_error("a weight took other bytes than weight_bytes said");
   }
   program_.name = "case";
   program_.records = records_.data();
@@ -255,8 +261,11 @@ Loaded::Loaded(const Device& device, const OpCase& c) : device_(device), case_(c
     error = table.last_error(device.handle());
     return;
   }
-  const uint64_t taken = table.used_bytes(device.handle()) - before, planned = table.plan_bytes(device.handle(), &program_);
-  if (taken != planned) throw std::runtime_error("a plan took " + std::to_string(taken) + " bytes, but plan_bytes said " + std::to_string(planned));
+  const uint64_t taken = table.used_bytes(device.handle()) - before,
+                 planned = table.plan_bytes(device.handle(), &program_);
+  if (taken != planned)
+    throw std::runtime_error("a plan took " + std::to_string(taken) + " bytes, but plan_bytes said " +
+                             std::to_string(planned));
 }
 
 Loaded::~Loaded() {
@@ -268,7 +277,8 @@ Loaded::~Loaded() {
 
 std::vector<float> Loaded::read_tensor(const nvlm_tensor& tensor, int64_t rows) const {
   std::vector<unsigned char> bytes(static_cast<size_t>(rows * tensor.cols) * nvlm_dtype_bytes(tensor.dtype));
-  device_.table().read(device_.handle(), bytes.data(), static_cast<char*>(program_.arena) + tensor.offset, bytes.size());
+  device_.table().read(device_.handle(), bytes.data(), static_cast<char*>(program_.arena) + tensor.offset,
+                       bytes.size());
   return decode(tensor.dtype, bytes);
 }
 
@@ -291,7 +301,9 @@ Outcome Loaded::run() {
   }
   std::vector<unsigned char> before(program_.arena_bytes);
   fill_with_poison(before);
-  for (size_t t = 0; t < tensors_.size(); ++t) encode(tensors_[t].dtype, case_.tensors[t].data.data(), case_.tensors[t].data.size(), before.data() + tensors_[t].offset);
+  for (size_t t = 0; t < tensors_.size(); ++t)
+    encode(tensors_[t].dtype, case_.tensors[t].data.data(), case_.tensors[t].data.size(),
+           before.data() + tensors_[t].offset);
   table.write(device_.handle(), program_.arena, before.data(), program_.arena_bytes);
   o.sampled.resize(static_cast<size_t>(case_.batch.outs));
   nvlm_batch batch = case_.batch.view(case_.batch.sampling.empty() ? nullptr : o.sampled.data());
@@ -313,11 +325,14 @@ Outcome Loaded::run() {
     const int64_t rows = case_.rows(case_.tensors[static_cast<size_t>(record.out)]);
     if (record.out == case_.record.out) o.out = read_tensor(out, rows);
     const uint64_t bytes = static_cast<uint64_t>(rows * out.cols) * nvlm_dtype_bytes(out.dtype);
-    std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(out.offset), bytes, after.begin() + static_cast<std::ptrdiff_t>(out.offset));
+    std::copy_n(before.begin() + static_cast<std::ptrdiff_t>(out.offset), bytes,
+                after.begin() + static_cast<std::ptrdiff_t>(out.offset));
     written += " " + std::to_string(out.offset) + " to " + std::to_string(out.offset + bytes);
   }
   const auto changed = std::mismatch(after.begin(), after.end(), before.begin()).first;
-  if (changed != after.end()) o.damage = "byte " + std::to_string(changed - after.begin()) + " of the arena changed, which is not output (output:" + written + ")";
+  if (changed != after.end())
+    o.damage = "byte " + std::to_string(changed - after.begin()) +
+               " of the arena changed, which is not output (output:" + written + ")";
   o.self_kv = read_cache(program_.self_kv);
   o.cross_kv = read_cache(program_.cross_kv);
   return o;
@@ -327,9 +342,12 @@ Outcome run_case(const Device& device, const OpCase& c) { return Loaded(device, 
 
 namespace {
 
-std::string coordinate(int64_t i, int64_t cols) { return "[" + std::to_string(i / cols) + ", " + std::to_string(i % cols) + "]"; }
+std::string coordinate(int64_t i, int64_t cols) {
+  return "[" + std::to_string(i / cols) + ", " + std::to_string(i % cols) + "]";
+}
 
-Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vector<float>& got, const std::vector<float>& truth) {
+Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vector<float>& got,
+                          const std::vector<float>& truth) {
   const int64_t cols = c.tensors[static_cast<size_t>(c.record.out)].cols;
   Comparison result;
   std::ostringstream text;
@@ -340,7 +358,8 @@ Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vect
   }
   for (size_t i = 0; i < got.size(); ++i) {
     if (std::isfinite(got[i])) continue;
-    text << (bits(got[i]) == kPoison ? "nothing was written at " : "not finite at ") << coordinate(static_cast<int64_t>(i), cols) << ", expected " << truth[i];
+    text << (bits(got[i]) == kPoison ? "nothing was written at " : "not finite at ")
+         << coordinate(static_cast<int64_t>(i), cols) << ", expected " << truth[i];
     return {text.str()};
   }
   double error = 0, size = 0;
@@ -350,7 +369,8 @@ Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vect
     size += bounds.size[i] * bounds.size[i];
     if (d > 0) result.of_limit = std::max(result.of_limit, d / bounds.limit[i]);
     if (d <= bounds.limit[i]) continue;
-    text << "at " << coordinate(static_cast<int64_t>(i), cols) << " expected " << truth[i] << " but got " << got[i] << ": error " << d << ", limit " << bounds.limit[i];
+    text << "at " << coordinate(static_cast<int64_t>(i), cols) << " expected " << truth[i] << " but got " << got[i]
+         << ": error " << d << ", limit " << bounds.limit[i];
     return {text.str()};
   }
   const double rms = size > 0 ? std::sqrt(error / size) : std::sqrt(error);
@@ -361,14 +381,19 @@ Comparison compare_output(const OpCase& c, const Bounds& bounds, const std::vect
 }
 
 // `limits`: of each element, or none.
-std::string cache_difference(const char* kind, const OpCase& c, const std::vector<double>& limits, const std::vector<float>& got, const std::vector<float>& truth) {
+std::string cache_difference(const char* kind, const OpCase& c, const std::vector<double>& limits,
+                             const std::vector<float>& got, const std::vector<float>& truth) {
   for (size_t i = 0; i < truth.size(); ++i) {
     constexpr auto kBefore = static_cast<size_t>(kGuard);
     const bool guard = i < kBefore || i >= truth.size() - kBefore;
-    const double limit = limits.empty() ? c.cache_limit + c.cache_relative * std::abs(static_cast<double>(truth[i])) : guard ? 0 : limits[i - kBefore];
-    if (bits(got[i]) == bits(truth[i]) || std::abs(static_cast<double>(got[i]) - truth[i]) <= limit) continue;  // poison must stay poison
+    const double limit = limits.empty() ? c.cache_limit + c.cache_relative * std::abs(static_cast<double>(truth[i]))
+                         : guard        ? 0
+                                        : limits[i - kBefore];
+    // Poison must stay poison.
+    if (bits(got[i]) == bits(truth[i]) || std::abs(static_cast<double>(got[i]) - truth[i]) <= limit) continue;
     std::ostringstream text;
-    text << "float " << static_cast<int64_t>(i) - kGuard << " of the " << kind << " cache: expected " << truth[i] << " but got " << got[i];
+    text << "float " << static_cast<int64_t>(i) - kGuard << " of the " << kind << " cache: expected " << truth[i]
+         << " but got " << got[i];
     return text.str();
   }
   return {};
@@ -387,13 +412,16 @@ Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, co
   if (got.status != NVLM_OK) return {"failed: " + got.error};
   if (!truth.damage.empty()) return {"the reference wrote where it must not: " + truth.damage};
   if (!got.damage.empty()) return {got.damage};
-  if (got.allocations + truth.allocations > 0) return {"run took memory " + std::to_string(got.allocations) + " times (the reference " + std::to_string(truth.allocations) + ")"};
+  if (got.allocations + truth.allocations > 0)
+    return {"run took memory " + std::to_string(got.allocations) + " times (the reference " +
+            std::to_string(truth.allocations) + ")"};
   Comparison result;
   if (c.record.out >= 0) result = compare_output(c, bounds, got.out, truth.out);
   if (result.wrong.empty()) result.wrong = cache_difference("self", c, bounds.self_limit, got.self_kv, truth.self_kv);
   if (result.wrong.empty()) result.wrong = cache_difference("cross", c, {}, got.cross_kv, truth.cross_kv);
   for (size_t i = 0; i < got.sampled.size() && result.wrong.empty(); ++i) {
-    if (got.sampled[i].token != truth.sampled[i].token) result.wrong = "another token was sampled for out row " + std::to_string(i);
+    if (got.sampled[i].token != truth.sampled[i].token)
+      result.wrong = "another token was sampled for out row " + std::to_string(i);
   }
   return result;
 }

@@ -34,8 +34,8 @@ class Device {
   nvlm_dtype activations_ = NVLM_F32;
 };
 
-// The case as a device with bf16 activations gets it: every operand rounded (vectors and logits apart), limits widened by the rounding of what such a
-// device writes. The reference computes the truth from the same rounded operands.
+// The case as a device with bf16 activations gets it: every operand rounded (vectors and logits apart), limits widened
+// by the rounding of what such a device writes. The reference computes the truth from the same rounded operands.
 OpCase rounded(const OpCase& c);
 // A device with bf16 activations reads 16 bytes at a time: rows must be multiples of 8.
 bool fits_bf16(const OpCase& c);
@@ -46,7 +46,7 @@ struct Outcome {
   std::vector<float> out;                // the last record's output
   std::vector<float> self_kv, cross_kv;  // whole caches
   std::vector<nvlm_sampled> sampled;
-  std::string damage;  // what was written that is not the output; empty: nothing
+  std::string damage;       // what was written that is not the output; empty: nothing
   int64_t allocations = 0;  // of the whole program while the plan ran
 };
 

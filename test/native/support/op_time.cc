@@ -66,9 +66,7 @@ double peak_gflops(int threads) {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
   constexpr int64_t kSteps = 3'000'000;
   volatile float sink = 0;
-  const Times t = timed([&] {
-    on_threads(threads, [&](int) { sink = sink + fma_loop(kSteps); });
-  });
+  const Times t = timed([&] { on_threads(threads, [&](int) { sink = sink + fma_loop(kSteps); }); });
   return 2.0 * 8 * 12 * kSteps * threads / t.median / 1e9;
 }
 #else
@@ -98,7 +96,10 @@ double copy_gigabytes(int threads) {
   std::vector<uint64_t> to(from.size());
   const size_t share = from.size() / static_cast<size_t>(threads);
   const Times t = timed([&] {
-    on_threads(threads, [&](int thread) { std::copy_n(from.begin() + static_cast<int64_t>(static_cast<size_t>(thread) * share), share, to.begin() + static_cast<int64_t>(static_cast<size_t>(thread) * share)); });
+    on_threads(threads, [&](int thread) {
+      std::copy_n(from.begin() + static_cast<int64_t>(static_cast<size_t>(thread) * share), share,
+                  to.begin() + static_cast<int64_t>(static_cast<size_t>(thread) * share));
+    });
   });
   return static_cast<double>(from.size()) * 16 / t.median / 1e9;
 }
@@ -118,16 +119,22 @@ struct Line {
   double gigabytes() const { return c.bytes / times.median / 1e9; }
   std::string op() const { return c.name.substr(0, c.name.find(' ')); }
   std::string shape() const { return c.name.substr(c.name.find(' ') + 1); }
-  const char* format() const { return c.record.w >= 0 ? dtype_name(c.weights[static_cast<size_t>(c.record.w)].parts[0].dtype) : "f32"; }
+  const char* format() const {
+    return c.record.w >= 0 ? dtype_name(c.weights[static_cast<size_t>(c.record.w)].parts[0].dtype) : "f32";
+  }
 };
 
 double percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 void print(const Line& l, const Ceilings& ceilings, int threads) {
-  std::printf("%-18s %-46s %-4s %-7s %d threads, error %4.2f of its limit, %9.3f ms ± %4.1f %%,", l.op().c_str(), l.shape().c_str(), l.format(), l.set.c_str(), threads, l.of_limit,
-              l.times.median * 1e3, percent(l.times.spread, l.times.median));
-  if (l.c.flops > 0) std::printf(" %7.1f GFLOP/s, %3.0f %% of the FMA loop", l.gflops(), percent(l.gflops(), ceilings.gflops));
-  if (l.c.bytes > 0) std::printf("%s %6.1f GB/s, %3.0f %% of memory", l.c.flops > 0 ? "," : "", l.gigabytes(), percent(l.gigabytes(), ceilings.bandwidth()));
+  std::printf("%-18s %-46s %-4s %-7s %d threads, error %4.2f of its limit, %9.3f ms ± %4.1f %%,", l.op().c_str(),
+              l.shape().c_str(), l.format(), l.set.c_str(), threads, l.of_limit, l.times.median * 1e3,
+              percent(l.times.spread, l.times.median));
+  if (l.c.flops > 0)
+    std::printf(" %7.1f GFLOP/s, %3.0f %% of the FMA loop", l.gflops(), percent(l.gflops(), ceilings.gflops));
+  if (l.c.bytes > 0)
+    std::printf("%s %6.1f GB/s, %3.0f %% of memory", l.c.flops > 0 ? "," : "", l.gigabytes(),
+                percent(l.gigabytes(), ceilings.bandwidth()));
   std::printf("\n");
   std::fflush(stdout);
 }
@@ -143,14 +150,20 @@ std::string processor() {
 // Nothing written here needs an escape.
 bool write_json(const char* path, const std::vector<Line>& lines, const Ceilings& ceilings, int threads) {
   std::ofstream out(path);
-  out << "{\n  \"processor\": \"" << processor() << "\",\n  \"threads\": " << threads << ",\n  \"ceilings\": {\"fma_gflops\": " << ceilings.gflops << ", \"read_gbytes\": " << ceilings.read
+  out << "{\n  \"processor\": \"" << processor() << "\",\n  \"threads\": " << threads
+      << ",\n  \"ceilings\": {\"fma_gflops\": " << ceilings.gflops << ", \"read_gbytes\": " << ceilings.read
       << ", \"copy_gbytes\": " << ceilings.copy << "},\n  \"ops\": [";
   for (size_t i = 0; i < lines.size(); ++i) {
     const Line& l = lines[i];
-    out << (i ? ",\n" : "\n") << "    {\"op\": \"" << l.op() << "\", \"shape\": \"" << l.shape() << "\", \"format\": \"" << l.format() << "\", \"set\": \"" << l.set << "\", \"threads\": " << threads
-        << ", \"error_of_limit\": " << l.of_limit << ", \"median_ms\": " << l.times.median * 1e3 << ", \"spread_ms\": " << l.times.spread * 1e3;
-    if (l.c.flops > 0) out << ", \"gflops\": " << l.gflops() << ", \"percent_of_fma\": " << percent(l.gflops(), ceilings.gflops);
-    if (l.c.bytes > 0) out << ", \"gbytes\": " << l.gigabytes() << ", \"percent_of_memory\": " << percent(l.gigabytes(), ceilings.bandwidth());
+    out << (i ? ",\n" : "\n") << "    {\"op\": \"" << l.op() << "\", \"shape\": \"" << l.shape() << "\", \"format\": \""
+        << l.format() << "\", \"set\": \"" << l.set << "\", \"threads\": " << threads
+        << ", \"error_of_limit\": " << l.of_limit << ", \"median_ms\": " << l.times.median * 1e3
+        << ", \"spread_ms\": " << l.times.spread * 1e3;
+    if (l.c.flops > 0)
+      out << ", \"gflops\": " << l.gflops() << ", \"percent_of_fma\": " << percent(l.gflops(), ceilings.gflops);
+    if (l.c.bytes > 0)
+      out << ", \"gbytes\": " << l.gigabytes()
+          << ", \"percent_of_memory\": " << percent(l.gigabytes(), ceilings.bandwidth());
     out << "}";
   }
   out << "\n  ]\n}\n";
@@ -159,11 +172,14 @@ bool write_json(const char* path, const std::vector<Line>& lines, const Ceilings
 
 }  // namespace
 
-int time_ops(const std::vector<std::string>& sets, const std::vector<OpCase>& cases, const char* word, const char* json) {
+int time_ops(const std::vector<std::string>& sets, const std::vector<OpCase>& cases, const char* word,
+             const char* json) {
   const int threads = usable_cpus();
   const Ceilings ceilings{peak_gflops(threads), read_gigabytes(threads), copy_gigabytes(threads)};
-  std::printf("ceilings of this run, %d threads: %.1f GFLOP/s (AVX2 FMA loop), %.1f GB/s reading, %.1f GB/s copying. ± is half the distance of the quartiles; what fits the caches can pass 100 %% of memory.\n", threads,
-              ceilings.gflops, ceilings.read, ceilings.copy);
+  std::printf(
+      "ceilings of this run, %d threads: %.1f GFLOP/s (AVX2 FMA loop), %.1f GB/s reading, %.1f GB/s copying. ± is half "
+      "the distance of the quartiles; what fits the caches can pass 100 %% of memory.\n",
+      threads, ceilings.gflops, ceilings.read, ceilings.copy);
   const Device reference("reference", 1);
   std::vector<Line> lines;
   bool good = true;

@@ -1,5 +1,5 @@
-// What each wrapper of native/cuda/ptx computes from seeded random data, and how far two machines may differ in it. ptx_values.cu makes the values, on a
-// GPU or in the emulator, whichever it is built for.
+// What each wrapper of native/cuda/ptx computes from seeded random data, and how far two machines may differ in it.
+// ptx_values.cu makes the values, on a GPU or in the emulator, whichever it is built for.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct PtxValues {
     bits,   // the same everywhere
     pairs,  // two bf16 a word: the same, but that a NaN may be any NaN
     sums,   // float32 sums, in what order a machine likes: see `size`
-    close  // float32 of an approximation: units of the last place; what is denormal may be 0
+    close   // float32 of an approximation: units of the last place; what is denormal may be 0
   };
   std::string name;
   Kind kind;
