@@ -1,8 +1,8 @@
 // From a picture to the encoder's first rows: resized and cut into tiles, and tiles to embedded patches.
 #include "cuda/cut_tiles.h"
 #include "cuda/weights.h"
+#include "host/normalise.h"
 #include "op_cases.h"
-#include "ops/normalise.h"
 
 namespace nvlm::times {
 namespace {

@@ -7,9 +7,9 @@
 #include "addon/async_task.h"
 #include "addon/convert.h"
 #include "addon/functions.h"
-#include "cpu/thread_pool.h"
 #include "image/tiles.h"
 #include "platform/memory.h"
+#include "platform/thread_pool.h"
 
 namespace nvlm {
 namespace {
@@ -52,7 +52,7 @@ class CutTilesTask final : public AsyncTask {
  private:
   void work() override {
     const int threads = usable_cpus();
-    const std::shared_ptr<cpu::ThreadPool> pool = cpu::ThreadPool::acquire(threads);
+    const std::shared_ptr<ThreadPool> pool = ThreadPool::acquire(threads);
     const ParallelFor parallel_for = [&](std::int64_t n, const std::function<void(std::int64_t)>& body) {
       pool->run(n, threads, body);
     };

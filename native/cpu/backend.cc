@@ -4,8 +4,9 @@
 #include <exception>
 
 #include "cpu/kernels.h"
-#include "cpu/thread_pool.h"
+#include "host/backend.h"
 #include "platform/memory.h"
+#include "platform/thread_pool.h"
 
 namespace nvlm::cpu {
 namespace {
@@ -36,7 +37,8 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** device) {
     }
     const int threads = options->threads > 0 ? options->threads : usable_cpus();
     auto share = std::make_unique<PoolShare>(PoolShare{ThreadPool::acquire(threads), threads});
-    const nvlm_status status = host::open_device(*kernels, "cpu", threads, parallel_for, share.get(), release, device);
+    const nvlm_status status =
+        host::open_device(*kernels, "cpu", {parallel_for, share.get(), threads}, release, device);
     if (status == NVLM_OK) share.release();  // the device owns it now
     return status;
   } catch (const std::exception& error) {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "ops/host_backend.h"
+#include "host/kernels.h"
 
 namespace nvlm::cpu {
 

@@ -280,7 +280,7 @@ uint64_t plan_bytes(const nvlm_device& device, const nvlm_program& program) {
 }
 
 nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan** out) {
-  std::string wrong = host::check_program(*program);
+  std::string wrong = check_program(*program);
   if (wrong.empty()) wrong = check_layout(*program);
   if (!wrong.empty()) return device->refuse(NVLM_INVALID, std::move(wrong));
   auto plan = std::make_unique<nvlm_plan>(device, *program);
@@ -303,7 +303,7 @@ nvlm_status compile(nvlm_device* device, const nvlm_program* program, nvlm_plan*
 }
 
 nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, const volatile int32_t* cancel) {
-  std::string wrong = host::check_batch(plan->program, *batch);
+  std::string wrong = check_batch(plan->program, *batch);
   if (wrong.empty()) wrong = BatchBlock::excess(plan->limits, *batch);
   if (!wrong.empty()) return device->refuse(NVLM_INVALID, std::move(wrong));
   if (nvlm::cancelled(cancel)) return NVLM_CANCELLED;

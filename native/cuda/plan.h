@@ -27,7 +27,7 @@ struct StepGraph {
 
 }  // namespace nvlm::gpu
 
-struct nvlm_plan : nvlm::host::ProgramCopy {
+struct nvlm_plan : nvlm::ProgramCopy {
   nvlm_plan(nvlm_device* on, const nvlm_program& from) : ProgramCopy(from), device(on) {}
 
   nvlm_device* device;

@@ -5,18 +5,19 @@
 #include <memory>
 
 #include "cuda/bf16.h"
+#include "ops/weight_source.h"
 
 namespace nvlm::gpu {
 namespace {
 
 // Row `row` of a part as bf16, the padding behind it zero.
-void put_row(const nvlm_weight_source& source, host::SourceRow from, int64_t pitch, bf16* to) {
+void put_row(const nvlm_weight_source& source, SourceRow from, int64_t pitch, bf16* to) {
   const auto& part = source.part[from.part];
   const int64_t first = from.row * part.row_stride;
   if (part.dtype == NVLM_BF16) {
     std::memcpy(to, static_cast<const unsigned char*>(part.data) + first * 2, static_cast<size_t>(part.cols) * 2);
   } else {
-    for (int64_t i = 0; i < part.cols; ++i) to[i] = to_bf16(host::stored_value(part.data, part.dtype, first + i));
+    for (int64_t i = 0; i < part.cols; ++i) to[i] = to_bf16(stored_value(part.data, part.dtype, first + i));
   }
   std::fill(to + part.cols, to + pitch, bf16{0});
 }
@@ -26,8 +27,7 @@ Status send_matrix(nvlm_device* device, const nvlm_weight_source& source, int64_
   return device->staging.send(to, static_cast<uint64_t>(rows) * row_bytes, row_bytes,
                               [&](unsigned char* pinned, uint64_t offset, uint64_t bytes) {
                                 for (uint64_t done = 0; done < bytes; done += row_bytes) {
-                                  put_row(source,
-                                          host::source_row(source, static_cast<int64_t>((offset + done) / row_bytes)),
+                                  put_row(source, source_row(source, static_cast<int64_t>((offset + done) / row_bytes)),
                                           pitch, reinterpret_cast<bf16*>(pinned + done));
                                 }
                               });
@@ -37,44 +37,37 @@ Status send_vector(nvlm_device* device, const nvlm_weight_source& source, void* 
   auto* at = static_cast<float*>(to);
   for (int32_t p = 0; p < source.parts; ++p) {
     const auto& part = source.part[p];
-    const Status status =
-        device->staging.send(at, static_cast<uint64_t>(part.cols) * sizeof(float), sizeof(float),
-                             [&](unsigned char* pinned, uint64_t offset, uint64_t bytes) {
-                               for (uint64_t i = 0; i < bytes / sizeof(float); ++i) {
-                                 reinterpret_cast<float*>(pinned)[i] = host::stored_value(
-                                     part.data, part.dtype, static_cast<int64_t>(offset / sizeof(float) + i));
-                               }
-                             });
+    const Status status = device->staging.send(at, static_cast<uint64_t>(part.cols) * sizeof(float), sizeof(float),
+                                               [&](unsigned char* pinned, uint64_t offset, uint64_t bytes) {
+                                                 for (uint64_t i = 0; i < bytes / sizeof(float); ++i) {
+                                                   reinterpret_cast<float*>(pinned)[i] =
+                                                       stored_value(part.data, part.dtype,
+                                                                    static_cast<int64_t>(offset / sizeof(float) + i));
+                                                 }
+                                               });
     if (status != Status::ok) return status;
     at += part.cols;
   }
   return Status::ok;
 }
 
-int64_t vector_length(const nvlm_weight_source& source) {
-  int64_t length = 0;
-  for (int32_t p = 0; p < source.parts; ++p) length += source.part[p].cols;
-  return length;
-}
-
 }  // namespace
 
 uint64_t weight_bytes(const nvlm_weight_source& source) {
   if (source.use == NVLM_VECTOR) return static_cast<uint64_t>(vector_length(source)) * sizeof(float);
-  return static_cast<uint64_t>(host::source_rows(source)) * static_cast<uint64_t>(pitch_of(source.part[0].cols)) *
+  return static_cast<uint64_t>(source_rows(source)) * static_cast<uint64_t>(pitch_of(source.part[0].cols)) *
          sizeof(bf16);
 }
 
 nvlm_status make_weight(nvlm_device* device, const nvlm_weight_source& source,
                         const std::function<nvlm_status(const nvlm_weight&)>& fill, nvlm_weight** out) {
   const char* wrong = nullptr;
-  if (const nvlm_status status = host::check_source(source, &wrong); status != NVLM_OK)
-    return device->refuse(status, wrong);
+  if (const nvlm_status status = check_source(source, &wrong); status != NVLM_OK) return device->refuse(status, wrong);
   auto weight = std::make_unique<nvlm_weight>();
   const bool vector = source.use == NVLM_VECTOR;
   weight->use = source.use;
   weight->interleaved = source.interleave != 0;
-  weight->rows = vector ? 1 : host::source_rows(source);
+  weight->rows = vector ? 1 : source_rows(source);
   weight->cols = vector ? vector_length(source) : source.part[0].cols;
   weight->dtype = vector ? NVLM_F32 : NVLM_BF16;
   weight->bytes = weight_bytes(source);

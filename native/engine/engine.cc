@@ -6,11 +6,11 @@
 #include <thread>
 #include <utility>
 
-#include "cpu/thread_pool.h"
 #include "engine/cancellation.h"
 #include "engine/scheduler.h"
 #include "platform/condition_wait.h"
 #include "platform/error.h"
+#include "platform/thread_pool.h"
 
 namespace nvlm {
 namespace {
@@ -90,7 +90,7 @@ struct Engine::Impl {
       };
       model = loader(options, progress, cancellation.flag());
       threads = model->description().options.threads;
-      pool = cpu::ThreadPool::acquire(threads);
+      pool = ThreadPool::acquire(threads);
       event.type = Event::Type::loaded;
       event.description = std::make_shared<Description>(model->description());
     });
@@ -212,7 +212,7 @@ struct Engine::Impl {
 
   // Of the engine's thread alone.
   std::vector<Event> outbox;
-  std::shared_ptr<cpu::ThreadPool> pool;  // cuts tiles
+  std::shared_ptr<ThreadPool> pool;  // cuts tiles
   int threads = 1;
 
   mutable std::mutex mutex;

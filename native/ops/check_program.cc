@@ -4,7 +4,7 @@
 
 #include "ops/packed_weight.h"
 
-namespace nvlm::host {
+namespace nvlm {
 namespace {
 
 // ---- Programs ----
@@ -278,4 +278,4 @@ std::string check_batch(const nvlm_program& p, const nvlm_batch& b) {
   return wrong;
 }
 
-}  // namespace nvlm::host
+}  // namespace nvlm

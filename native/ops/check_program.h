@@ -6,10 +6,10 @@
 
 #include "ops/ops.h"
 
-namespace nvlm::host {
+namespace nvlm {
 
 // What is wrong, naming the op; empty: nothing.
 std::string check_program(const nvlm_program& program);
 std::string check_batch(const nvlm_program& program, const nvlm_batch& batch);
 
-}  // namespace nvlm::host
+}  // namespace nvlm

@@ -305,7 +305,7 @@ typedef struct nvlm_backend {
 } nvlm_backend;
 
 const nvlm_backend* nvlm_cpu_backend(void);       /* native/cpu */
-const nvlm_backend* nvlm_reference_backend(void); /* native/ops/reference: naive float32, one thread */
+const nvlm_backend* nvlm_reference_backend(void); /* native/reference: naive float32, one thread */
 const nvlm_backend* nvlm_cuda_backend(void);      /* native/cuda: what its library exports; looked up by name */
 
 #ifdef __cplusplus

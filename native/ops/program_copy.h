@@ -6,7 +6,7 @@
 
 #include "ops/ops.h"
 
-namespace nvlm::host {
+namespace nvlm {
 
 struct ProgramCopy {
   explicit ProgramCopy(const nvlm_program& p)
@@ -30,4 +30,4 @@ struct ProgramCopy {
   nvlm_program program;  // pointers into the above
 };
 
-}  // namespace nvlm::host
+}  // namespace nvlm

@@ -16,7 +16,7 @@
 #include "cuda/kernels/gemm.h"
 #include "cuda/launchers.h"
 #include "emulator/control.h"
-#include "ops/normalise.h"
+#include "host/normalise.h"
 #include "support/activations.h"
 #include "support/check.h"
 #include "support/device_arrays.h"

@@ -9,9 +9,9 @@
 
 #include "cuda/cut_tiles.h"
 #include "cuda/launchers.h"
+#include "host/sampling.h"
 #include "image/resample.h"
 #include "image/tiles.h"
-#include "ops/sampling.h"
 #include "support/device_arrays.h"
 
 using namespace nvlm;
@@ -74,10 +74,11 @@ void on_host(const float* logits, int64_t vocab, const nvlm_sampling& options, n
   nvlm_batch batch{};
   batch.sampling = &options, batch.sampled = sampled;
   host::Op op{};
-  op.batch = &batch, op.in = logits, op.in_rows = 1, op.in_cols = vocab, op.threads = 1;
-  op.parallel_for = [](void*, int64_t count, const std::function<void(int64_t, int)>& body) {
-    for (int64_t i = 0; i < count; ++i) body(i, 0);
-  };
+  op.batch = &batch, op.in = logits, op.in_rows = 1, op.in_cols = vocab;
+  op.threads = {[](void*, int64_t n, const std::function<void(int64_t, int)>& body) {
+                  for (int64_t i = 0; i < n; ++i) body(i, 0);
+                },
+                nullptr, 1};
   std::vector<unsigned char> scratch(host::sample_scratch(op));
   op.scratch = scratch.data();
   host::sample(op);

@@ -7,7 +7,7 @@
 #include "model/blueprint.h"
 #include "model/model.h"
 #include "model/routing.h"
-#include "ops/packed_weight.h"
+#include "ops/weight_source.h"
 #include "support/check.h"
 #include "support/golden.h"
 #include "support/golden_sequence.h"
@@ -94,7 +94,7 @@ std::vector<float> embedded(const std::vector<Routing::Source>& sources, const s
         out.push_back(static_cast<const float*>(images[sources[i].image])[sources[i].row * hidden + c]);
         continue;
       }
-      out.push_back(host::stored_value(table.data, table.dtype, ids[i] * hidden + c));
+      out.push_back(stored_value(table.data, table.dtype, ids[i] * hidden + c));
     }
   }
   return out;

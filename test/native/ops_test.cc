@@ -99,7 +99,6 @@ int main(int argc, char** argv) {
       test_rejections(device);
     }
     test_devices(sets);
-    test_thread_pool();
   }
   for (const char* set : kSets) {
     if (std::find(sets.begin(), sets.end(), set) == sets.end()) std::printf("skipped: this machine has no %s\n", set);

@@ -1,8 +1,14 @@
-// Memory and CPU facts: control groups of both versions from file trees made here, and pages from the real system.
+// Memory and CPU facts: control groups of both versions from file trees made here, and pages from the real system. The
+// thread pool: each index once, on no more threads than asked for, whatever a body throws.
+#include <atomic>
 #include <cstring>
+#include <stdexcept>
+#include <thread>
+#include <vector>
 
 #include "platform/cgroup.h"
 #include "platform/memory.h"
+#include "platform/thread_pool.h"
 #include "support/check.h"
 #include "support/scratch_folder.h"
 
@@ -114,6 +120,40 @@ void pages() {
   unmap(nullptr, 0);
 }
 
+void thread_pool() {
+  const auto pool = ThreadPool::acquire(4);
+  check(pool == ThreadPool::acquire(2), "one pool for the process");
+  std::atomic<int> inside{0}, most{0};
+  std::vector<std::atomic<int>> times(1000);
+  pool->run(1000, 2, [&](int64_t i) {
+    const int now = ++inside;
+    int seen = most.load();
+    while (now > seen && !most.compare_exchange_weak(seen, now)) {
+    }
+    ++times[static_cast<size_t>(i)];
+    std::this_thread::yield();
+    --inside;
+  });
+  bool once = true;
+  for (const auto& t : times) once = once && t == 1;
+  check(once, "each index exactly once");
+  check(most.load() <= 2, "no more threads than asked for: " + std::to_string(most.load()));
+  for (int round = 0; round < 50; ++round) {
+    std::string caught;
+    try {
+      pool->run(64, 4, [&](int64_t i) {
+        if (i == 17) throw std::runtime_error("index 17");
+      });
+    } catch (const std::runtime_error& error) {
+      caught = error.what();
+    }
+    if (caught != "index 17") check(false, "an exception in a body comes out of run");
+  }
+  std::atomic<int> sum{0};
+  pool->run(10, 4, [&](int64_t i) { sum += static_cast<int>(i); });
+  equal(sum.load(), 45, "the pool works on after exceptions");
+}
+
 }  // namespace
 
 int main() {
@@ -122,5 +162,6 @@ int main() {
   run("no control groups", no_files_at_all);
   run("this machine", this_machine);
   run("pages", pages);
+  run("thread pool", thread_pool);
   return summary();
 }

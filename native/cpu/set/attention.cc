@@ -7,7 +7,7 @@
 
 #include "cpu/set/kernels.h"
 #include "cpu/set/math.h"
-#include "ops/kv_pages.h"
+#include "host/kv_pages.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
@@ -168,7 +168,7 @@ void tile_attention(const host::Op& op) {
 }  // namespace
 
 uint64_t attention_scratch(const host::Op& op) {
-  return static_cast<uint64_t>(op.threads * state_count(op.c())) * sizeof(State);
+  return static_cast<uint64_t>(op.threads.count * state_count(op.c())) * sizeof(State);
 }
 
 void attention(const host::Op& op) {

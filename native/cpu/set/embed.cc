@@ -3,6 +3,7 @@
 // products of its step.
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
+#include "ops/weight_source.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 
@@ -17,8 +18,8 @@ void embed(const host::Op& op) {
         std::copy_n(static_cast<const float*>(b.source[r]), n, out);
       } else {
         const int64_t token = b.token[r], step = panels ? kPanel : 1,
-                      first = panels ? token / kPanel * kPanel * n + token % kPanel : token * n;
-        for (int64_t i = 0; i < n; ++i) out[i] = host::stored_value(op.w->data, op.w->dtype, first + i * step);
+                      at = panels ? token / kPanel * kPanel * n + token % kPanel : token * n;
+        for (int64_t i = 0; i < n; ++i) out[i] = stored_value(op.w->data, op.w->dtype, at + i * step);
       }
     }
   });

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "ops/host_backend.h"
+#include "host/kernels.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "cpu/set/kernels.h"
-#include "ops/kv_pages.h"
+#include "host/kv_pages.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {

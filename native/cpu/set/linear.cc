@@ -11,6 +11,7 @@
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
 #include "cpu/set/math.h"
+#include "ops/weight_source.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
@@ -183,7 +184,7 @@ int64_t packed_column(const nvlm_weight_source& source, int64_t row) {
 }
 
 int64_t panel_count(const nvlm_weight_source& source) {
-  const int64_t rows = host::source_rows(source);
+  const int64_t rows = source_rows(source);
   return source.interleave ? (rows / 2 + kLanes - 1) / kLanes : (rows + kPanel - 1) / kPanel;
 }
 
@@ -191,7 +192,7 @@ template <typename Stored>
 void pack_matrix(const nvlm_weight_source& source, nvlm_weight& weight) {
   auto* packed = static_cast<Stored*>(weight.data);
   for (int64_t r = 0; r < weight.rows; ++r) {
-    const host::SourceRow from = host::source_row(source, r);
+    const SourceRow from = source_row(source, r);
     const auto& part = source.part[from.part];
     const char* stored =
         static_cast<const char*>(part.data) + from.row * part.row_stride * static_cast<int64_t>(sizeof(Stored));
@@ -206,7 +207,7 @@ void pack_matrix(const nvlm_weight_source& source, nvlm_weight& weight) {
 void pack_table(const nvlm_weight_source& source, nvlm_weight& weight, int64_t element) {
   char* to = static_cast<char*>(weight.data);
   for (int64_t r = 0; r < weight.rows; ++r) {
-    const host::SourceRow from = host::source_row(source, r);
+    const SourceRow from = source_row(source, r);
     const auto& part = source.part[from.part];
     std::copy_n(static_cast<const char*>(part.data) + from.row * part.row_stride * element, weight.cols * element,
                 to + r * weight.cols * element);
@@ -245,7 +246,7 @@ void multiply_row_block(const float* const* x, int rows, const nvlm_weight& w, i
 
 uint64_t packed_bytes(const nvlm_weight_source& source) {
   const int64_t element = element_bytes(source.part[0].dtype);
-  const int64_t rows = source.use == NVLM_TABLE ? host::source_rows(source) : panel_count(source) * kPanel;
+  const int64_t rows = source.use == NVLM_TABLE ? source_rows(source) : panel_count(source) * kPanel;
   return static_cast<uint64_t>(rows) * static_cast<uint64_t>(source.part[0].cols) * static_cast<uint64_t>(element);
 }
 

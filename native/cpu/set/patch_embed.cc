@@ -2,14 +2,14 @@
 // Threads take groups of as many patches as the product takes rows.
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
-#include "ops/normalise.h"
+#include "host/normalise.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 
 // The gathered rows of each thread.
 uint64_t patch_embed_scratch(const host::Op& op) {
   const auto patch = static_cast<uint64_t>(op.c().patch);
-  return static_cast<uint64_t>(op.threads) * kRows * 3 * patch * patch * sizeof(float);
+  return static_cast<uint64_t>(op.threads.count) * kRows * 3 * patch * patch * sizeof(float);
 }
 
 void patch_embed(const host::Op& op) {

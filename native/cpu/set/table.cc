@@ -1,6 +1,6 @@
 // The kernel table of one instruction set, in the order of nvlm_op.
 #include "cpu/set/kernels.h"
-#include "ops/sampling.h"
+#include "host/sampling.h"
 
 #define NVLM_STRING_(x) #x
 #define NVLM_STRING(x) NVLM_STRING_(x)

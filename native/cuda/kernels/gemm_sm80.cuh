@@ -1,5 +1,5 @@
 // linear, linear_gelu, linear_swiglu, linear_residual, logits and the product of patch_embed (ops/ops.h; reference:
-// ops/reference/linear.cc): out = finish(a [rows, depth] · bᵀ), b [columns, depth] as the weight is stored, so
+// reference/linear.cc): out = finish(a [rows, depth] · bᵀ), b [columns, depth] as the weight is stored, so
 // column-major as mma.sync wants it.
 //
 //   grid    (row tiles * column tiles, splits), in panels of 8 row tiles, so that the blocks that run together share

@@ -1,4 +1,4 @@
-// patch_embed (ops/ops.h; reference: ops/reference/patch_embed.cc): pixels, u8 [tiles, side, side, 3] -> out [tiles *
+// patch_embed (ops/ops.h; reference: reference/patch_embed.cc): pixels, u8 [tiles, side, side, 3] -> out [tiles *
 // (patches + 1), n].
 //
 // Two launches: patch_rows makes the rows of a product in the workspace, bf16 [tiles * patches, depth], depth = 3 *
@@ -31,7 +31,7 @@ struct PatchArgs {
   int64_t row_pieces, class_pieces;
 };
 
-// As host::normalised (ops/normalise.h), to the bit.
+// As host::normalised (host/normalise.h), to the bit.
 __device__ __forceinline__ float normalised(uint8_t value, int32_t channel) {
   const float mean = channel == 0   ? 0.485f
                      : channel == 1 ? 0.456f

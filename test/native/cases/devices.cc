@@ -2,11 +2,9 @@
 // cancelling, several devices and threads at once.
 #include <atomic>
 #include <cstdlib>
-#include <stdexcept>
 #include <thread>
 
 #include "cases/cases.h"
-#include "cpu/thread_pool.h"
 #include "support/check.h"
 
 namespace nvlm::test {
@@ -156,42 +154,6 @@ void test_devices(const std::vector<std::string>& sets) {
     run("not a number on " + set, [&] { not_a_number(set); });
   }
   for (const std::string& set : sets) run("threads of " + set, [&] { threads(set); });
-}
-
-void test_thread_pool() {
-  run("thread pool", [] {
-    const auto pool = cpu::ThreadPool::acquire(4);
-    check(pool == cpu::ThreadPool::acquire(2), "one pool for the process");
-    std::atomic<int> inside{0}, most{0};
-    std::vector<std::atomic<int>> times(1000);
-    pool->run(1000, 2, [&](int64_t i) {
-      const int now = ++inside;
-      int seen = most.load();
-      while (now > seen && !most.compare_exchange_weak(seen, now)) {
-      }
-      ++times[static_cast<size_t>(i)];
-      std::this_thread::yield();
-      --inside;
-    });
-    bool once = true;
-    for (const auto& t : times) once = once && t == 1;
-    check(once, "each index exactly once");
-    check(most.load() <= 2, "no more threads than asked for: " + std::to_string(most.load()));
-    for (int round = 0; round < 50; ++round) {
-      std::string caught;
-      try {
-        pool->run(64, 4, [&](int64_t i) {
-          if (i == 17) throw std::runtime_error("index 17");
-        });
-      } catch (const std::runtime_error& error) {
-        caught = error.what();
-      }
-      if (caught != "index 17") check(false, "an exception in a body comes out of run");
-    }
-    std::atomic<int> sum{0};
-    pool->run(10, 4, [&](int64_t i) { sum += static_cast<int>(i); });
-    equal(sum.load(), 45, "the pool works on after exceptions");
-  });
 }
 
 }  // namespace nvlm::test

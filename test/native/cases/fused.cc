@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "cases/cases.h"
-#include "ops/kv_pages.h"
+#include "host/kv_pages.h"
 
 namespace nvlm::test {
 namespace {

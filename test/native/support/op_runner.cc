@@ -4,7 +4,7 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "ops/packed_weight.h"
+#include "ops/weight_source.h"
 #include "support/op_allocations.h"
 #include "support/op_chain.h"
 
@@ -123,7 +123,7 @@ OpCase rounded(const OpCase& c) {
       std::vector<uint8_t> bytes(static_cast<size_t>(1 + part.rows * part.stride * 2), 0xff);
       for (int64_t row = 0; row < part.rows; ++row) {
         for (int64_t i = row * part.stride; i < row * part.stride + part.cols; ++i) {
-          const uint16_t half = to_bf16(host::stored_value(stored.data, part.dtype, i));
+          const uint16_t half = to_bf16(stored_value(stored.data, part.dtype, i));
           std::memcpy(bytes.data() + 1 + 2 * i, &half, 2);
         }
       }

@@ -1,5 +1,5 @@
-#include "ops/normalise.h"
-#include "ops/reference/kernels.h"
+#include "host/normalise.h"
+#include "reference/kernels.h"
 
 namespace nvlm::reference {
 

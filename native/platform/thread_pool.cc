@@ -1,11 +1,11 @@
-#include "cpu/thread_pool.h"
+#include "platform/thread_pool.h"
 
 #include <algorithm>
 #include <chrono>
 
 #include "platform/condition_wait.h"
 
-namespace nvlm::cpu {
+namespace nvlm {
 namespace {
 
 // Ops of one step follow each other within microseconds; waking a sleeping thread costs more than that.
@@ -126,4 +126,4 @@ void ThreadPool::work() {
   }
 }
 
-}  // namespace nvlm::cpu
+}  // namespace nvlm

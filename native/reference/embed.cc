@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "ops/reference/kernels.h"
+#include "reference/kernels.h"
 
 namespace nvlm::reference {
 

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace nvlm::cpu {
+namespace nvlm {
 
 class ThreadPool {
  public:
@@ -59,4 +59,4 @@ class ThreadPool {
   bool stop_ = false;
 };
 
-}  // namespace nvlm::cpu
+}  // namespace nvlm

@@ -1,4 +1,4 @@
-#include "ops/sampling.h"
+#include "host/sampling.h"
 
 #include <algorithm>
 #include <cmath>
@@ -116,7 +116,7 @@ void sample_row(Candidate* candidates, const float* logits, int64_t vocab, const
 }  // namespace
 
 uint64_t sample_scratch(const Op& op) {
-  return static_cast<uint64_t>(std::min<int64_t>(op.threads, op.in_rows) * op.in_cols) * sizeof(Candidate);
+  return static_cast<uint64_t>(std::min<int64_t>(op.threads.count, op.in_rows) * op.in_cols) * sizeof(Candidate);
 }
 
 void sample(const Op& op) {

@@ -1,9 +1,9 @@
-#include "ops/packed_weight.h"
+#include "ops/weight_source.h"
 
 #include <cmath>
 #include <cstring>
 
-namespace nvlm::host {
+namespace nvlm {
 
 nvlm_status check_source(const nvlm_weight_source& source, const char** wrong) {
   const auto fail = [wrong](nvlm_status status, const char* words) {
@@ -59,6 +59,12 @@ int64_t source_rows(const nvlm_weight_source& source) {
   return rows;
 }
 
+int64_t vector_length(const nvlm_weight_source& source) {
+  int64_t length = 0;
+  for (int32_t p = 0; p < source.parts; ++p) length += source.part[p].cols;
+  return length;
+}
+
 SourceRow source_row(const nvlm_weight_source& source, int64_t r) {
   if (source.interleave) return {static_cast<int32_t>(r % 2), r / 2};
   int32_t part = 0;
@@ -66,4 +72,4 @@ SourceRow source_row(const nvlm_weight_source& source, int64_t r) {
   return {part, r};
 }
 
-}  // namespace nvlm::host
+}  // namespace nvlm

@@ -1,21 +1,23 @@
-#include "ops/reference/kernels.h"
-#include "ops/sampling.h"
+#include "host/backend.h"
+#include "host/sampling.h"
+#include "ops/weight_source.h"
+#include "reference/kernels.h"
 
 namespace nvlm::reference {
 namespace {
 
 uint64_t packed_bytes(const nvlm_weight_source& source) {
-  return static_cast<uint64_t>(host::source_rows(source)) * static_cast<uint64_t>(source.part[0].cols) * sizeof(float);
+  return static_cast<uint64_t>(source_rows(source)) * static_cast<uint64_t>(source.part[0].cols) * sizeof(float);
 }
 
 // Everything becomes float32 rows in their final order.
 void pack(const nvlm_weight_source& source, nvlm_weight& weight) {
   auto* to = static_cast<float*>(weight.data);
   for (int64_t r = 0; r < weight.rows; ++r) {
-    const host::SourceRow from = host::source_row(source, r);
+    const SourceRow from = source_row(source, r);
     const auto& part = source.part[from.part];
     for (int64_t i = 0; i < weight.cols; ++i)
-      *to++ = host::stored_value(part.data, part.dtype, from.row * part.row_stride + i);
+      *to++ = stored_value(part.data, part.dtype, from.row * part.row_stride + i);
   }
   weight.dtype = NVLM_F32;
 }
@@ -49,7 +51,7 @@ nvlm_status open(const nvlm_open_options* options, nvlm_device** device) {
     host::set_open_error("The reference has no instruction sets to choose from. Name none.");
     return NVLM_UNSUPPORTED;
   }
-  return host::open_device(kKernels, "reference", 1, serial_for, nullptr, nullptr, device);
+  return host::open_device(kKernels, "reference", {serial_for, nullptr, 1}, nullptr, device);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/kv_pages.h"
-#include "ops/reference/kernels.h"
+#include "host/kv_pages.h"
+#include "reference/kernels.h"
 
 namespace nvlm::reference {
 namespace {

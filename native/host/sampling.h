@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "ops/host_backend.h"
+#include "host/op.h"
 
 namespace nvlm::host {
 

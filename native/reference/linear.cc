@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "ops/reference/kernels.h"
+#include "reference/kernels.h"
 
 namespace nvlm::reference {
 namespace {

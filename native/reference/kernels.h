@@ -2,7 +2,7 @@
 // so that this is the truth that every other backend is measured against. Shapes and meaning: ops/ops.h.
 #pragma once
 
-#include "ops/host_backend.h"
+#include "host/op.h"
 
 namespace nvlm::reference {
 
