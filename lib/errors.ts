@@ -3,7 +3,7 @@
  * same strings. docs/errors.md is generated from this table.
  */
 
-import type { NativeFailure } from './native-types.js';
+import type { NativeFailure } from './engine/native-types.js';
 
 /** What a code means and what to do about it. */
 export interface ErrorDescription {

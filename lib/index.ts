@@ -1,12 +1,12 @@
 /** The public surface, and nothing else. */
 
-export { bundledModels } from './checkpoint.js';
-export { type Device, devices } from './devices.js';
-export type { EncodedImage } from './encoded-image.js';
+export { bundledModels } from './model/checkpoint.js';
+export { type Device, devices } from './engine/devices.js';
+export type { EncodedImage } from './image/encoded.js';
 export { type ErrorDescription, errorTable, NvlmError, type NvlmErrorCode } from './errors.js';
-export { inspect, load, type Model } from './model.js';
-export type { TextStream } from './stream.js';
-export { type TileOptions, type Tiles, tileImage } from './tile-image.js';
+export { inspect, load, type Model } from './model/model.js';
+export type { TextStream } from './model/stream.js';
+export { type TileOptions, type Tiles, tileImage } from './model/tile-image.js';
 export type {
   ChosenLogprob,
   ContentPart,

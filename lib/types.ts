@@ -1,6 +1,6 @@
 /** The types people import. Each field gives unit, default and range. */
 
-import type { EncodedImage } from './encoded-image.js';
+import type { EncodedImage } from './image/encoded.js';
 
 /** Pixels that are already decoded. */
 export interface RawImage {

@@ -3,7 +3,7 @@ import { copyFileSync, mkdtempSync, openAsBlob, readFileSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { interpretSource, type Pixels, type ReadOptions, readPixels, readSize } from 'nvlm/dist/image-source.js';
+import { interpretSource, type Pixels, type ReadOptions, readPixels, readSize } from 'nvlm/dist/image/source.js';
 import sharp from 'sharp';
 import { failureOf } from './support/failure';
 

@@ -1,4 +1,4 @@
-import { interpretMessages } from 'nvlm/dist/messages.js';
+import { interpretMessages } from 'nvlm/dist/prompt/messages.js';
 import { failureOf } from './support/failure';
 
 const limits = { minTiles: 1, maxTiles: 6, maxImages: 3 };

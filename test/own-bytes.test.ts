@@ -1,4 +1,4 @@
-import { ownBytes } from 'nvlm/dist/own-bytes.js';
+import { ownBytes } from 'nvlm/dist/image/own-bytes.js';
 import { failureOf } from './support/failure';
 import { runProgram } from './support/run';
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { interpretMessages } from 'nvlm/dist/messages.js';
+import { interpretMessages } from 'nvlm/dist/prompt/messages.js';
 import {
   encodePrompt,
   PAD,
@@ -9,8 +9,8 @@ import {
   promptRuns,
   tileTagIds,
   tileTags,
-} from 'nvlm/dist/prompt.js';
-import { Tokenizer } from 'nvlm/dist/tokenizer.js';
+} from 'nvlm/dist/prompt/templates.js';
+import { Tokenizer } from 'nvlm/dist/tokenizer/tokenizer.js';
 import { type GoldenCase, goldenCases } from './support/golden';
 
 const limits = { minTiles: 1, maxTiles: 12, maxImages: 8 };

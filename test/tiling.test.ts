@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { chooseGrid, type TilingConfig, tileCount, tileGrids } from 'nvlm/dist/tiling.js';
+import { chooseGrid, type TilingConfig, tileCount, tileGrids } from 'nvlm/dist/image/tiling.js';
 import { goldenFolder } from './support/golden';
 
 interface Size {

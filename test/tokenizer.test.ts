@@ -1,7 +1,7 @@
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Tokenizer } from 'nvlm/dist/tokenizer.js';
+import { Tokenizer } from 'nvlm/dist/tokenizer/tokenizer.js';
 import { failureOf } from './support/failure';
 import { goldenFolder } from './support/golden';
 

@@ -3,8 +3,8 @@
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { NvlmError } from '../errors.js';
-import { load } from '../model.js';
-import { show } from '../options.js';
+import { load } from '../model/model.js';
+import { show } from '../checks.js';
 import type { GenerateOptions, LoadOptions } from '../types.js';
 import { imageArgument, interruptSignal, numberArgument, progressLine } from './terminal.js';
 

@@ -1,8 +1,8 @@
 /** `nvlm inspect MODEL`: what a checkpoint is and will need. */
 
 import { Command } from 'commander';
-import { inspect } from '../model.js';
-import { imageUsage } from '../tiling.js';
+import { inspect } from '../model/model.js';
+import { imageUsage } from '../image/tiling.js';
 import type { LoadOptions } from '../types.js';
 import { megabytes, numberArgument } from './terminal.js';
 

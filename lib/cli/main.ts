@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { NvlmError } from '../errors.js';
-import { packageFolder } from '../native.js';
+import { packageFolder } from '../engine/native.js';
 import { askCommand } from './ask.js';
 import { devicesCommand } from './devices.js';
 import { inspectCommand } from './inspect.js';

@@ -1,8 +1,8 @@
 /** `nvlm models`: the bundled models. */
 
 import { Command } from 'commander';
-import { bundledModels } from '../checkpoint.js';
-import { inspect } from '../model.js';
+import { bundledModels } from '../model/checkpoint.js';
+import { inspect } from '../model/model.js';
 import { megabytes } from './terminal.js';
 
 export function modelsCommand(): Command {

@@ -1,4 +1,4 @@
-// What `require` of nvlm.node answers: NativeAddon of lib/native-types.ts.
+// What `require` of nvlm.node answers: NativeAddon of lib/engine/native-types.ts.
 //
 // There is no state per environment beside the engines themselves, each of which has its own cleanup hook
 // (engine_object.h), and no static one at all: several environments (worker threads) may load this library at once.
@@ -11,7 +11,7 @@
 namespace nvlm {
 namespace {
 
-constexpr int kInterfaceVersion = 2;  // as in lib/native.ts
+constexpr int kInterfaceVersion = 2;  // as in lib/engine/native.ts
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("interfaceVersion", kInterfaceVersion);

@@ -1,5 +1,5 @@
-// Between the objects of lib/native-types.ts and the engine's structs, field by field. Every size is checked here,
-// since the engine indexes memory with it.
+// Between the objects of lib/engine/native-types.ts and the engine's structs, field by field. Every size is checked
+// here, since the engine indexes memory with it.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,4 @@
-// NativeEngine of lib/native-types.ts: one Engine, its events, and what of JavaScript it keeps alive.
+// NativeEngine of lib/engine/native-types.ts: one Engine, its events, and what of JavaScript it keeps alive.
 //
 // Who owns what: this object belongs to its JS object and to the bridge, and is deleted when both are gone. (So it is
 // no Napi::ObjectWrap, which dies with its JS object; and what JavaScript gets is a plain tagged object without a

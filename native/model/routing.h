@@ -9,7 +9,7 @@
 
 namespace nvlm {
 
-// A prompt as lib/prompt.ts prepares it. Positions index `ids`.
+// A prompt as lib/prompt/templates.ts prepares it. Positions index `ids`.
 struct Prompt {
   struct Slot {  // tokens_per_tile positions from `position` hold the tokens of tile `tile` of image `image`
     int32_t position, image, tile;

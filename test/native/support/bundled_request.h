@@ -1,5 +1,5 @@
-// Requests to the bundled models, made without a tokenizer: text is any ids, images stand where lib/prompt.ts would put
-// them.
+// Requests to the bundled models, made without a tokenizer: text is any ids, images stand where lib/prompt/templates.ts
+// would put them.
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,7 @@ inline int32_t find(const std::vector<int32_t>& ids, const std::vector<int32_t>&
   return static_cast<int32_t>(at - ids.begin());
 }
 
-// What lib/prompt.ts prepares, found again in the golden ids.
+// What lib/prompt/templates.ts prepares, found again in the golden ids.
 inline Prompt golden_prompt(const GoldenCase& golden, const ModelConfig& config) {
   Prompt p;
   p.ids = golden.ids();

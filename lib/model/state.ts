@@ -1,10 +1,10 @@
 /** What the parts of a loaded model share. */
 
 import type { Checkpoint, GenerationDefaults } from './checkpoint.js';
-import type { EngineClient } from './engine-client.js';
-import type { ConversationLimits } from './messages.js';
-import type { NativeDescription } from './native-types.js';
-import type { Tokenizer } from './tokenizer.js';
+import type { EngineClient } from '../engine/client.js';
+import type { ConversationLimits } from '../prompt/messages.js';
+import type { NativeDescription } from '../engine/native-types.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 
 /** A loaded model without its public face; a running call holds this, never the Model. */
 export interface ModelState {

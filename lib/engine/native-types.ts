@@ -197,7 +197,7 @@ export interface NativeEngine {
 }
 
 export interface NativeAddon {
-  /** Must equal the version lib/native.ts was written for. */
+  /** Must equal the version native.ts was written for. */
   interfaceVersion: number;
   /** Reads config and headers only. */
   inspect(options: NativeLoadOptions, done: NativeCallback<NativeDescription>): void;

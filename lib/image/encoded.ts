@@ -1,6 +1,6 @@
 /** The handle of an image whose tiles have been through the encoder. */
 
-import type { ImageUsage } from './types.js';
+import type { ImageUsage } from '../types.js';
 
 /** What a handle stands for; `owner` is the engine client that made it. */
 interface HandleState {

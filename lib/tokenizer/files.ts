@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { NvlmError } from './errors.js';
+import { NvlmError } from '../errors.js';
 
 /** A token that is matched in text before the model runs, in the form of tokenizer.json. */
 export interface AddedToken {

@@ -1,13 +1,13 @@
 /** Images and messages of a call -> what the engine takes, and what they cost. */
 
-import { closedError, NvlmError } from './errors.js';
-import { readPixels, readSize } from './image-source.js';
+import { closedError, NvlmError } from '../errors.js';
+import { readPixels, readSize } from '../image/source.js';
 import type { CallImage } from './messages.js';
-import type { ModelState } from './model-state.js';
-import type { NativeImage } from './native-types.js';
-import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './prompt.js';
-import { imageUsage } from './tiling.js';
-import type { ImageUsage, TokenCount } from './types.js';
+import type { ModelState } from '../model/state.js';
+import type { NativeImage } from '../engine/native-types.js';
+import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './templates.js';
+import { imageUsage } from '../image/tiling.js';
+import type { ImageUsage, TokenCount } from '../types.js';
 
 /** An image that is ready for the engine. */
 export interface PreparedImage {

@@ -2,14 +2,14 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { NvlmError } from './errors.js';
+import { NvlmError } from '../errors.js';
 import type { NativeAddon, NativeFailure } from './native-types.js';
 
 /** The addon's interface this library was written for. */
 const INTERFACE_VERSION = 2;
 
 /** The package's folder: dist/ lies in it. */
-export const packageFolder = join(__dirname, '..');
+export const packageFolder = join(__dirname, '..', '..');
 
 /** What node-gyp-build exports. */
 interface AddonFinder {

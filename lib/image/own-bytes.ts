@@ -4,7 +4,7 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { NvlmError } from './errors.js';
+import { NvlmError } from '../errors.js';
 
 /** Bytes copied in one go: takes far less than a millisecond even where every page of the copy must first be found. */
 const PIECE = 64 * 1024;

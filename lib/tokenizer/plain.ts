@@ -3,8 +3,8 @@
  * library has no switch to ignore special tokens, so it is built without them.
  */
 
-import { NvlmError } from './errors.js';
-import type { TokenizerDefinition } from './tokenizer-files.js';
+import { NvlmError } from '../errors.js';
+import type { TokenizerDefinition } from './files.js';
 
 /** The part of the library that is used. Its own types are written for ES modules only, while its code can be required. */
 interface LibraryTokenizer {

@@ -7,7 +7,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { closedError, fromNative, NvlmError } from './errors.js';
+import { closedError, fromNative, NvlmError } from '../errors.js';
 import {
   decodeIds,
   PlainTokenizer,
@@ -15,9 +15,9 @@ import {
   type TokenBytes,
   type VocabularyTables,
   vocabularyTables,
-} from './plain-tokenizer.js';
-import { readTokenizer } from './tokenizer-files.js';
-import type { EncodeJob, WorkerAnswer, WorkerStart } from './tokenizer-worker.js';
+} from './plain.js';
+import { readTokenizer } from './files.js';
+import type { EncodeJob, WorkerAnswer, WorkerStart } from './worker.js';
 
 /** Characters that are encoded on the JS thread; about 2 ms when warm. */
 const SHORT_TEXT = 1024;
@@ -129,7 +129,7 @@ export class Tokenizer {
   #startWorker(tables: boolean): Worker {
     const start: WorkerStart = { folder: this.#folder, tables };
     // Not this process's flags: some, such as --expose-gc, are refused in threads.
-    const worker = new Worker(join(__dirname, 'tokenizer-worker.js'), { workerData: start, execArgv: [] });
+    const worker = new Worker(join(__dirname, 'worker.js'), { workerData: start, execArgv: [] });
     worker.on('message', (answer: WorkerAnswer) => {
       const pending = this.#pending.get(answer.id);
       this.#pending.delete(answer.id);

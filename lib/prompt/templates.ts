@@ -3,7 +3,7 @@
  * image becomes is the only difference between D, X and H here.
  */
 
-import type { NativeTag } from './native-types.js';
+import type { NativeTag } from '../engine/native-types.js';
 
 /** Placeholder of one image token in the decoder's sequence. */
 export const PAD = '<|vision_pad|>';

@@ -2,20 +2,20 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { findCheckpoint, readGenerationDefaults, readLicense } from './checkpoint.js';
-import { EncodedImage } from './encoded-image.js';
-import { EngineClient, type RequestSink } from './engine-client.js';
-import { abortedError, closedError, fromNative, NvlmError } from './errors.js';
+import { EncodedImage } from '../image/encoded.js';
+import { EngineClient, type RequestSink } from '../engine/client.js';
+import { abortedError, closedError, fromNative, NvlmError } from '../errors.js';
 import { Generation, interpretCall } from './generation.js';
-import { type Conversation, interpretImage, interpretMessages } from './messages.js';
-import type { ModelState } from './model-state.js';
+import { type Conversation, interpretImage, interpretMessages } from '../prompt/messages.js';
+import type { ModelState } from './state.js';
 import { interpretLoad } from './load-options.js';
-import { cudaLibrary, native } from './native.js';
-import type { NativeDescription } from './native-types.js';
-import { asObject, checkKeys, optionalSignal, show } from './options.js';
-import { measureImage, prepareImage, preparePrompt } from './preparation.js';
-import { tileTagIds } from './prompt.js';
+import { cudaLibrary, native } from '../engine/native.js';
+import type { NativeDescription } from '../engine/native-types.js';
+import { asObject, checkKeys, optionalSignal, show } from '../checks.js';
+import { measureImage, prepareImage, preparePrompt } from '../prompt/preparation.js';
+import { tileTagIds } from '../prompt/templates.js';
 import { TextStream } from './stream.js';
-import { Tokenizer } from './tokenizer.js';
+import { Tokenizer } from '../tokenizer/tokenizer.js';
 import type {
   GenerateOptions,
   GenerateResult,
@@ -27,7 +27,7 @@ import type {
   ModelInfo,
   ModelStats,
   TokenCount,
-} from './types.js';
+} from '../types.js';
 
 /** The largest number that a tile's tag had in training (spec section 5). */
 const TRAINED_TILES = 6;

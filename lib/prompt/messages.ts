@@ -1,10 +1,10 @@
 /** Messages as the user writes them -> turns of text and image places, and the images in order. Reads no image. */
 
-import { encodedState } from './encoded-image.js';
-import { NvlmError } from './errors.js';
-import { type ImageSource, interpretSource } from './image-source.js';
-import { asObject, checkKeys, optionalBoolean, optionalNumber, show } from './options.js';
-import type { PromptMessage, PromptPart } from './prompt.js';
+import { encodedState } from '../image/encoded.js';
+import { NvlmError } from '../errors.js';
+import { type ImageSource, interpretSource } from '../image/source.js';
+import { asObject, checkKeys, optionalBoolean, optionalNumber, show } from '../checks.js';
+import type { PromptMessage, PromptPart } from './templates.js';
 
 /** One image of a call. */
 export interface CallImage {

@@ -1,14 +1,14 @@
 /** What a model sees of an image: its tiles, without running a model. */
 
-import { fromNative } from './errors.js';
-import { interpretSource, readPixels } from './image-source.js';
+import { fromNative } from '../errors.js';
+import { interpretSource, readPixels } from '../image/source.js';
 import { interpretLoad } from './load-options.js';
 import { inspect } from './model.js';
-import { native } from './native.js';
-import { asObject, checkKeys, optionalBoolean } from './options.js';
-import { tileTags } from './prompt.js';
-import { chooseGrid, tileCount } from './tiling.js';
-import type { ImageInput, ImageOptions, LoadOptions } from './types.js';
+import { native } from '../engine/native.js';
+import { asObject, checkKeys, optionalBoolean } from '../checks.js';
+import { tileTags } from '../prompt/templates.js';
+import { chooseGrid, tileCount } from '../image/tiling.js';
+import type { ImageInput, ImageOptions, LoadOptions } from '../types.js';
 
 /** Options of {@link tileImage}. */
 export interface TileOptions extends ImageOptions {

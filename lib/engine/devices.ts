@@ -1,6 +1,6 @@
 /** What models can run on here. */
 
-import { fromNative } from './errors.js';
+import { fromNative } from '../errors.js';
 import { cudaLibrary, native } from './native.js';
 
 /** A device, usable or not. */

@@ -3,7 +3,7 @@
  * runs, and knows nothing of models, so that a forgotten Model can be collected and close it.
  */
 
-import { abortedError, closedError, fromNative, type NvlmError } from './errors.js';
+import { abortedError, closedError, fromNative, type NvlmError } from '../errors.js';
 import { isFailure, native } from './native.js';
 import type {
   NativeDescription,
@@ -13,7 +13,7 @@ import type {
   NativeLoadOptions,
   NativeRequest,
 } from './native-types.js';
-import type { LoadProgress, LogEntry } from './types.js';
+import type { LoadProgress, LogEntry } from '../types.js';
 
 /** Events of one running request. */
 export type RequestEvent = Extract<NativeEvent, { type: 'text' | 'finish' | 'encoded' | 'pixels-free' }>;
