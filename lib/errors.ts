@@ -3,8 +3,6 @@
  * same strings. docs/errors.md is generated from this table.
  */
 
-import type { NativeFailure } from './engine/native-types.js';
-
 /** What a code means and what to do about it. */
 export interface ErrorDescription {
   /** When it happens: one sentence. */
@@ -139,6 +137,12 @@ export class NvlmError extends Error {
     const error = value as { [marker]?: unknown; code?: unknown };
     return error[marker] === true && (code === undefined || error.code === code);
   }
+}
+
+/** What the addon answers when it could not do its work; `code` is a key of the table. */
+export interface NativeFailure {
+  code: string;
+  message: string;
 }
 
 /** The NvlmError for what the addon answered. An unknown code means addon and library disagree, which is a fault of ours. */

@@ -14,7 +14,7 @@ const steps = {
   lint: npm('lint'),
   format: npm('format:check'),
   docs: npm('docs', '--', '--check'),
-  includes: npm('check:includes'),
+  layers: npm('check:layers'),
   symbols: npm('check:symbols'),
   package: npm('check:package'),
   kernels: npm('check:kernels'),

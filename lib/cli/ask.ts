@@ -2,10 +2,8 @@
 
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
-import { NvlmError } from '../errors.js';
-import { load } from '../model/model.js';
 import { show } from '../checks.js';
-import type { GenerateOptions, LoadOptions } from '../types.js';
+import { type GenerateOptions, type LoadOptions, load, NvlmError } from '../index.js';
 import { imageArgument, interruptSignal, numberArgument, progressLine } from './terminal.js';
 
 interface AskOptions {

@@ -1,7 +1,7 @@
 /** `nvlm devices`: what models can run on here. */
 
 import { Command } from 'commander';
-import { type Device, devices } from '../engine/devices.js';
+import { type Device, devices } from '../index.js';
 
 export function devicesCommand(): Command {
   return new Command('devices')

@@ -1,9 +1,8 @@
 /** `nvlm inspect MODEL`: what a checkpoint is and will need. */
 
 import { Command } from 'commander';
-import { inspect } from '../model/model.js';
 import { imageUsage } from '../image/tiling.js';
-import type { LoadOptions } from '../types.js';
+import { inspect, type LoadOptions } from '../index.js';
 import { megabytes, numberArgument } from './terminal.js';
 
 interface InspectOptions {

@@ -4,8 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { NvlmError } from '../errors.js';
-import { packageFolder } from '../engine/native.js';
+import { NvlmError } from '../index.js';
 import { askCommand } from './ask.js';
 import { devicesCommand } from './devices.js';
 import { inspectCommand } from './inspect.js';
@@ -19,7 +18,9 @@ export const exitCodes = { done: 0, failed: 1, usage: 2, interrupted: 130 } as c
 const usageCodes: readonly string[] = ['bad-option', 'bad-messages', 'unknown-model', 'file-not-found'];
 
 async function main(): Promise<void> {
-  const { version } = JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as {
+    version: string;
+  };
   const program = new Command('nvlm')
     .description('Ask images questions with NVLM, on this machine.')
     .version(version)

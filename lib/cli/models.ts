@@ -1,8 +1,7 @@
 /** `nvlm models`: the bundled models. */
 
 import { Command } from 'commander';
-import { bundledModels } from '../model/checkpoint.js';
-import { inspect } from '../model/model.js';
+import { bundledModels, inspect } from '../index.js';
 import { megabytes } from './terminal.js';
 
 export function modelsCommand(): Command {

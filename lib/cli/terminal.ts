@@ -2,7 +2,7 @@
 
 import { buffer } from 'node:stream/consumers';
 import { InvalidArgumentError } from 'commander';
-import type { LoadProgress } from '../types.js';
+import type { LoadProgress } from '../index.js';
 
 /** An image argument: `-` is standard input, anything else is for the library to judge. */
 export async function imageArgument(argument: string): Promise<string | Uint8Array> {

@@ -2,7 +2,7 @@
 
 import { Command } from 'commander';
 import sharp from 'sharp';
-import { type Tiles, tileImage } from '../model/tile-image.js';
+import { type Tiles, tileImage } from '../index.js';
 import { imageArgument, numberArgument } from './terminal.js';
 
 interface TilesOptions {

@@ -4,7 +4,8 @@
  */
 
 import { abortedError, closedError, fromNative, type NvlmError } from '../errors.js';
-import { isFailure, native } from './native.js';
+import type { LoadProgress, LogEntry } from '../types/input.js';
+import { addon, isFailure } from './native.js';
 import type {
   NativeDescription,
   NativeEngine,
@@ -13,7 +14,6 @@ import type {
   NativeLoadOptions,
   NativeRequest,
 } from './native-types.js';
-import type { LoadProgress, LogEntry } from '../types.js';
 
 /** Events of one running request. */
 export type RequestEvent = Extract<NativeEvent, { type: 'text' | 'finish' | 'encoded' | 'pixels-free' }>;
@@ -51,7 +51,7 @@ export class EngineClient {
     this.#ended = new Promise(resolve => {
       this.#resolveEnded = resolve;
     });
-    const engine = native().createEngine(options, events => {
+    const engine = addon().createEngine(options, events => {
       for (const event of events) this.#dispatch(event);
     });
     if (isFailure(engine)) throw fromNative(engine);

@@ -3,13 +3,8 @@
  * (a NativeFailure), and `lib/errors.ts` turns that into an NvlmError. All objects passed in are built by `lib/` itself.
  */
 
-import type { Device } from './devices.js';
-
-/** What a native call answers when it could not do its work. `code` is a key of the table in `errors.ts`. */
-export interface NativeFailure {
-  code: string;
-  message: string;
-}
+import type { NativeFailure } from '../errors.js';
+import type { Architecture, Device } from '../types/output.js';
 
 /** Node-style callback of every asynchronous native call; exactly one of the two is null. */
 export type NativeCallback<T> = (failure: NativeFailure | null, value: T | null) => void;
@@ -47,7 +42,7 @@ export interface NativeMemoryPlan {
 
 /** What `inspect` and a loaded model say of a checkpoint. */
 export interface NativeDescription {
-  architecture: 'NVLM-D' | 'NVLM-X' | 'NVLM-H';
+  architecture: Architecture;
   dtype: string;
   tileSize: number;
   tokensPerTile: number;

@@ -2,8 +2,8 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { NvlmError } from '../errors.js';
-import type { NativeAddon, NativeFailure } from './native-types.js';
+import { fromNative, type NativeFailure, NvlmError } from '../errors.js';
+import type { NativeAddon, NativeCallback } from './native-types.js';
 
 /** The addon's interface this library was written for. */
 const INTERFACE_VERSION = 2;
@@ -17,12 +17,22 @@ interface AddonFinder {
   resolve(folder: string): string;
 }
 
-let addon: NativeAddon | undefined;
+let loaded: NativeAddon | undefined;
 
 /** The addon, loaded on first need. */
-export function native(): NativeAddon {
-  addon ??= loadAddon();
-  return addon;
+export function addon(): NativeAddon {
+  loaded ??= loadAddon();
+  return loaded;
+}
+
+/** What an asynchronous native call answers. */
+export function answerOf<T>(start: (done: NativeCallback<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    start((failure, value) => {
+      if (failure !== null) reject(fromNative(failure));
+      else resolve(value as T);
+    });
+  });
 }
 
 /**
@@ -34,7 +44,7 @@ export function cudaLibrary(device: string): string {
   if (device === 'emulator') return process.env['NVLM_EMULATOR_LIBRARY'] ?? '';
   const named = process.env['NVLM_CUDA_LIBRARY'];
   if (named !== undefined) return named;
-  native(); // says what is wrong where there is no addon
+  addon(); // says what is wrong where there is no addon
   const beside = join(dirname(addonFinder().resolve(packageFolder)), 'nvlm_cuda.so');
   return existsSync(beside) ? beside : '';
 }
@@ -49,16 +59,16 @@ function addonFinder(): AddonFinder {
 }
 
 function loadAddon(): NativeAddon {
-  let loaded: NativeAddon;
+  let found: NativeAddon;
   try {
-    loaded = addonFinder()(packageFolder);
+    found = addonFinder()(packageFolder);
   } catch (cause) {
     throw notFound((cause as Error).message, cause);
   }
-  if (loaded.interfaceVersion !== INTERFACE_VERSION) {
-    throw notFound(`the addon found has interface ${loaded.interfaceVersion}, this library needs ${INTERFACE_VERSION}`);
+  if (found.interfaceVersion !== INTERFACE_VERSION) {
+    throw notFound(`the addon found has interface ${found.interfaceVersion}, this library needs ${INTERFACE_VERSION}`);
   }
-  return loaded;
+  return found;
 }
 
 function notFound(why: string, cause?: unknown): NvlmError {

@@ -1,6 +1,6 @@
 /** The handle of an image whose tiles have been through the encoder. */
 
-import type { ImageUsage } from '../types.js';
+import type { EncodedImage, ImageUsage } from '../types/output.js';
 
 /** What a handle stands for; `owner` is the engine client that made it. */
 interface HandleState {
@@ -17,32 +17,19 @@ const states = new WeakMap<object, HandleState>();
 // A handle that nobody holds any more frees its image. The state must not reach the handle, or it would never be collected.
 const collected = new FinalizationRegistry<HandleState>(freeImage);
 
-/** An image that `model.encodeImage` encoded: give it wherever that model takes an image, and the encoder does not run again. */
-export class EncodedImage {
-  /** Bytes it holds in the engine. */
+/** The handle that `model.encodeImage` gives out. */
+class ImageHandle implements EncodedImage {
   readonly bytes: number;
 
-  /** Made by `model.encodeImage` only. */
-  private constructor(bytes: number) {
+  constructor(bytes: number) {
     this.bytes = bytes;
   }
 
-  /** @internal */
-  static create(state: Omit<HandleState, 'released'>, bytes: number): EncodedImage {
-    const image = new EncodedImage(bytes);
-    const whole = { ...state, released: false };
-    states.set(image, whole);
-    collected.register(image, whole, image);
-    return image;
-  }
-
-  /** Size, grid and tokens. */
   get usage(): ImageUsage {
     const { usage } = states.get(this) as HandleState;
     return { ...usage };
   }
 
-  /** Frees the image once no running call uses it. Later use is refused with `closed`. Idempotent. */
   release(): void {
     const state = states.get(this);
     if (state === undefined) return;
@@ -50,10 +37,18 @@ export class EncodedImage {
     freeImage(state);
   }
 
-  /** The same as {@link EncodedImage.release}. */
   [Symbol.dispose](): void {
     this.release();
   }
+}
+
+/** A new handle of an image that takes `bytes` in the engine. */
+export function createHandle(state: Omit<HandleState, 'released'>, bytes: number): EncodedImage {
+  const handle = new ImageHandle(bytes);
+  const whole = { ...state, released: false };
+  states.set(handle, whole);
+  collected.register(handle, whole, handle);
+  return handle;
 }
 
 /** What a value stands for if it is a handle. */

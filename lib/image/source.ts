@@ -4,9 +4,9 @@ import { open, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { types } from 'node:util';
 import sharp from 'sharp';
+import { asObject, checkKeys, show, showThrown } from '../checks.js';
 import { NvlmError } from '../errors.js';
 import { withoutTransparency } from './gif.js';
-import { asObject, checkKeys, show, showThrown } from '../checks.js';
 import { ownBytes } from './own-bytes.js';
 
 /** Where the pixels come from. */

@@ -1,6 +1,6 @@
 /** Grid choice and tile counts (spec section 3, point 2). Pure functions; all arithmetic is binary64, as published. */
 
-import type { ImageUsage } from '../types.js';
+import type { ImageUsage } from '../types/output.js';
 
 /** Columns and rows of tiles. */
 export interface Grid {

@@ -3,9 +3,9 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { NvlmError } from '../errors.js';
-import { packageFolder } from '../engine/native.js';
 import { nearest, show } from '../checks.js';
+import { packageFolder } from '../engine/native.js';
+import { NvlmError } from '../errors.js';
 import { readJson } from '../tokenizer/files.js';
 
 /** A checkpoint that was found. */

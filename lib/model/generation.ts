@@ -1,15 +1,15 @@
 /** One call of generate or stream: its options, its way to the engine, and what has come of it so far. */
 
 import { randomInt } from 'node:crypto';
-import { abortedError, closedError, NvlmError } from '../errors.js';
-import type { EngineClient, RequestEvent, RequestSink } from '../engine/client.js';
-import { type CallImage, interpretMessages } from '../prompt/messages.js';
-import type { ModelState } from './state.js';
-import type { NativeLogprob, NativeSampling, NativeTimings } from '../engine/native-types.js';
 import { asObject, checkKeys, optionalBoolean, optionalNumber, optionalSignal, show, showThrown } from '../checks.js';
+import type { EngineClient, RequestEvent, RequestSink } from '../engine/client.js';
+import type { NativeLogprob, NativeSampling, NativeTimings } from '../engine/native-types.js';
+import { abortedError, closedError, NvlmError } from '../errors.js';
+import { type CallImage, interpretMessages } from '../prompt/messages.js';
 import { prepareImages, preparePrompt, promptTooLong } from '../prompt/preparation.js';
 import type { PromptMessage } from '../prompt/templates.js';
-import type { ChosenLogprob, FinishReason, GenerateResult, TokenLogprob, Usage } from '../types.js';
+import type { ChosenLogprob, FinishReason, GenerateResult, TokenLogprob, Usage } from '../types/output.js';
+import type { ModelState } from './state.js';
 
 /** Options of a call, checked and complete. */
 export interface CallOptions {

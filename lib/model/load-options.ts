@@ -1,9 +1,9 @@
 /** The options of `load`: names, ranges, defaults. */
 
-import { NvlmError } from '../errors.js';
-import type { NativeLoadOptions } from '../engine/native-types.js';
 import { asObject, checkKeys, optionalFunction, optionalNumber, optionalSignal, show } from '../checks.js';
-import type { LoadProgress, LogEntry } from '../types.js';
+import type { NativeLoadOptions } from '../engine/native-types.js';
+import { NvlmError } from '../errors.js';
+import type { LoadProgress, LogEntry } from '../types/input.js';
 
 const DEFAULT_MAX_PIXELS = 1e8;
 const DEFAULT_MAX_SEQUENCES = 2;

@@ -1,36 +1,17 @@
-/** load() and Model. Every public function makes four moves: defaults, validate, interpret, call native. */
+/** Model: what a loaded model can be asked. Every public function makes four moves: defaults, validate, interpret, call native. */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { findCheckpoint, readGenerationDefaults, readLicense } from './checkpoint.js';
-import { EncodedImage } from '../image/encoded.js';
-import { EngineClient, type RequestSink } from '../engine/client.js';
-import { abortedError, closedError, fromNative, NvlmError } from '../errors.js';
-import { Generation, interpretCall } from './generation.js';
-import { type Conversation, interpretImage, interpretMessages } from '../prompt/messages.js';
-import type { ModelState } from './state.js';
-import { interpretLoad } from './load-options.js';
-import { cudaLibrary, native } from '../engine/native.js';
-import type { NativeDescription } from '../engine/native-types.js';
 import { asObject, checkKeys, optionalSignal, show } from '../checks.js';
-import { measureImage, prepareImage, preparePrompt } from '../prompt/preparation.js';
-import { tileTagIds } from '../prompt/templates.js';
+import { abortedError, closedError, NvlmError } from '../errors.js';
+import { interpretImage, interpretMessages } from '../prompt/messages.js';
+import { measureImage, preparePrompt } from '../prompt/preparation.js';
+import type { GenerateOptions, ImageInput, ImageOptions, Message } from '../types/input.js';
+import type { EncodedImage, GenerateResult, ModelInfo, ModelStats, TokenCount } from '../types/output.js';
+import { encodeImage } from './encode.js';
+import { Generation, interpretCall } from './generation.js';
+import { infoOf } from './info.js';
+import type { ModelState } from './state.js';
 import { TextStream } from './stream.js';
-import { Tokenizer } from '../tokenizer/tokenizer.js';
-import type {
-  GenerateOptions,
-  GenerateResult,
-  ImageInput,
-  ImageOptions,
-  Inspection,
-  LoadOptions,
-  Message,
-  ModelInfo,
-  ModelStats,
-  TokenCount,
-} from '../types.js';
-
-/** The largest number that a tile's tag had in training (spec section 5). */
-const TRAINED_TILES = 6;
 
 /** Ids that become elements of a plain array in one turn of the event loop: well below a millisecond. */
 const IDS_AT_ONCE = 4096;
@@ -40,88 +21,11 @@ const forgotten = new FinalizationRegistry<ModelState>(state => {
   state.client.closeWhenIdle(() => state.tokenizer.close());
 });
 
-/**
- * Loads a model by bundled name (`nvlm-tiny-d`, …) or checkpoint folder. Nothing is downloaded. The memory it will need is planned first;
- * if that is more than is free, this rejects with `out-of-memory` before reading any weights.
- */
-export async function load(model: string, options?: LoadOptions): Promise<Model> {
-  const settings = interpretLoad(options);
-  const checkpoint = await findCheckpoint(model);
-  const { folder } = checkpoint;
-  if (settings.signal?.aborted) throw abortedError(settings.signal.reason);
-  const [tokenizer, defaults, license] = await Promise.all([
-    Tokenizer.open(folder),
-    readGenerationDefaults(folder),
-    readLicense(folder),
-  ]);
-  try {
-    const wanted = { folder, cudaLibrary: cudaLibrary(settings.native.device), ...settings.native };
-    const { client, description } = await EngineClient.load(wanted, settings, settings.signal);
-    try {
-      const isH = description.architecture === 'NVLM-H';
-      const tileTags = await tileTagIds(tokenizer, isH ? description.maxTiles : 0);
-      const { bytes, offsets } = tokenizer.bytes(description.vocabSize);
-      client.setVocabulary(bytes, offsets);
-      const ends = ['<|im_end|>', '<|endoftext|>'].flatMap(name => tokenizer.findSpecial(name) ?? []);
-      const stopIds = Int32Array.from(new Set([...ends, ...defaults.eosIds]));
-      const { minTiles, maxTiles, maxImages } = description;
-      const limits = { minTiles, maxTiles, maxImages };
-      const { maxPixels } = settings;
-      if (description.fallback !== null) {
-        settings.onLog?.({ level: 'info', message: `The model runs on the CPU. ${description.fallback}` });
-      }
-      if (maxTiles > TRAINED_TILES && settings.onLog !== undefined) {
-        const message = `Images may have up to ${maxTiles} tiles, and tags above <tile_${TRAINED_TILES}> were never trained. Expect worse reading.`;
-        settings.onLog({ level: 'warn', message });
-      }
-      return new Model({
-        checkpoint,
-        client,
-        description,
-        tokenizer,
-        defaults,
-        license,
-        limits,
-        maxPixels,
-        stopIds,
-        tileTags,
-      });
-    } catch (error) {
-      await client.close();
-      throw error;
-    }
-  } catch (error) {
-    await tokenizer.close();
-    throw error;
-  }
-}
-
-/** What a checkpoint is and will need, from its config and the headers of its weights; loads nothing. */
-export async function inspect(model: string, options?: LoadOptions): Promise<Inspection> {
-  const settings = interpretLoad(options);
-  const checkpoint = await findCheckpoint(model);
-  const [license, description] = await Promise.all([
-    readLicense(checkpoint.folder),
-    new Promise<NativeDescription>((resolve, reject) => {
-      const wanted = {
-        folder: checkpoint.folder,
-        cudaLibrary: cudaLibrary(settings.native.device),
-        ...settings.native,
-      };
-      native().inspect(wanted, (failure, value) => {
-        if (failure !== null) reject(fromNative(failure));
-        else resolve(value as NativeDescription);
-      });
-    }),
-  ]);
-  return { ...describe(checkpoint, description, license), program: description.program ?? [] };
-}
-
 /** A loaded model. Calls may overlap; each gets the answer it would get alone. Close it, or use `await using`. */
 export class Model {
   readonly #state: ModelState;
 
-  /** Made by {@link load} only. */
+  /** Made by `load` only. */
   constructor(state: ModelState) {
     this.#state = state;
     forgotten.register(this, state, this);
@@ -130,7 +34,7 @@ export class Model {
   /** Architecture, sizes, memory and licence. */
   get info(): ModelInfo {
     const { checkpoint, description, license } = this.#state;
-    return describe(checkpoint, description, license);
+    return infoOf(checkpoint, description, license);
   }
 
   /** What the model holds and does now. */
@@ -168,14 +72,7 @@ export class Model {
     if (call.source.kind === 'encoded') {
       throw new NvlmError('bad-option', 'The image is encoded already. Use the handle as it is.');
     }
-    const state = this.#state;
-    const { client } = state;
-    return client.hold(async () => {
-      const { native: pixels, usage } = await prepareImage(state, call);
-      if (signal?.aborted) throw abortedError(signal.reason);
-      const { handle, bytes } = await encode(client, pixels, state.tileTags, signal);
-      return EncodedImage.create({ owner: client, handle, usage, release: id => client.release(id) }, bytes);
-    });
+    return encodeImage(this.#state, call, signal);
   }
 
   /** Ids of a text. It is plain text: a typed `<|im_end|>` is characters like any others. */
@@ -218,13 +115,11 @@ export class Model {
     this.#mustBeOpen();
     const given = asObject(options, 'options');
     checkKeys(given, ['messages', 'images'], 'options');
-    const conversation: Conversation = interpretMessages(given['messages'], given['images'], this.#state.limits);
+    const { messages, images } = interpretMessages(given['messages'], given['images'], this.#state.limits);
     const state = this.#state;
     return state.client.hold(async () => {
-      const usages = await Promise.all(
-        conversation.images.map(async image => ({ usage: await measureImage(state, image) })),
-      );
-      const { usage } = await preparePrompt(state, conversation.messages, usages);
+      const usages = await Promise.all(images.map(async image => ({ usage: await measureImage(state, image) })));
+      const { usage } = await preparePrompt(state, messages, usages);
       return { ...usage, room: state.description.contextLength - usage.promptTokens };
     });
   }
@@ -232,7 +127,7 @@ export class Model {
   /** Rejects what is pending with `closed`, and frees the memory. Idempotent. */
   async close(): Promise<void> {
     forgotten.unregister(this);
-    await closeState(this.#state);
+    await Promise.all([this.#state.client.close(), this.#state.tokenizer.close()]);
   }
 
   /** The same as {@link Model.close}, for `await using`. */
@@ -245,66 +140,6 @@ export class Model {
   }
 }
 
-function describe(
-  checkpoint: { name: string; folder: string },
-  description: NativeDescription,
-  license: string | null,
-): ModelInfo {
-  const { hiddenSize, layers, crossLayers, heads, kvHeads, headDim, ...d } = description;
-  return {
-    ...checkpoint,
-    architecture: d.architecture,
-    license,
-    dtype: d.dtype,
-    tileSize: d.tileSize,
-    tokensPerTile: d.tokensPerTile,
-    minTiles: d.minTiles,
-    maxTiles: d.maxTiles,
-    dynamicTiles: d.dynamicTiles,
-    useThumbnail: d.useThumbnail,
-    contextLength: d.contextLength,
-    maxSequences: d.maxSequences,
-    maxImages: d.maxImages,
-    vocabSize: d.vocabSize,
-    systemMessage: d.systemMessage,
-    decoder: { hiddenSize, layers, crossLayers: [...crossLayers], heads, kvHeads, headDim },
-    vision: { ...d.vision },
-    parameters: { ...d.parameters },
-    memory: { ...d.memory },
-    device: d.device,
-    instructionSet: d.instructionSet,
-    threads: d.threads,
-  };
-}
-
-function encode(
-  client: EngineClient,
-  image: Parameters<EngineClient['encode']>[0],
-  tags: ModelState['tileTags'],
-  signal: AbortSignal | undefined,
-): Promise<{ handle: number; bytes: number }> {
-  return new Promise((resolve, reject) => {
-    const sink: RequestSink = {
-      onEvent: event => {
-        if (event.type !== 'encoded') return;
-        signal?.removeEventListener('abort', abort);
-        resolve(event);
-      },
-      onError: error => {
-        signal?.removeEventListener('abort', abort);
-        reject(signal?.aborted && error.code === 'aborted' ? abortedError(signal.reason) : error);
-      },
-    };
-    const request = client.encode(image, tags, sink);
-    const abort = (): void => client.cancel(request);
-    signal?.addEventListener('abort', abort, { once: true });
-  });
-}
-
 function isTokenId(id: unknown, vocabSize: number): boolean {
   return typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocabSize;
-}
-
-async function closeState(state: ModelState): Promise<void> {
-  await Promise.all([state.client.close(), state.tokenizer.close()]);
 }

@@ -1,22 +1,17 @@
 /** What the parts of a loaded model share. */
 
-import type { Checkpoint, GenerationDefaults } from './checkpoint.js';
 import type { EngineClient } from '../engine/client.js';
 import type { ConversationLimits } from '../prompt/messages.js';
-import type { NativeDescription } from '../engine/native-types.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import type { PromptContext } from '../prompt/preparation.js';
+import type { Checkpoint, GenerationDefaults } from './checkpoint.js';
 
 /** A loaded model without its public face; a running call holds this, never the Model. */
-export interface ModelState {
-  checkpoint: Checkpoint;
+export interface ModelState extends PromptContext {
   client: EngineClient;
-  description: NativeDescription;
-  tokenizer: Tokenizer;
+  checkpoint: Checkpoint;
   defaults: GenerationDefaults;
   license: string | null;
   limits: ConversationLimits;
-  /** Most pixels of an image. */
-  maxPixels: number;
   /** Ids that end an answer. */
   stopIds: Int32Array;
   /** H only: the cross-attended tags, enough for the largest image; else empty. */

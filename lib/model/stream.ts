@@ -1,8 +1,8 @@
 /** The async iterator over a running call. */
 
 import { NvlmError } from '../errors.js';
+import type { StreamPart } from '../types/output.js';
 import type { Generation } from './generation.js';
-import type { StreamPart } from '../types.js';
 
 // A stream that nobody holds any more is nobody's to read: its call is cancelled. The generation must not reach the stream.
 const collected = new FinalizationRegistry<Generation>(generation => generation.cancel());

@@ -1,9 +1,9 @@
 /** Messages as the user writes them -> turns of text and image places, and the images in order. Reads no image. */
 
-import { encodedState } from '../image/encoded.js';
-import { NvlmError } from '../errors.js';
-import { type ImageSource, interpretSource } from '../image/source.js';
 import { asObject, checkKeys, optionalBoolean, optionalNumber, show } from '../checks.js';
+import { NvlmError } from '../errors.js';
+import { encodedState } from '../image/encoded.js';
+import { type ImageSource, interpretSource } from '../image/source.js';
 import type { PromptMessage, PromptPart } from './templates.js';
 
 /** One image of a call. */

@@ -1,13 +1,23 @@
 /** Images and messages of a call -> what the engine takes, and what they cost. */
 
+import type { NativeDescription, NativeImage } from '../engine/native-types.js';
 import { closedError, NvlmError } from '../errors.js';
 import { readPixels, readSize } from '../image/source.js';
-import type { CallImage } from './messages.js';
-import type { ModelState } from '../model/state.js';
-import type { NativeImage } from '../engine/native-types.js';
-import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './templates.js';
 import { imageUsage } from '../image/tiling.js';
-import type { ImageUsage, TokenCount } from '../types.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import type { ImageUsage, TokenCount } from '../types/output.js';
+import type { CallImage } from './messages.js';
+import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './templates.js';
+
+/** What of a loaded model shapes its prompts. */
+export interface PromptContext {
+  /** Owner of the images that it encoded. */
+  client: object;
+  description: NativeDescription;
+  tokenizer: Tokenizer;
+  /** Most pixels of an image. */
+  maxPixels: number;
+}
 
 /** An image that is ready for the engine. */
 export interface PreparedImage {
@@ -22,22 +32,22 @@ export interface PreparedPrompt extends Prompt {
 
 /** Decodes the images of a call at once; `stopped` is asked between images so that an aborted call reads no more. */
 export async function prepareImages(
-  state: ModelState,
+  context: PromptContext,
   images: readonly CallImage[],
   stopped: () => boolean,
 ): Promise<PreparedImage[]> {
-  return Promise.all(images.map(image => (stopped() ? Promise.reject(closedError()) : prepareImage(state, image))));
+  return Promise.all(images.map(image => (stopped() ? Promise.reject(closedError()) : prepareImage(context, image))));
 }
 
 /** Decodes one image and chooses its grid. */
-export async function prepareImage(state: ModelState, image: CallImage): Promise<PreparedImage> {
-  if (image.source.kind === 'encoded') return encodedImage(state, image);
+export async function prepareImage(context: PromptContext, image: CallImage): Promise<PreparedImage> {
+  if (image.source.kind === 'encoded') return encodedImage(context, image);
   const pixels = await readPixels(image.source, {
     orient: image.orient,
-    maxPixels: state.maxPixels,
+    maxPixels: context.maxPixels,
     where: image.where,
   });
-  const usage = usageOf(state, pixels, image.maxTiles);
+  const usage = usageOf(context, pixels, image.maxTiles);
   const native = {
     pixels: pixels.data,
     width: pixels.width,
@@ -49,19 +59,19 @@ export async function prepareImage(state: ModelState, image: CallImage): Promise
 }
 
 /** What an image will cost, from its header alone. */
-export async function measureImage(state: ModelState, image: CallImage): Promise<ImageUsage> {
-  if (image.source.kind === 'encoded') return encodedImage(state, image).usage;
-  const size = await readSize(image.source, { orient: image.orient, maxPixels: state.maxPixels, where: image.where });
-  return usageOf(state, size, image.maxTiles);
+export async function measureImage(context: PromptContext, image: CallImage): Promise<ImageUsage> {
+  if (image.source.kind === 'encoded') return encodedImage(context, image).usage;
+  const size = await readSize(image.source, { orient: image.orient, maxPixels: context.maxPixels, where: image.where });
+  return usageOf(context, size, image.maxTiles);
 }
 
 /** Encodes the messages for images of the given cost. */
 export async function preparePrompt(
-  state: ModelState,
+  context: PromptContext,
   messages: readonly PromptMessage[],
   images: readonly { usage: ImageUsage }[],
 ): Promise<PreparedPrompt> {
-  const { architecture, tokensPerTile, systemMessage } = state.description;
+  const { architecture, tokensPerTile, systemMessage } = context.description;
   const config = { architecture, tokensPerTile, systemMessage };
   const usages = images.map(image => image.usage);
   const runs = promptRuns(
@@ -69,7 +79,7 @@ export async function preparePrompt(
     config,
     usages.map(usage => usage.tiles),
   );
-  const prompt = await encodePrompt(runs, config, state.tokenizer);
+  const prompt = await encodePrompt(runs, config, context.tokenizer);
   const promptTokens = prompt.ids.length;
   const textTokens = promptTokens - (prompt.slots.length / 3) * tokensPerTile;
   const imageTokens = usages.reduce((sum, usage) => sum + usage.tokens, 0);
@@ -89,11 +99,11 @@ export function promptTooLong(usage: Omit<TokenCount, 'room'>, contextLength: nu
   );
 }
 
-function encodedImage(state: ModelState, image: CallImage): PreparedImage {
+function encodedImage(context: PromptContext, image: CallImage): PreparedImage {
   if (image.source.kind !== 'encoded')
     throw new NvlmError('internal', `${image.where} is no encoded image. Please report it.`);
   const handle = image.source.state;
-  if (handle.owner !== state.client) {
+  if (handle.owner !== context.client) {
     throw new NvlmError(
       'wrong-model',
       `${image.where} was encoded by another model. Encode it again with the model that is to read it.`,
@@ -104,7 +114,11 @@ function encodedImage(state: ModelState, image: CallImage): PreparedImage {
   return { native: { handle: handle.handle }, usage: handle.usage };
 }
 
-function usageOf(state: ModelState, size: { width: number; height: number }, maxTiles: number | undefined): ImageUsage {
-  const { description } = state;
+function usageOf(
+  context: PromptContext,
+  size: { width: number; height: number },
+  maxTiles: number | undefined,
+): ImageUsage {
+  const { description } = context;
   return imageUsage(size.width, size.height, { ...description, maxTiles: maxTiles ?? description.maxTiles });
 }

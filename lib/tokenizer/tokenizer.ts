@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { closedError, fromNative, NvlmError } from '../errors.js';
+import { readTokenizer } from './files.js';
 import {
   decodeIds,
   PlainTokenizer,
@@ -16,7 +17,6 @@ import {
   type VocabularyTables,
   vocabularyTables,
 } from './plain.js';
-import { readTokenizer } from './files.js';
 import type { EncodeJob, WorkerAnswer, WorkerStart } from './worker.js';
 
 /** Characters that are encoded on the JS thread; about 2 ms when warm. */

@@ -1,8 +1,8 @@
 /** The thread that encodes long texts and reads large vocabularies, so that neither holds up the event loop. */
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { PlainTokenizer, type VocabularyTables, vocabularyTables } from './plain.js';
 import { readTokenizer } from './files.js';
+import { PlainTokenizer, type VocabularyTables, vocabularyTables } from './plain.js';
 
 /** How the thread is started. */
 export interface WorkerStart {
