@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type GenerateResult, load, type Model, type StreamPart } from 'nvlm';
+import { type GenerateResult, load, type Model, NvlmError, type StreamPart } from 'nvlm';
 import { failureOf } from './support/failure';
 import { ask, endless, evalFolder } from './support/models';
 import { until } from './support/until';
@@ -148,6 +148,51 @@ test('a stream that is read later keeps running under garbage collection', async
     global.gc?.();
   }
   expect((await collect(stream)).result?.tokens).toHaveLength(200);
+});
+
+test('overlapping reads settle in order, as those of an async generator do', async () => {
+  const stream = forever.stream({ messages: sum, maxTokens: 30 });
+  const order: number[] = [];
+  const reads = Array.from({ length: 40 }, async (_, k) => {
+    const { done, value } = await stream.next();
+    order.push(k);
+    return done ? 'done' : value.type;
+  });
+  const kinds = await Promise.all(reads);
+  expect(order).toEqual(order.map((_, k) => k));
+  const finish = kinds.indexOf('finish');
+  expect(finish).toBeGreaterThan(0);
+  expect(kinds).toEqual(kinds.map((_, k) => (k < finish ? 'text' : k === finish ? 'finish' : 'done')));
+});
+
+test('of overlapping reads the first rejects with the abort, and the others are done', async () => {
+  const stream = forever.stream(long);
+  const outcome = (read: Promise<unknown>): Promise<unknown> =>
+    read.then(
+      value => value,
+      (error: unknown) => (NvlmError.is(error) ? error.code : error),
+    );
+  await stream.next();
+  stream.cancel();
+  const reads = [stream.next(), stream.next(), stream.return()].map(outcome);
+  const over = { done: true, value: undefined };
+  expect(await Promise.all(reads)).toEqual(['aborted', over, over]);
+});
+
+test('return() settles after the reads before it', async () => {
+  const stream = forever.stream(long);
+  await stream.next();
+  const order: string[] = [];
+  const reads = Array.from({ length: 2 }, (_, k) =>
+    stream.next().then(
+      ({ done }) => order.push(`${k} ${done ? 'done' : 'text'}`),
+      (error: unknown) => order.push(`${k} ${NvlmError.is(error) ? error.code : 'error'}`),
+    ),
+  );
+  const left = stream.return().then(({ done }) => order.push(`return ${done ? 'done' : 'open'}`));
+  await Promise.all([...reads, left]);
+  expect(order).toEqual(['0 aborted', '1 done', 'return done']);
+  await cancelledSoon();
 });
 
 test('bad options are thrown at the call', () => {

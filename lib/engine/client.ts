@@ -16,15 +16,15 @@ import type {
 } from './native-types.js';
 
 /** Events of one running request. */
-export type RequestEvent = Extract<NativeEvent, { type: 'text' | 'finish' | 'encoded' | 'pixels-free' }>;
+export type RequestEvent = Extract<NativeEvent, { type: 'text' | 'finish' | 'encoded' }>;
 
-/** Who hears of a request. After `onError`, or an event of type `finish` or `encoded`, nothing more comes. */
+/** Where the events of a request go. After `onError`, or an event of type `finish` or `encoded`, nothing more comes. */
 export interface RequestSink {
   onEvent(event: RequestEvent): void;
   onError(error: NvlmError): void;
 }
 
-/** Who hears of the load and of what there is to say. */
+/** Where the events of an engine go that belong to no request. */
 export interface EngineListeners {
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   onLog?: ((entry: LogEntry) => void) | undefined;
@@ -178,7 +178,6 @@ export class EngineClient {
         break;
       case 'pixels-free':
         this.#pinned.delete(event.request);
-        this.#sinks.get(event.request)?.onEvent(event);
         break;
       case 'text':
         this.#sinks.get(event.request)?.onEvent(event);

@@ -7,8 +7,9 @@ import { interpretImage, interpretMessages } from '../prompt/messages.js';
 import { measureImage, preparePrompt } from '../prompt/preparation.js';
 import type { GenerateOptions, ImageInput, ImageOptions, Message } from '../types/input.js';
 import type { EncodedImage, GenerateResult, ModelInfo, ModelStats, TokenCount } from '../types/output.js';
+import { interpretCall } from './call.js';
 import { encodeImage } from './encode.js';
-import { Generation, interpretCall } from './generation.js';
+import { Generation } from './generation.js';
 import { infoOf } from './info.js';
 import type { ModelState } from './state.js';
 import { TextStream } from './stream.js';
@@ -47,18 +48,14 @@ export class Model {
   async generate(options: GenerateOptions): Promise<GenerateResult> {
     this.#mustBeOpen();
     const call = interpretCall(options, this.#state);
-    const generation = new Generation(this.#state, call);
-    for (;;) {
-      const taken = await generation.take();
-      if ('usage' in taken) return taken;
-    }
+    return Generation.start(this.#state, call).answer.result;
   }
 
   /** Answers the messages piece by piece. Work starts now; see {@link TextStream} for what ends it. Throws at once on bad options. */
   stream(options: GenerateOptions): TextStream {
     this.#mustBeOpen();
     const call = interpretCall(options, this.#state);
-    return new TextStream(new Generation(this.#state, call));
+    return new TextStream(Generation.start(this.#state, call));
   }
 
   /** Runs the encoder on an image once; the handle may stand wherever this model takes an image. */
