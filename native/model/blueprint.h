@@ -1,72 +1,40 @@
-// A checkpoint opened but not loaded: config, weight table, recorded programs, memory plan. `describe` stops here;
-// `load` goes on from here.
+// A checkpoint opened but not loaded: its config, the table of its weights, and the programs recorded from both.
 #pragma once
 
-#include "model/backends.h"
+#include <array>
+#include <cstdint>
+
 #include "model/checkpoint.h"
-#include "model/decoder.h"
-#include "model/encoder.h"
-#include "model/model.h"
+#include "model/config.h"
+#include "model/description.h"
+#include "model/load_options.h"
 #include "model/program.h"
-#include "model/projector.h"
-#include "model/status.h"
+#include "model/weights.h"
 
 namespace nvlm {
 
-// One opened device of a backend.
-class Device {
- public:
-  // What the options mean; where "auto" finds a GPU that turns out not to work, the CPU. Throws
-  // Error("device-unavailable").
-  explicit Device(const LoadOptions& options) : Device(open(options)) {}
-  ~Device();
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
-
-  const BackendChoice choice;
-  const nvlm_backend& backend;
-  nvlm_device* const handle;
-
-  nvlm_capabilities capabilities() const;
-  uint64_t memory_free() const;  // its own, or the host's where it uses that
-
-  // Throws the Error that a status stands for; `doing` completes "… failed while ".
-  void check(nvlm_status status, const char* doing) const { check_status(backend, handle, status, doing); }
-
- private:
-  struct Opened {
-    BackendChoice choice;
-    nvlm_device* handle = nullptr;
-  };
-  static Opened open(const LoadOptions& options);
-  explicit Device(Opened opened) : choice(std::move(opened.choice)), backend(*choice.backend), handle(opened.handle) {}
-};
+class Device;
 
 struct Blueprint {
-  Blueprint(const LoadOptions& options, Device& device);
+  Blueprint(const LoadOptions& wanted, const Device& device);
 
   Checkpoint checkpoint;
   ModelConfig config;
   LoadOptions options;  // resolved
   ParameterCounts parameters;
   WeightTable weights;
-  nvlm_dtype activations;    // of the device
-  Program encode;            // batch.pixels -> image tokens
-  Program cross_projection;  // no records for D
-  Program decode_text;       // no cross-attention block
-  Program decode_cross;      // no records for D
-  int32_t encode_tokens;     // tensor of `encode` that holds the image tokens
-  int32_t text_logits, cross_logits;
-  nvlm_kv_cache self_kv{}, cross_kv{};  // memory not set
-  MemoryPlan memory;
+  nvlm_dtype activations;           // of the device
+  nvlm_kv_cache self_kv, cross_kv;  // without their memory
+  // Without records where the model has no cross-attention: cross_projection, decode_cross.
+  Program encode;            // batch.pixels u8 [tiles, side, side, 3] -> image tokens [tiles * tokens_per_tile, hidden]
+  Program cross_projection;  // cross tokens -> keys and values of every cross layer, in cross pages
+  Program decode_text;       // no cross-attention block; -> logits f32 [outs, vocab]
+  Program decode_cross;      // -> logits f32 [outs, vocab]
 
-  Description describe(const Device& device) const;
-  uint64_t arena_bytes() const;
+  std::array<const Program*, 4> programs() const { return {&encode, &cross_projection, &decode_text, &decode_cross}; }
+  uint64_t arena_bytes() const;  // of the largest program: one runs at a time
   uint64_t image_bytes(int tiles) const;
   uint64_t token_bytes() const;  // of one image token
-
- private:
-  void plan_memory(const Device& device);
 };
 
 }  // namespace nvlm

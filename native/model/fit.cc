@@ -4,6 +4,8 @@
 #include <functional>
 #include <string>
 
+#include "model/blueprint.h"
+#include "model/device.h"
 #include "platform/error.h"
 
 namespace nvlm {
@@ -26,12 +28,12 @@ int largest(int end, const std::function<bool(int)>& fits) {
 }
 
 // Settings with which the model would fit, planned anew for each try; empty: these two alone don't do it.
-std::string what_would_fit(const LoadOptions& options, Device& device, uint64_t available) {
+std::string what_would_fit(const LoadOptions& options, const Device& device, uint64_t available) {
   const auto fits = [&](int context, int sequences) {
     LoadOptions tried = options;
     tried.context_length = context;
     tried.max_sequences = sequences;
-    return Blueprint(tried, device).memory.total() <= available;
+    return plan_memory(Blueprint(tried, device), device).total() <= available;
   };
   // Key/value memory is planned in whole pages.
   const int pages = (options.context_length + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS;
@@ -51,12 +53,12 @@ std::string what_would_fit(const LoadOptions& options, Device& device, uint64_t 
 
 }  // namespace
 
-void refuse_if_too_large(const Blueprint& blueprint, Device& device) {
-  const MemoryPlan& plan = blueprint.memory;
-  const uint64_t available = device.memory_free();
+void refuse_if_too_large(const Description& description, const Device& device) {
+  const MemoryPlan& plan = description.memory;
+  const uint64_t available = description.memory_free;
   if (available == 0 || plan.total() <= available) return;
-  const bool on_host = device.capabilities().memory_total == 0;
-  const std::string would_fit = what_would_fit(blueprint.options, device, available);
+  const bool on_host = !device.has_own_memory();
+  const std::string would_fit = what_would_fit(description.options, device, available);
   const std::string mend = !would_fit.empty()         ? "Load it with " + would_fit
                            : plan.weights < available ? "Lower maxImages and maxTiles too"
                                                       : "Use a device with more memory";

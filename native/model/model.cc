@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "model/blueprint.h"
+#include "model/device.h"
 #include "model/fit.h"
 
 namespace nvlm {
@@ -54,13 +55,13 @@ struct UploadedWeights {
                   const volatile int32_t* cancel)
       : table_(table), device_(device) {
     try {
-      table.upload(device.backend, device.handle, progress, cancel);
+      table.upload(device, progress, cancel);
     } catch (...) {
-      table.free(device.backend, device.handle);
+      table.free(device);
       throw;
     }
   }
-  ~UploadedWeights() { table_.free(device_.backend, device_.handle); }
+  ~UploadedWeights() { table_.free(device_); }
   UploadedWeights(const UploadedWeights&) = delete;
   UploadedWeights& operator=(const UploadedWeights&) = delete;
 
@@ -71,16 +72,16 @@ struct UploadedWeights {
 
 class LoadedModel final : public Model {
  public:
-  LoadedModel(std::unique_ptr<Device> device, std::unique_ptr<Blueprint> blueprint,
+  LoadedModel(std::unique_ptr<Device> device, std::unique_ptr<Blueprint> blueprint, Description description,
               const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel)
       : device_(std::move(device)),
         blueprint_(std::move(blueprint)),
-        description_(blueprint_->describe(*device_)),
+        description_(std::move(description)),
         weights_(blueprint_->weights, *device_, progress, cancel),
         measured_weights_(used()),
-        self_kv_(*device_, blueprint_->memory.kv_cache, "reserving the key/value cache"),
+        self_kv_(*device_, description_.memory.kv_cache, "reserving the key/value cache"),
         measured_self_(used() - measured_weights_),
-        cross_kv_(*device_, blueprint_->memory.cross_cache, "reserving the cross-attention cache"),
+        cross_kv_(*device_, description_.memory.cross_cache, "reserving the cross-attention cache"),
         measured_cross_(used() - measured_weights_ - measured_self_),
         arena_(*device_, blueprint_->arena_bytes(), "reserving activations"),
         encode_(*device_, view(blueprint_->encode)),
@@ -126,11 +127,9 @@ class LoadedModel final : public Model {
       batch.pixels = tiles + static_cast<size_t>(first) * tile_bytes;
       encode_.run(batch, cancel, "encoding an image");
       char* to = static_cast<char*>(out) + blueprint_->image_bytes(first);
-      const char* from =
-          static_cast<const char*>(arena_.get()) + blueprint_->encode.tensors[blueprint_->encode_tokens].offset;
-      device_->check(
-          device_->backend.write(device_->handle, to, from, blueprint_->image_bytes(static_cast<int>(batch.tiles))),
-          "copying image tokens");
+      const uint64_t bytes = blueprint_->image_bytes(static_cast<int>(batch.tiles));
+      device_->check(device_->backend.write(device_->handle, to, output(blueprint_->encode), bytes),
+                     "copying image tokens");
     }
   }
 
@@ -148,12 +147,9 @@ class LoadedModel final : public Model {
   }
 
   void read_logits(float* out, int64_t outs) override {
-    const nvlm_tensor& logits = last_cross_ ? blueprint_->decode_cross.tensors[blueprint_->cross_logits]
-                                            : blueprint_->decode_text.tensors[blueprint_->text_logits];
-    const uint64_t bytes = static_cast<uint64_t>(outs) * static_cast<uint64_t>(logits.cols) * sizeof(float);
-    device_->check(
-        device_->backend.read(device_->handle, out, static_cast<const char*>(arena_.get()) + logits.offset, bytes),
-        "reading logits");
+    const uint64_t bytes = static_cast<uint64_t>(outs) * static_cast<uint64_t>(config().decoder.vocab) * sizeof(float);
+    const void* from = output(last_cross_ ? blueprint_->decode_cross : blueprint_->decode_text);
+    device_->check(device_->backend.read(device_->handle, out, from, bytes), "reading logits");
   }
 
   MemoryPlan measured() const override {
@@ -161,6 +157,10 @@ class LoadedModel final : public Model {
   }
 
  private:
+  const void* output(const Program& program) const {
+    return static_cast<const char*>(arena_.get()) + program.tensors[program.output].offset;
+  }
+
   uint64_t used() const { return device_->backend.used_bytes(device_->handle); }
 
   nvlm_program view(const Program& program) const {
@@ -190,16 +190,18 @@ class LoadedModel final : public Model {
 }  // namespace
 
 Description Model::describe(const LoadOptions& options) {
-  Device device(options);
-  return Blueprint(options, device).describe(device);
+  const Device device(options);
+  return nvlm::describe(Blueprint(options, device), device);
 }
 
 std::unique_ptr<Model> Model::load(const LoadOptions& options, const std::function<void(uint64_t, uint64_t)>& progress,
                                    const volatile int32_t* cancel) {
   auto device = std::make_unique<Device>(options);
   auto blueprint = std::make_unique<Blueprint>(options, *device);
-  refuse_if_too_large(*blueprint, *device);
-  return std::make_unique<LoadedModel>(std::move(device), std::move(blueprint), progress, cancel);
+  Description description = nvlm::describe(*blueprint, *device);
+  refuse_if_too_large(description, *device);
+  return std::make_unique<LoadedModel>(std::move(device), std::move(blueprint), std::move(description), progress,
+                                       cancel);
 }
 
 }  // namespace nvlm

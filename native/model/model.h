@@ -1,54 +1,14 @@
 // A loaded checkpoint on one device: weights, plans and the memory they run in. Used by one thread (the engine's).
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
-#include "model/config.h"
+#include "model/description.h"
 #include "ops/ops.h"
 
 namespace nvlm {
-
-struct LoadOptions {
-  std::string folder;
-  std::string device = "cpu";
-  std::string cuda_library;     // file of the CUDA backend; empty: there is none
-  std::string instruction_set;  // empty: the best there is
-  int threads = 0;              // 0: one per usable core
-  int max_tiles = 0;            // of one image, thumbnail not counted; 0: the checkpoint's max_dynamic_patch
-  int context_length = 0;       // positions of one sequence; 0: min(max_positions, 8192)
-  int max_sequences = 4;        // sequences in one batch; key/value memory is planned for as many full contexts
-  int max_images = 4;           // full images of one prompt; cross keys/values and image tokens are planned for them
-  // Decoder rows (or cross tokens) of one step at most, longer prompts run in chunks; 0: as the device likes it.
-  int step_rows = 0;
-};
-
-// Bytes by what they are for. What `load` allocates equals what was planned, `images` apart: it is a budget, filled by
-// image tokens as they come.
-struct MemoryPlan {
-  uint64_t weights = 0, kv_cache = 0, cross_cache = 0, activations = 0, images = 0;
-  uint64_t total() const { return weights + kv_cache + cross_cache + activations + images; }
-};
-
-struct ParameterCounts {
-  uint64_t encoder = 0, projector = 0, decoder = 0, cross_attention = 0;
-};
-
-// What can be said of a checkpoint from its config and tensor headers.
-struct Description {
-  ModelConfig config;
-  LoadOptions options;  // as resolved: no zeros left
-  MemoryPlan memory;
-  ParameterCounts parameters;
-  std::string instruction_set;       // of the CPU; empty for other devices
-  std::vector<std::string> program;  // the decoder's, a line an op
-  uint64_t memory_free = 0;          // of the device, before loading
-  std::string fallback;              // device "auto" took the CPU: why, and the mend; else empty
-};
 
 class Model {
  public:

@@ -162,13 +162,14 @@ void ProgramBuilder::sample(Value logits) {
   add_in_place(r);
 }
 
-Program ProgramBuilder::finish(int64_t max_tiles, int64_t max_rows, int64_t max_outs, const std::vector<Value>& kept) {
+Program ProgramBuilder::finish(int64_t max_tiles, int64_t max_rows, int64_t max_outs, Value output) {
   program_.max_count[NVLM_TILES] = max_tiles;
   program_.max_count[NVLM_ROWS] = max_rows;
   program_.max_count[NVLM_OUTS] = max_outs;
-  std::vector<int32_t> ids;
-  for (const Value v : kept) ids.push_back(v.id);
-  program_.arena_bytes = plan_arena(program_.tensors, program_.records, program_.max_count, ids);
+  program_.output = output.id;
+  std::vector<int32_t> kept;
+  if (output.id >= 0) kept.push_back(output.id);
+  program_.arena_bytes = plan_arena(program_.tensors, program_.records, program_.max_count, kept);
   return std::move(program_);
 }
 

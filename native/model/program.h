@@ -29,6 +29,7 @@ struct Program {
   int64_t max_count[NVLM_EXTENT_COUNT] = {0, 0, 0};
   int64_t max_self_pages = 0, max_cross_pages = 0, max_history = 0;
   uint64_t arena_bytes = 0;
+  int32_t output = -1;  // tensor that is still whole after a run; -1: none
 
   nvlm_program view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv,
                     const nvlm_kv_cache& cross_kv) const;
@@ -65,8 +66,8 @@ class ProgramBuilder {
   Value logits(Value x, Weight head);
   void sample(Value logits);
 
-  // `kept` tensors can be read after the run.
-  Program finish(int64_t max_tiles, int64_t max_rows, int64_t max_outs, const std::vector<Value>& kept);
+  // `output`: what is read after a run.
+  Program finish(int64_t max_tiles, int64_t max_rows, int64_t max_outs, Value output = {});
 
  private:
   Value norm(nvlm_op op, Value x, Weight w, Weight bias, float eps);

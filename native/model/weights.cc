@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "model/status.h"
+#include "model/device.h"
 #include "ops/cancel.h"
 #include "platform/error.h"
 
@@ -154,14 +154,14 @@ int64_t WeightTable::rows(Weight w) const {
   return source.interleave ? rows / 2 : rows;
 }
 
-uint64_t WeightTable::packed_bytes(const nvlm_backend& backend, nvlm_device* device) const {
+uint64_t WeightTable::packed_bytes(const Device& device) const {
   uint64_t bytes = 0;
-  for (const nvlm_weight_source& source : sources_) bytes += backend.weight_bytes(device, &source);
+  for (const nvlm_weight_source& source : sources_) bytes += device.backend.weight_bytes(device.handle, &source);
   return bytes;
 }
 
-void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device,
-                         const std::function<void(uint64_t, uint64_t)>& progress, const volatile int32_t* cancel) {
+void WeightTable::upload(const Device& device, const std::function<void(uint64_t, uint64_t)>& progress,
+                         const volatile int32_t* cancel) {
   uint64_t total = 0, done = 0;
   for (const nvlm_weight_source& source : sources_) total += stored_bytes(source);
   auto dummies = dummy_rows_.begin();
@@ -170,7 +170,7 @@ void WeightTable::upload(const nvlm_backend& backend, nvlm_device* device,
     for (; dummies != dummy_rows_.end() && dummies->weight == static_cast<Weight>(uploaded_.size()); ++dummies)
       check_zero(*dummies);
     nvlm_weight* weight = nullptr;
-    check_status(backend, device, backend.upload_weight(device, &source, &weight), "loading a weight");
+    device.check(device.backend.upload_weight(device.handle, &source, &weight), "loading a weight");
     uploaded_.push_back(weight);
     done += stored_bytes(source);
     if (progress) progress(done, total);
@@ -189,8 +189,8 @@ void WeightTable::check_zero(const DummyRows& rows) {
                                         "again, or correct the key.");
 }
 
-void WeightTable::free(const nvlm_backend& backend, nvlm_device* device) {
-  for (nvlm_weight* weight : uploaded_) backend.free_weight(device, weight);
+void WeightTable::free(const Device& device) {
+  for (nvlm_weight* weight : uploaded_) device.backend.free_weight(device.handle, weight);
   uploaded_.clear();
 }
 

@@ -12,6 +12,8 @@
 
 namespace nvlm {
 
+class Device;
+
 // Number of a weight in the table; -1: there is none (an absent bias).
 using Weight = int32_t;
 constexpr Weight kNoWeight = -1;
@@ -51,11 +53,11 @@ class WeightTable {
 
   int64_t cols(Weight w) const { return sources_.at(static_cast<size_t>(w)).part[0].cols; }
 
-  uint64_t packed_bytes(const nvlm_backend& backend, nvlm_device* device) const;
+  uint64_t packed_bytes(const Device& device) const;
   // Throws corrupt-checkpoint for a dummy head that is not zero, aborted, out-of-memory.
-  void upload(const nvlm_backend& backend, nvlm_device* device, const std::function<void(uint64_t, uint64_t)>& progress,
+  void upload(const Device& device, const std::function<void(uint64_t, uint64_t)>& progress,
               const volatile int32_t* cancel);
-  void free(const nvlm_backend& backend, nvlm_device* device);
+  void free(const Device& device);
   nvlm_weight* const* data() const { return uploaded_.data(); }
   int32_t size() const { return static_cast<int32_t>(sources_.size()); }
 

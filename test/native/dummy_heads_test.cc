@@ -6,7 +6,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "model/blueprint.h"
+#include "model/checkpoint.h"
+#include "model/model.h"
 #include "support/check.h"
 #include "support/golden.h"
 #include "support/scratch_folder.h"

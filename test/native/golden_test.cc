@@ -4,7 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/blueprint.h"
+#include "model/device.h"
+#include "model/encoder.h"
 #include "model/model.h"
 #include "model/routing.h"
 #include "ops/weight_source.h"
@@ -37,8 +38,8 @@ void check_encoder(const test::GoldenCase& golden, const LoadOptions& options) {
   ProgramBuilder builder("encoder", weights, device.capabilities().activations);
   const EncoderWeights encoder = declare_encoder(weights, config.vision);
   const Value x = record_encoder(builder, encoder, config.vision);
-  const Program program = builder.finish(1, 0, 0, {x});
-  weights.upload(device.backend, device.handle, nullptr, nullptr);
+  const Program program = builder.finish(1, 0, 0, x);
+  weights.upload(device, nullptr, nullptr);
   void* arena = nullptr;
   device.check(device.backend.alloc(device.handle, program.arena_bytes, &arena), "test");
   const nvlm_program view = program.view(weights, arena, {}, {});
@@ -58,7 +59,7 @@ void check_encoder(const test::GoldenCase& golden, const LoadOptions& options) {
   test::close(got.data(), expected.floats(), count, kLimit, "encoder output");
   device.backend.free_plan(device.handle, plan);
   device.backend.free(device.handle, arena, program.arena_bytes);
-  weights.free(device.backend, device.handle);
+  weights.free(device);
 }
 
 void check_intervals(const test::GoldenCase& golden, const Routing& routing) {
