@@ -2,12 +2,20 @@
 
 #include <algorithm>
 
+#include "ops/op_info.h"
+
 namespace nvlm::gpu {
 namespace {
 
 constexpr uint32_t bit(nvlm_op op) { return uint32_t{1} << op; }
-constexpr uint32_t kProducts = bit(NVLM_LINEAR) | bit(NVLM_LINEAR_GELU) | bit(NVLM_LINEAR_SWIGLU) |
-                               bit(NVLM_LINEAR_RESIDUAL) | bit(NVLM_LOGITS) | bit(NVLM_PATCH_EMBED);
+// And the product inside a patch embedding.
+constexpr uint32_t kProducts = [] {
+  uint32_t ops = bit(NVLM_PATCH_EMBED);
+  for (int op = 0; op < NVLM_OP_COUNT; ++op) {
+    if (is_product(static_cast<nvlm_op>(op))) ops |= bit(static_cast<nvlm_op>(op));
+  }
+  return ops;
+}();
 constexpr int kNewest = 1000;
 
 GemmKernel sm80(const char* name, const Tile& tile, int registers, GemmFunction function) {

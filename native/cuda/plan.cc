@@ -6,6 +6,8 @@
 #include "cuda/weights.h"
 #include "ops/cancel.h"
 #include "ops/check_program.h"
+#include "ops/op_info.h"
+#include "ops/op_table.h"
 #include "ops/packed_weight.h"
 
 namespace nvlm::gpu {
@@ -22,30 +24,24 @@ using Enqueue = Status (*)(const Op&);
 
 Status enqueue_product(const Op& op) { return op.in_rows <= kGemvRows ? enqueue_gemv(op) : enqueue_gemm(op); }
 
-constexpr Enqueue kLaunchers[NVLM_OP_COUNT] = {
-    enqueue_patch_embed,         // NVLM_PATCH_EMBED
-    enqueue_rms_norm,            // NVLM_RMS_NORM
-    enqueue_layer_norm,          // NVLM_LAYER_NORM
-    enqueue_qk_norm,             // NVLM_QK_NORM
-    enqueue_product,             // NVLM_LINEAR
-    enqueue_product,             // NVLM_LINEAR_GELU
-    enqueue_product,             // NVLM_LINEAR_SWIGLU
-    enqueue_product,             // NVLM_LINEAR_RESIDUAL
-    enqueue_rope_kv_write,       // NVLM_ROPE_KV_WRITE
-    enqueue_kv_write,            // NVLM_KV_WRITE
-    enqueue_attention,           // NVLM_ATTENTION
-    enqueue_pixel_shuffle_norm,  // NVLM_PIXEL_SHUFFLE_NORM
-    enqueue_embed,               // NVLM_EMBED
-    enqueue_gather_rows,         // NVLM_GATHER_ROWS
-    enqueue_product,             // NVLM_LOGITS
-    enqueue_sample,              // NVLM_SAMPLE
-};
-
-bool is_product(nvlm_op op) {
-  return op == NVLM_LINEAR || op == NVLM_LINEAR_GELU || op == NVLM_LINEAR_SWIGLU || op == NVLM_LINEAR_RESIDUAL ||
-         op == NVLM_LOGITS;
-}
-bool is_norm(nvlm_op op) { return op == NVLM_RMS_NORM || op == NVLM_LAYER_NORM; }
+constexpr OpTable<Enqueue> kLaunchers = op_table<Enqueue>({
+    {NVLM_PATCH_EMBED, enqueue_patch_embed},
+    {NVLM_RMS_NORM, enqueue_rms_norm},
+    {NVLM_LAYER_NORM, enqueue_layer_norm},
+    {NVLM_QK_NORM, enqueue_qk_norm},
+    {NVLM_LINEAR, enqueue_product},
+    {NVLM_LINEAR_GELU, enqueue_product},
+    {NVLM_LINEAR_SWIGLU, enqueue_product},
+    {NVLM_LINEAR_RESIDUAL, enqueue_product},
+    {NVLM_ROPE_KV_WRITE, enqueue_rope_kv_write},
+    {NVLM_KV_WRITE, enqueue_kv_write},
+    {NVLM_ATTENTION, enqueue_attention},
+    {NVLM_PIXEL_SHUFFLE_NORM, enqueue_pixel_shuffle_norm},
+    {NVLM_EMBED, enqueue_embed},
+    {NVLM_GATHER_ROWS, enqueue_gather_rows},
+    {NVLM_LOGITS, enqueue_product},
+    {NVLM_SAMPLE, enqueue_sample},
+});
 
 int64_t most_rows(const nvlm_program& p, const nvlm_tensor& t) { return t.rows_each * p.max_count[t.extent]; }
 
@@ -105,7 +101,7 @@ std::string check_layout(const nvlm_program& p) {
     const nvlm_record& r = p.records[i];
     for (const int32_t t : {r.in, r.out}) {
       if (t < 0) continue;
-      const bool logits = (r.op == NVLM_LOGITS && t == r.out) || (r.op == NVLM_SAMPLE && t == r.in);
+      const bool logits = is_logits(r, t);
       const nvlm_tensor& tensor = p.tensors[t];
       const std::string place = "record " + std::to_string(i) + " of program '" + p.name + "': ";
       if (tensor.dtype != (logits ? NVLM_F32 : NVLM_BF16))

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "host/op.h"
+#include "ops/op_table.h"
 #include "ops/ops.h"
 
 namespace nvlm::host {
@@ -18,7 +19,7 @@ struct Kernel {
 // One instruction set.
 struct Kernels {
   const char* name;
-  Kernel kernel[NVLM_OP_COUNT];
+  OpTable<Kernel> kernel;
   // A matrix or table of this source: bytes of its packed copy, and the packing itself. weight.data holds that many
   // bytes, zeroed.
   uint64_t (*packed_bytes)(const nvlm_weight_source& source);

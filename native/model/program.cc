@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "ops/op_info.h"
 #include "ops/planner.h"
 
 namespace nvlm {
@@ -195,10 +196,6 @@ nvlm_program Program::view(const WeightTable& weights, void* arena, const nvlm_k
 }
 
 std::vector<std::string> Program::lines() const {
-  static constexpr const char* kOps[NVLM_OP_COUNT] = {
-      "patch_embed",   "rms_norm",        "layer_norm",    "qk_norm",  "linear",    "linear_gelu",
-      "linear_swiglu", "linear_residual", "rope_kv_write", "kv_write", "attention", "pixel_shuffle_norm",
-      "embed",         "gather_rows",     "logits",        "sample"};
   static constexpr const char* kExtents[NVLM_EXTENT_COUNT] = {"tiles", "rows", "outs"};
   std::vector<std::string> out;
   for (const nvlm_record& r : records) {
@@ -208,8 +205,8 @@ std::vector<std::string> Program::lines() const {
                          : r.c.source == NVLM_KEYS_CROSS ? "cross"
                          : r.c.source == NVLM_KEYS_TILE  ? "tile"
                                                          : "self";
-    std::snprintf(line, sizeof line, "%-18s %-9s t%-3d [%s%s%s, %lld]", kOps[r.op], suffix, r.out >= 0 ? r.out : r.in,
-                  kExtents[t.extent], t.rows_each == 1 ? "" : "*",
+    std::snprintf(line, sizeof line, "%-18s %-9s t%-3d [%s%s%s, %lld]", op_name(r.op), suffix,
+                  r.out >= 0 ? r.out : r.in, kExtents[t.extent], t.rows_each == 1 ? "" : "*",
                   t.rows_each == 1 ? "" : std::to_string(t.rows_each).c_str(), static_cast<long long>(t.cols));
     out.emplace_back(line);
   }

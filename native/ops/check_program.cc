@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/op_info.h"
 #include "ops/packed_weight.h"
 
 namespace nvlm {
@@ -107,11 +108,8 @@ class ProgramCheck {
   void check_record(const nvlm_record& r) {
     require(static_cast<uint32_t>(r.op) < NVLM_OP_COUNT, "unknown op");
     if (!wrong_.empty()) return;
-    const bool has_in =
-        r.op != NVLM_PATCH_EMBED && r.op != NVLM_QK_NORM && r.op != NVLM_ROPE_KV_WRITE && r.op != NVLM_EMBED;
-    const bool has_out = r.op != NVLM_KV_WRITE && r.op != NVLM_SAMPLE;
-    const nvlm_tensor* in = has_in ? tensor(r.in, "the input is missing") : nullptr;
-    const nvlm_tensor* out = has_out ? tensor(r.out, "the output is missing") : nullptr;
+    const nvlm_tensor* in = takes_in(r.op) ? tensor(r.in, "the input is missing") : nullptr;
+    const nvlm_tensor* out = takes_out(r.op) ? tensor(r.out, "the output is missing") : nullptr;
     if (!wrong_.empty()) return;
     const nvlm_constants& c = r.c;
     switch (r.op) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/op_info.h"
 #include "platform/error.h"
 
 namespace nvlm {
@@ -42,8 +43,8 @@ std::vector<Life> lives(const std::vector<nvlm_tensor>& tensors, const std::vect
     }
   }
   for (int32_t r = 0; r + 1 < record_count; ++r) {
-    const bool norm = records[r].op == NVLM_RMS_NORM || records[r].op == NVLM_LAYER_NORM;
-    if (norm && records[r].in >= 0) life[records[r].in].last = std::max(life[records[r].in].last, r + 1);
+    if (is_norm(records[r].op) && records[r].in >= 0)
+      life[records[r].in].last = std::max(life[records[r].in].last, r + 1);
   }
   for (const int32_t t : kept) life[t].last = record_count;
   for (size_t t = 0; t < tensors.size(); ++t) life[t].bytes = tensor_bytes(tensors[t], max_count);

@@ -26,25 +26,26 @@ void serial_for(void*, int64_t count, const std::function<void(int64_t, int)>& b
   for (int64_t i = 0; i < count; ++i) body(i, 0);
 }
 
-constexpr host::Kernels kKernels = {"naive",
-                                    {{patch_embed},
-                                     {rms_norm},
-                                     {layer_norm},
-                                     {qk_norm},
-                                     {linear},
-                                     {linear_gelu},
-                                     {linear_swiglu},
-                                     {linear_residual},
-                                     {rope_kv_write},
-                                     {kv_write},
-                                     {attention, attention_scratch},
-                                     {pixel_shuffle_norm},
-                                     {embed},
-                                     {gather_rows},
-                                     {linear} /* logits */,
-                                     {host::sample, host::sample_scratch}},
-                                    packed_bytes,
-                                    pack};
+constexpr OpTable<host::Kernel> kOps = op_table<host::Kernel>({
+    {NVLM_PATCH_EMBED, {patch_embed}},
+    {NVLM_RMS_NORM, {rms_norm}},
+    {NVLM_LAYER_NORM, {layer_norm}},
+    {NVLM_QK_NORM, {qk_norm}},
+    {NVLM_LINEAR, {linear}},
+    {NVLM_LINEAR_GELU, {linear_gelu}},
+    {NVLM_LINEAR_SWIGLU, {linear_swiglu}},
+    {NVLM_LINEAR_RESIDUAL, {linear_residual}},
+    {NVLM_ROPE_KV_WRITE, {rope_kv_write}},
+    {NVLM_KV_WRITE, {kv_write}},
+    {NVLM_ATTENTION, {attention, attention_scratch}},
+    {NVLM_PIXEL_SHUFFLE_NORM, {pixel_shuffle_norm}},
+    {NVLM_EMBED, {embed}},
+    {NVLM_GATHER_ROWS, {gather_rows}},
+    {NVLM_LOGITS, {linear}},
+    {NVLM_SAMPLE, {host::sample, host::sample_scratch}},
+});
+
+constexpr host::Kernels kKernels = {"naive", kOps, packed_bytes, pack};
 
 nvlm_status open(const nvlm_open_options* options, nvlm_device** device) {
   if (options->instruction_set) {

@@ -17,6 +17,7 @@
 #include "cuda/launchers.h"
 #include "emulator/control.h"
 #include "host/normalise.h"
+#include "ops/op_info.h"
 #include "support/activations.h"
 #include "support/check.h"
 #include "support/device_arrays.h"
@@ -98,14 +99,6 @@ struct Case {
   bool bias;
   enum Scale { none, columnwise, tanh_gate } scale = none;
 };
-
-const char* name_of(nvlm_op op) {
-  return op == NVLM_LINEAR            ? "linear"
-         : op == NVLM_LINEAR_GELU     ? "gelu"
-         : op == NVLM_LINEAR_SWIGLU   ? "swiglu"
-         : op == NVLM_LINEAR_RESIDUAL ? "residual"
-                                      : "logits";
-}
 
 struct Operands {
   std::vector<bf16> a, w, before;
@@ -210,7 +203,7 @@ std::vector<float> run_product(gpu::Stream stream, const Case& c, const Operands
 }
 
 std::string words(const Case& c, const std::string& kernel, int splits) {
-  return kernel + " " + name_of(c.op) + " " + std::to_string(c.rows) + "x" + std::to_string(c.columns) + "x" +
+  return kernel + " " + op_name(c.op) + " " + std::to_string(c.rows) + "x" + std::to_string(c.columns) + "x" +
          std::to_string(c.depth) + (splits > 1 ? " /" + std::to_string(splits) : "");
 }
 

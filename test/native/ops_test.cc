@@ -15,6 +15,7 @@
 #include <string>
 
 #include "cases/cases.h"
+#include "ops/op_info.h"
 #include "support/check.h"
 #include "support/op_time.h"
 
@@ -58,6 +59,15 @@ int compare_all(const std::vector<std::string>& sets, const char* word) {
   return skipped;
 }
 
+// What has no case is compared with nothing. Tokens are chosen in test_sampling.
+void every_op_has_cases() {
+  bool compared[NVLM_OP_COUNT] = {};
+  for (const OpCase& c : all_cases()) compared[c.record.op] = true;
+  compared[NVLM_SAMPLE] = true;
+  for (int op = 0; op < NVLM_OP_COUNT; ++op)
+    check(compared[op], std::string("no case compares ") + op_name(static_cast<nvlm_op>(op)));
+}
+
 // An op that leaves memory, or divides by what was not refused, is the failure of its case. (A sanitized build reports
 // it better itself.) Takes no lock: the heap's may be held.
 [[maybe_unused]] void crashed(int signal) {
@@ -90,6 +100,7 @@ int main(int argc, char** argv) {
   if (timing) return time_ops(sets, timed_cases(), word, json);
   const int skipped = compare_all(sets, word);
   if (!word) {
+    run("every op has cases", every_op_has_cases);
     const Device reference("reference", 1);
     test_sampling(reference);
     test_rejections(reference);

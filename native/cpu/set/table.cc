@@ -1,4 +1,4 @@
-// The kernel table of one instruction set, in the order of nvlm_op.
+// The kernel table of one instruction set.
 #include "cpu/set/kernels.h"
 #include "host/sampling.h"
 
@@ -7,26 +7,31 @@
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 
+namespace {
+
+constexpr OpTable<host::Kernel> kOps = op_table<host::Kernel>({
+    {NVLM_PATCH_EMBED, {patch_embed, patch_embed_scratch}},
+    {NVLM_RMS_NORM, {rms_norm}},
+    {NVLM_LAYER_NORM, {layer_norm}},
+    {NVLM_QK_NORM, {qk_norm}},
+    {NVLM_LINEAR, {linear}},
+    {NVLM_LINEAR_GELU, {linear_gelu}},
+    {NVLM_LINEAR_SWIGLU, {linear_swiglu}},
+    {NVLM_LINEAR_RESIDUAL, {linear_residual}},
+    {NVLM_ROPE_KV_WRITE, {rope_kv_write, rope_kv_write_scratch}},
+    {NVLM_KV_WRITE, {kv_write}},
+    {NVLM_ATTENTION, {attention, attention_scratch}},
+    {NVLM_PIXEL_SHUFFLE_NORM, {pixel_shuffle_norm}},
+    {NVLM_EMBED, {embed}},
+    {NVLM_GATHER_ROWS, {gather_rows}},
+    {NVLM_LOGITS, {linear}},
+    {NVLM_SAMPLE, {host::sample, host::sample_scratch}},
+});
+
+}  // namespace
+
 const host::Kernels& kernels() {
-  static constexpr host::Kernels table = {NVLM_STRING(NVLM_CPU_SET),
-                                          {{patch_embed, patch_embed_scratch},
-                                           {rms_norm},
-                                           {layer_norm},
-                                           {qk_norm},
-                                           {linear},
-                                           {linear_gelu},
-                                           {linear_swiglu},
-                                           {linear_residual},
-                                           {rope_kv_write, rope_kv_write_scratch},
-                                           {kv_write},
-                                           {attention, attention_scratch},
-                                           {pixel_shuffle_norm},
-                                           {embed},
-                                           {gather_rows},
-                                           {linear} /* logits */,
-                                           {host::sample, host::sample_scratch}},
-                                          packed_bytes,
-                                          pack};
+  static constexpr host::Kernels table = {NVLM_STRING(NVLM_CPU_SET), kOps, packed_bytes, pack};
   return table;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cuda/activation.cuh"
 #include "cuda/kernels/gemv.cuh"
+#include "ops/op_info.h"
 
 namespace nvlm::gpu::gemv {
 
@@ -59,11 +60,6 @@ Write<rows> write_of(const Op& op) {
           op.out,
           static_cast<int32_t>(op.out_cols),
           static_cast<int32_t>(op.w->rows)};
-}
-
-inline bool is_product(nvlm_op op) {
-  return op == NVLM_LINEAR || op == NVLM_LINEAR_GELU || op == NVLM_LINEAR_SWIGLU || op == NVLM_LINEAR_RESIDUAL ||
-         op == NVLM_LOGITS;
 }
 
 inline bool is_writable(const Op& op) {

@@ -7,6 +7,7 @@
 
 #include "cases/cases.h"
 #include "host/kv_pages.h"
+#include "ops/op_info.h"
 
 namespace nvlm::test {
 namespace {
@@ -156,17 +157,9 @@ class Chain {
   nvlm_extent extent_;
 };
 
-const char* name_of(nvlm_op op) {
-  return op == NVLM_RMS_NORM      ? "rms_norm"
-         : op == NVLM_LAYER_NORM  ? "layer_norm"
-         : op == NVLM_LINEAR_GELU ? "linear_gelu"
-         : op == NVLM_LOGITS      ? "logits"
-                                  : "linear";
-}
-
 // One launch up to 4 rows, two above.
 OpCase norm_linear(nvlm_op norm, nvlm_op op, int64_t rows, int64_t n, int64_t k, int launches) {
-  Chain chain(std::string(name_of(norm)) + ", " + name_of(op) + " " + std::to_string(rows) + "x" + std::to_string(n) +
+  Chain chain(std::string(op_name(norm)) + ", " + op_name(op) + " " + std::to_string(rows) + "x" + std::to_string(n) +
                   "x" + std::to_string(k),
               rows, op == NVLM_LOGITS ? NVLM_OUTS : NVLM_ROWS);
   chain.linear(op, chain.norm(norm, chain.input(k)), n, op != NVLM_LOGITS);
@@ -219,7 +212,7 @@ std::string words(const std::vector<Sequence>& sequences, const Heads& heads) {
 OpCase qkv_case(nvlm_op norm, const std::vector<Sequence>& sequences, int64_t hidden, const Heads& heads, bool bias,
                 int launches) {
   Chain chain(
-      std::string(name_of(norm)) + ", q k v" + (bias ? " + bias" : "") + ", rope_kv_write: " + words(sequences, heads),
+      std::string(op_name(norm)) + ", q k v" + (bias ? " + bias" : "") + ", rope_kv_write: " + words(sequences, heads),
       rows_of(sequences));
   chain.pages(sequences, heads);
   chain.rope_kv_write(chain.linear(NVLM_LINEAR, chain.norm(norm, chain.input(hidden)), heads.all(), bias), heads);

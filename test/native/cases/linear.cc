@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "cases/cases.h"
+#include "ops/op_info.h"
 #include "support/activations.h"
 
 namespace nvlm::test {
@@ -115,16 +116,6 @@ OpCase every_half(nvlm_dtype dtype, int64_t k) {
     return b;
   };
   return c;
-}
-
-const char* op_name(nvlm_op op) {
-  switch (op) {
-    case NVLM_LINEAR_GELU: return "linear_gelu";
-    case NVLM_LINEAR_SWIGLU: return "linear_swiglu";
-    case NVLM_LINEAR_RESIDUAL: return "linear_residual";
-    case NVLM_LOGITS: return "logits";
-    default: return "linear";
-  }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "ops/op_info.h"
 #include "ops/weight_source.h"
 #include "support/op_allocations.h"
 #include "support/op_chain.h"
@@ -76,10 +77,8 @@ void fill_with_poison(std::vector<unsigned char>& bytes) {
 
 int64_t count_of(const int64_t (&counts)[NVLM_EXTENT_COUNT], nvlm_extent e) { return counts[e]; }
 
-bool is_logits(const OpCase& c, size_t tensor) {
-  const auto t = static_cast<int32_t>(tensor);  // at the end of a chain, if there are any
-  return (c.record.op == NVLM_LOGITS && t == c.record.out) || (c.record.op == NVLM_SAMPLE && t == c.record.in);
-}
+// At the end of a chain, if there are any.
+bool is_logits(const OpCase& c, size_t tensor) { return nvlm::is_logits(c.record, static_cast<int32_t>(tensor)); }
 
 }  // namespace
 
