@@ -5,11 +5,12 @@ import { NvlmError, type NvlmErrorCode } from './errors.js';
 
 /** A number's allowed range, both ends included. */
 export interface Range {
-  min: number;
-  max: number;
-  integer?: boolean;
-  /** How the default is called in the message. */
-  fallback?: string;
+  readonly kind: 'integer' | 'number';
+  readonly min: number;
+  readonly max: number;
+  /** What stands for it where it was left out: in words, or the value. */
+  readonly fallback?: string;
+  readonly default?: number;
 }
 
 /** How a received value is shown in a message: short, on one line, without running a user's code. */
@@ -61,17 +62,16 @@ export function checkKeys(
   }
 }
 
+/** Whether a value is a number of the kind and in the range. */
+export function isWithin(value: unknown, { kind, min, max }: Range): value is number {
+  return typeof value === 'number' && value >= min && value <= max && (kind === 'number' || Number.isInteger(value));
+}
+
 /** A number in its range, or undefined when it was left out. */
 export function optionalNumber(value: unknown, name: string, range: Range): number | undefined {
-  if (value === undefined) return undefined;
-  const fits =
-    typeof value === 'number' &&
-    value >= range.min &&
-    value <= range.max &&
-    (!range.integer || Number.isInteger(value));
-  if (fits) return value;
-  const kind = range.integer ? 'an integer' : 'a number';
-  const mend = `Leave it out for the default (${range.fallback ?? "the model's"}).`;
+  if (value === undefined || isWithin(value, range)) return value;
+  const kind = range.kind === 'integer' ? 'an integer' : 'a number';
+  const mend = `Leave it out for the default (${range.fallback ?? range.default}).`;
   throw new NvlmError(
     'bad-option',
     `Expected ${kind} between ${range.min} and ${range.max} for ${name} but received ${show(value)}. ${mend}`,
@@ -93,6 +93,37 @@ export function optionalFunction(value: unknown, name: string): ((value: never) 
   throw new NvlmError(
     'bad-option',
     `Expected a function for ${name} but received ${show(value)}. Leave it out if there is none.`,
+  );
+}
+
+/** A text or texts as a list, or undefined when it was left out. */
+export function optionalTexts(
+  value: unknown,
+  name: string,
+  { most, longest }: { most: number; longest: number },
+): string[] | undefined {
+  if (value === undefined) return undefined;
+  const list: unknown[] = Array.isArray(value) ? value : [value];
+  const fits =
+    list.length <= most && list.every(text => typeof text === 'string' && text !== '' && text.length <= longest);
+  if (fits) return list as string[];
+  throw new NvlmError(
+    'bad-option',
+    `Expected a text or at most ${most} texts of 1 to ${longest} characters for ${name} but received ${show(value)}. Leave it out if there is none.`,
+  );
+}
+
+/** The name of a device, or undefined when it was left out. */
+export function optionalDevice(value: unknown, name: string): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value === 'string') {
+    if (/^(auto|cpu|cuda(:\d{1,3})?)$/.test(value)) return value;
+    // What the tests load in place of a GPU; see docs/contributing.md.
+    if (value === 'emulator' && process.env['NVLM_EMULATOR_LIBRARY'] !== undefined) return value;
+  }
+  throw new NvlmError(
+    'bad-option',
+    `Expected 'auto', 'cpu', 'cuda' or 'cuda:N' for ${name} but received ${show(value)}. Leave it out for 'auto'.`,
   );
 }
 

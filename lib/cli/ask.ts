@@ -4,40 +4,32 @@ import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { show } from '../checks.js';
 import { type GenerateOptions, type LoadOptions, load, NvlmError } from '../index.js';
-import { imageArgument, interruptSignal, numberArgument, progressLine } from './terminal.js';
+import { callOptions, imageOptions, loadOptions } from '../options/table.js';
+import { addFlags } from './flags.js';
+import { imageArgument, interruptSignal, progressLine } from './terminal.js';
 
-interface AskOptions {
+const loadFlags = ['device', 'threads', 'maxTiles'] as const;
+const callFlags = ['maxTokens', 'temperature', 'topK', 'topP', 'seed', 'stop'] as const;
+
+interface AskOptions
+  extends Pick<LoadOptions, (typeof loadFlags)[number]>,
+    Pick<GenerateOptions, (typeof callFlags)[number]> {
   model: string;
   system?: string;
-  device?: LoadOptions['device'];
-  threads?: number;
-  maxTiles?: number;
-  maxTokens?: number;
-  temperature?: number;
-  topK?: number;
-  topP?: number;
-  seed?: number;
-  stop?: string[];
   orient: boolean;
   json?: boolean;
 }
 
 export function askCommand(): Command {
-  return new Command('ask')
+  const command = new Command('ask')
     .description('ask a question about images; the last argument is the question')
     .argument('<image-or-question...>', 'images (paths, data: URLs, or - for standard input), then the question')
     .option('-m, --model <name>', 'bundled model or checkpoint folder', 'nvlm-tiny-d')
-    .option('-s, --system <text>', 'system message')
-    .option('--device <name>', 'auto, cpu, cuda or cuda:N; nvlm devices lists them')
-    .option('--threads <n>', 'CPU threads', numberArgument)
-    .option('--max-tiles <n>', 'most tiles of an image', numberArgument)
-    .option('--max-tokens <n>', 'tokens to answer at most', numberArgument)
-    .option('--temperature <t>', '0 takes the likeliest token', numberArgument)
-    .option('--top-k <n>', 'sample among so many tokens', numberArgument)
-    .option('--top-p <p>', 'sample among the likeliest tokens of this probability', numberArgument)
-    .option('--seed <n>', 'same seed, same text', numberArgument)
-    .option('--stop <text...>', 'texts that end the answer')
-    .option('--no-orient', 'do not apply the EXIF orientation')
+    .option('-s, --system <text>', 'system message');
+  addFlags(command, loadOptions, ...loadFlags);
+  addFlags(command, callOptions, ...callFlags);
+  addFlags(command, imageOptions, 'orient');
+  return command
     .option('--json', 'print the whole result as JSON')
     .addHelpText(
       'after',

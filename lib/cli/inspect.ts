@@ -3,13 +3,13 @@
 import { Command } from 'commander';
 import { imageUsage } from '../image/tiling.js';
 import { inspect, type LoadOptions } from '../index.js';
-import { megabytes, numberArgument } from './terminal.js';
+import { loadOptions } from '../options/table.js';
+import { addFlags } from './flags.js';
+import { megabytes } from './terminal.js';
 
-interface InspectOptions {
-  device?: LoadOptions['device'];
-  maxTiles?: number;
-  contextLength?: number;
-  threads?: number;
+const flags = ['maxTiles', 'contextLength', 'threads', 'device'] as const;
+
+interface InspectOptions extends Pick<LoadOptions, (typeof flags)[number]> {
   json?: boolean;
 }
 
@@ -23,13 +23,10 @@ const SIZES: readonly [number, number][] = [
 ];
 
 export function inspectCommand(): Command {
-  return new Command('inspect')
+  const command = new Command('inspect')
     .description("show a model's architecture, sizes, memory plan, tokens per image and the decoder's program")
-    .argument('<model>', 'bundled model or checkpoint folder')
-    .option('--max-tiles <n>', 'most tiles of an image', numberArgument)
-    .option('--context-length <n>', 'positions of one sequence', numberArgument)
-    .option('--threads <n>', 'CPU threads', numberArgument)
-    .option('--device <name>', 'auto, cpu, cuda or cuda:N')
+    .argument('<model>', 'bundled model or checkpoint folder');
+  return addFlags(command, loadOptions, ...flags)
     .option('--json', 'print everything as JSON')
     .addHelpText('after', '\nExamples:\n  nvlm inspect nvlm-tiny-x\n  nvlm inspect ./my-checkpoint --json')
     .action(inspectModel);

@@ -1,7 +1,6 @@
-/** What the commands share of the terminal: standard input, progress, interruption, numbers. */
+/** What the commands share of the terminal: standard input, progress, interruption, sizes. */
 
 import { buffer } from 'node:stream/consumers';
-import { InvalidArgumentError } from 'commander';
 import type { LoadProgress } from '../index.js';
 
 /** An image argument: `-` is standard input, anything else is for the library to judge. */
@@ -25,13 +24,6 @@ export function interruptSignal(): { signal: AbortSignal; done: () => void } {
   const abort = (): void => controller.abort();
   process.once('SIGINT', abort);
   return { signal: controller.signal, done: () => process.removeListener('SIGINT', abort) };
-}
-
-/** Reads a number on the command line; its range is the library's business. */
-export function numberArgument(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('It is no number.');
-  return value;
 }
 
 /** Bytes for people. */

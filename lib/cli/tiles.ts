@@ -2,14 +2,14 @@
 
 import { Command } from 'commander';
 import sharp from 'sharp';
-import { type Tiles, tileImage } from '../index.js';
-import { imageArgument, numberArgument } from './terminal.js';
+import { type TileOptions, type Tiles, tileImage } from '../index.js';
+import { tileOptions } from '../options/table.js';
+import { addFlags } from './flags.js';
+import { imageArgument } from './terminal.js';
 
-interface TilesOptions {
+interface TilesOptions extends Pick<TileOptions, 'maxTiles' | 'orient'> {
   output: string;
   model: string;
-  maxTiles?: number;
-  orient: boolean;
   json?: boolean;
 }
 
@@ -18,13 +18,12 @@ const GAP = 12;
 const LABEL = 26;
 
 export function tilesCommand(): Command {
-  return new Command('tiles')
+  const command = new Command('tiles')
     .description('draw the chosen grid, its tags and the thumbnail, as the model sees the image')
     .argument('<image>', 'a path, a data: URL, or - for standard input')
     .requiredOption('-o, --output <file>', 'PNG to write; - for standard output')
-    .option('-m, --model <name>', 'model whose tiling is used', 'nvlm-tiny-d')
-    .option('--max-tiles <n>', 'most tiles', numberArgument)
-    .option('--no-orient', 'do not apply the EXIF orientation')
+    .option('-m, --model <name>', 'model whose tiling is used', 'nvlm-tiny-d');
+  return addFlags(command, tileOptions, 'maxTiles', 'orient')
     .option('--json', 'print grid and tags as JSON')
     .addHelpText(
       'after',

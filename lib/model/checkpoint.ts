@@ -3,9 +3,10 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { nearest, show } from '../checks.js';
+import { isWithin, nearest, show } from '../checks.js';
 import { packageFolder } from '../engine/native.js';
 import { NvlmError } from '../errors.js';
+import { callOptions, type Option } from '../options/table.js';
 import { readJson } from '../tokenizer/files.js';
 
 /** A checkpoint that was found. */
@@ -15,20 +16,13 @@ export interface Checkpoint {
   folder: string;
 }
 
-/** Defaults of generation options, as generation_config.json gives them. */
+/** What generation_config.json says. */
 export interface GenerationDefaults {
-  maxTokens: number;
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
+  /** Defaults of options by their names. */
+  options: Partial<Record<keyof typeof callOptions, number>>;
   /** Ids that end an answer, those of the chat template not included. */
   eosIds: number[];
 }
-
-/** Tokens answered at most where neither the call nor the checkpoint says. */
-const DEFAULT_MAX_TOKENS = 1024;
 
 /** Names of the models that come with the package. */
 export function bundledModels(): string[] {
@@ -74,37 +68,28 @@ export async function findCheckpoint(name: unknown): Promise<Checkpoint> {
   return { name, folder };
 }
 
-/** Reads generation_config.json; where it or a key is missing, the neutral value stands. */
+/** Reads generation_config.json; where it or a key is missing, the option's own default stands. */
 export async function readGenerationDefaults(folder: string): Promise<GenerationDefaults> {
   const file = join(folder, 'generation_config.json');
   const config = (await readJson(file)) ?? {};
-  const number = (key: string, fallback: number, min: number, max: number, integer = false): number => {
-    const value = config[key];
-    if (value === undefined || value === null) return fallback;
-    const fits = typeof value === 'number' && value >= min && value <= max && (!integer || Number.isInteger(value));
-    if (fits) return value;
-    throw new NvlmError(
-      'unsupported-config',
-      `${file}: ${key} is ${show(value)}, which is not from ${min} to ${max}. Correct the file.`,
-    );
-  };
+  const wrong = (what: string): NvlmError => new NvlmError('unsupported-config', `${file}: ${what}. Correct the file.`);
+  // A checkpoint that does not sample is greedy, whatever its temperature says.
+  const options: GenerationDefaults['options'] = config['do_sample'] === true ? {} : { temperature: 0 };
+  for (const [name, row] of Object.entries(callOptions) as [keyof typeof callOptions, Option][]) {
+    if (!('checkpoint' in row) || row.checkpoint === undefined || name in options) continue;
+    const value = config[row.checkpoint];
+    if (value === undefined || value === null) continue;
+    if (!isWithin(value, row)) {
+      throw wrong(`${row.checkpoint} is ${show(value)}, which is not from ${row.min} to ${row.max}`);
+    }
+    options[name] = value;
+  }
   const eos = config['eos_token_id'];
   const eosIds = (Array.isArray(eos) ? (eos as unknown[]) : eos === undefined || eos === null ? [] : [eos]).map(id => {
     if (typeof id === 'number' && Number.isInteger(id) && id >= 0) return id;
-    throw new NvlmError(
-      'unsupported-config',
-      `${file}: eos_token_id holds ${show(id)}, which is no token id. Correct the file.`,
-    );
+    throw wrong(`eos_token_id holds ${show(id)}, which is no token id`);
   });
-  return {
-    maxTokens: number('max_new_tokens', DEFAULT_MAX_TOKENS, 1, 1048576, true),
-    temperature: config['do_sample'] === true ? number('temperature', 1, 0, 100) : 0,
-    topK: number('top_k', 0, 0, 1048576, true),
-    topP: number('top_p', 1, Number.MIN_VALUE, 1),
-    minP: number('min_p', 0, 0, 1),
-    repetitionPenalty: number('repetition_penalty', 1, 0.01, 100),
-    eosIds,
-  };
+  return { options, eosIds };
 }
 
 /** The licence that the model card's front matter names, or else the first line of a licence file; null if neither says. */

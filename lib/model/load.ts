@@ -10,8 +10,8 @@ import type { LoadOptions } from '../types/input.js';
 import type { Inspection } from '../types/output.js';
 import { findCheckpoint, readGenerationDefaults, readLicense } from './checkpoint.js';
 import { infoOf } from './info.js';
-import { interpretLoad, type LoadSettings } from './load-options.js';
 import { Model } from './model.js';
+import { interpretLoad, type LoadSettings } from './settings.js';
 
 /** The largest number that a tile's tag had in training (spec section 5). */
 const TRAINED_TILES = 6;

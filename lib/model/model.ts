@@ -1,8 +1,10 @@
 /** Model: what a loaded model can be asked. Every public function makes four moves: defaults, validate, interpret, call native. */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { asObject, checkKeys, optionalSignal, show } from '../checks.js';
+import { show } from '../checks.js';
 import { abortedError, closedError, NvlmError } from '../errors.js';
+import { checkOptions, knownOptions } from '../options/read.js';
+import { countOptions, encodeOptions } from '../options/table.js';
 import { interpretImage, interpretMessages } from '../prompt/messages.js';
 import { measureImage, preparePrompt } from '../prompt/preparation.js';
 import type { GenerateOptions, ImageInput, ImageOptions, Message } from '../types/input.js';
@@ -61,15 +63,14 @@ export class Model {
   /** Runs the encoder on an image once; the handle may stand wherever this model takes an image. */
   async encodeImage(image: ImageInput, options?: ImageOptions & { signal?: AbortSignal }): Promise<EncodedImage> {
     this.#mustBeOpen();
-    const given = asObject(options, 'options');
-    checkKeys(given, ['maxTiles', 'orient', 'signal'], 'options');
-    const signal = optionalSignal(given['signal'], 'options.signal');
+    const given = knownOptions(options, encodeOptions);
+    const { signal } = checkOptions(given, { signal: encodeOptions.signal });
     if (signal?.aborted) throw abortedError(signal.reason);
-    const call = interpretImage(image, given, 'options', this.#state.limits, 'image');
-    if (call.source.kind === 'encoded') {
+    const checked = interpretImage(image, given, 'options', this.#state.limits, 'image');
+    if (checked.source.kind === 'encoded') {
       throw new NvlmError('bad-option', 'The image is encoded already. Use the handle as it is.');
     }
-    return encodeImage(this.#state, call, signal);
+    return encodeImage(this.#state, checked, signal);
   }
 
   /** Ids of a text. It is plain text: a typed `<|im_end|>` is characters like any others. */
@@ -110,8 +111,7 @@ export class Model {
     images?: GenerateOptions['images'];
   }): Promise<TokenCount> {
     this.#mustBeOpen();
-    const given = asObject(options, 'options');
-    checkKeys(given, ['messages', 'images'], 'options');
+    const given = knownOptions(options, countOptions);
     const { messages, images } = interpretMessages(given['messages'], given['images'], this.#state.limits);
     const state = this.#state;
     return state.client.hold(async () => {

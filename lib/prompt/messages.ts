@@ -1,9 +1,11 @@
 /** Messages as the user writes them -> turns of text and image places, and the images in order. Reads no image. */
 
-import { asObject, checkKeys, optionalBoolean, optionalNumber, show } from '../checks.js';
+import { asObject, checkKeys, show } from '../checks.js';
 import { NvlmError } from '../errors.js';
 import { encodedState } from '../image/encoded.js';
 import { type ImageSource, interpretSource } from '../image/source.js';
+import { checkOptions } from '../options/read.js';
+import { imageOptions } from '../options/table.js';
 import type { PromptMessage, PromptPart } from './templates.js';
 
 /** One image of a call. */
@@ -80,21 +82,18 @@ export function interpretImage(
   imageWhere = `${where}.image`,
 ): CallImage {
   const state = encodedState(value);
-  const maxTiles = optionalNumber(options['maxTiles'], `${where}.maxTiles`, {
-    min: limits.minTiles,
-    max: limits.maxTiles,
-    integer: true,
-    fallback: `${limits.maxTiles}, the model's; the load option maxTiles sets the most`,
-  });
-  const orient = optionalBoolean(options['orient'], `${where}.orient`);
-  if (state !== undefined && (maxTiles !== undefined || orient !== undefined)) {
+  const fallback = `${limits.maxTiles}, the model's; the load option maxTiles sets the most`;
+  const maxTiles = { ...imageOptions.maxTiles, min: limits.minTiles, max: limits.maxTiles, fallback };
+  const checked = checkOptions(options, { ...imageOptions, maxTiles }, where);
+  const given = Object.keys(imageOptions).find(key => options[key] !== undefined);
+  if (state !== undefined && given !== undefined) {
     throw new NvlmError(
       'bad-option',
-      `${where}.${maxTiles === undefined ? 'orient' : 'maxTiles'} was given for an encoded image, whose tiles are already made. Give it to encodeImage.`,
+      `${where}.${given} was given for an encoded image, whose tiles are already made. Give it to encodeImage.`,
     );
   }
   const source = state === undefined ? interpretSource(value, imageWhere) : { kind: 'encoded' as const, state };
-  return { where: imageWhere, source, maxTiles, orient: orient ?? true };
+  return { where: imageWhere, source, ...checked };
 }
 
 function interpretMessage(value: unknown, index: number, where: string): { role: string; content: string | unknown[] } {
@@ -159,7 +158,7 @@ function addImage(conversation: Conversation, parts: PromptPart[], image: CallIm
 }
 
 function interpretImagePart(part: Record<string, unknown>, where: string, limits: ConversationLimits): CallImage {
-  checkKeys(part, ['type', 'image', 'maxTiles', 'orient'], where, 'bad-messages');
+  checkKeys(part, ['type', 'image', ...Object.keys(imageOptions)], where, 'bad-messages');
   return interpretImage(part['image'], part, where, limits);
 }
 
