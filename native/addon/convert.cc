@@ -189,15 +189,6 @@ Napi::Object parameters_to_js(Napi::Env env, const ParameterCounts& parameters) 
   return object;
 }
 
-const char* name_of(Family family) {
-  switch (family) {
-    case Family::D: return "NVLM-D";
-    case Family::X: return "NVLM-X";
-    case Family::H: return "NVLM-H";
-  }
-  return "";
-}
-
 const char* name_of(Event::Type type) {
   switch (type) {
     case Event::Type::text: return "text";
@@ -222,7 +213,7 @@ Napi::Object description_to_js(Napi::Env env, const Description& description, bo
   Napi::Object memory = memory_to_js(env, description.memory);
   memory.Set("free", description.memory_free);
   Napi::Object object = Napi::Object::New(env);
-  object.Set("architecture", name_of(config.family));
+  object.Set("architecture", std::string(config.family.name));
   object.Set("dtype", config.dtype);
   object.Set("tileSize", config.tile_size);
   object.Set("tokensPerTile", config.tokens_per_tile());

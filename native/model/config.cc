@@ -132,16 +132,14 @@ class Section {
 };
 
 Family read_family(const Section& root, const std::string& file) {
-  const std::string supported = "Supported are NVLM_D, NVLM_X and NVLM_H.";
+  const std::string supported = "Supported are " + supported_architectures() + ".";
   const json* names = root.find("architectures");
   if (names == nullptr || !names->is_array() || names->size() != 1 || !names->front().is_string()) {
     throw Error("unsupported-architecture",
                 "The key architectures in " + file + " is not a list of one name. " + supported);
   }
   const std::string name = names->front().get<std::string>();
-  if (name == "NVLM_D") return Family::D;
-  if (name == "NVLM_X") return Family::X;
-  if (name == "NVLM_H") return Family::H;
+  if (const Family* family = find_family(name)) return *family;
   throw Error("unsupported-architecture",
               "The architecture '" + printable(name) + "' in " + file + " is not supported. " + supported);
 }
@@ -269,10 +267,11 @@ std::vector<int> read_cross_layers(const Section& section, int decoder_layers) {
   return layers;
 }
 
-CrossConfig read_cross(const Section& root, Family family, const DecoderConfig& decoder) {
+CrossConfig read_cross(const Section& root, const Family& family, const DecoderConfig& decoder) {
   CrossConfig cross{};
-  if (family == Family::D) {
-    root.must_be_absent("cross_attention_config", "contradicts the architecture NVLM_D, which has no cross-attention");
+  if (family.cross_attended == TileSet::none) {
+    root.must_be_absent("cross_attention_config", "contradicts the architecture " + std::string(family.architecture) +
+                                                      ", which has no cross-attention");
     return cross;
   }
   const Section section = root.section("cross_attention_config");
@@ -318,9 +317,9 @@ ModelConfig read_model(const Section& root, const std::string& file) {
                 "is 0.5, but a tile has " + std::to_string(config.vision.grid()) + " patches a side, an odd number");
   }
   config.shuffle_transposed = root.one_of("ps_version", {"v1", "v2"}, "v2") == "v1";
-  config.projector.layers = config.family == Family::X ? 1 : 2;
+  config.projector.layers = config.family.projector_layers;
   config.projector.in = config.downsample * config.downsample * config.vision.hidden;
-  config.projector.hidden = config.family == Family::X ? config.decoder.hidden : config.decoder.mlp;
+  config.projector.hidden = config.projector.layers == 1 ? config.decoder.hidden : config.decoder.mlp;
 
   // ---- Prompt ----
   root.one_of("template", {"chatml"}, "chatml");

@@ -7,11 +7,11 @@
 #include <string_view>
 #include <vector>
 
+#include "model/family.h"
+
 namespace nvlm {
 
 class Checkpoint;
-
-enum class Family { D, X, H };
 
 struct VisionConfig {
   int hidden;         // width of the residual stream, and of the heads that count
@@ -47,7 +47,7 @@ struct DecoderConfig {
   bool qkv_bias;  // reconcile: by the presence of the tensor
 };
 
-// Gated cross-attention of X and H; for D `layers` is empty and the rest 0.
+// Gated cross-attention; without any, `layers` is empty and the rest 0.
 struct CrossConfig {
   std::vector<int> layers;  // ascending decoder layers
   int heads;
@@ -56,9 +56,9 @@ struct CrossConfig {
 };
 
 struct ProjectorConfig {
-  int layers;  // X: 1, D and H: 2
+  int layers;  // of the family: 1 or 2
   int in;      // downsample² · vision.hidden
-  int hidden;  // width between the two layers (reconcile: rows of mlp1.1); decoder.hidden for X
+  int hidden;  // width between two layers (reconcile: rows of mlp1.1); decoder.hidden where there is one
 };
 
 struct ModelConfig {

@@ -11,12 +11,9 @@ int64_t pages_for(int64_t keys) { return (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE
 // Most cross keys of one image. A tag is as many tokens as it has bytes at most (byte-level vocabulary).
 int64_t most_cross_keys(const ModelConfig& c, int max_tiles) {
   constexpr int kLongestTag = sizeof("<tile_12>") - 1;
-  switch (c.family) {
-    case Family::D: return 0;
-    case Family::X: return static_cast<int64_t>(max_tiles + 1) * c.tokens_per_tile();
-    case Family::H: return static_cast<int64_t>(max_tiles) * (c.tokens_per_tile() + kLongestTag);
-  }
-  return 0;
+  const TileRange tiles = tiles_in(c.family.cross_attended, max_tiles + 1);
+  const int64_t keys_per_tile = c.tokens_per_tile() + (c.family.tags_are_attended ? kLongestTag : 0);
+  return (tiles.end - tiles.begin) * keys_per_tile;
 }
 
 }  // namespace

@@ -13,27 +13,13 @@ void require(bool holds, const char* what) {
                 std::string("The prepared prompt does not fit the model: ") + what + ". Please report this.");
 }
 
-// Which tiles of an image stand in the decoder's sequence: D all, H the thumbnail (or the single tile), X none.
-struct TileRange {
-  int32_t begin, end;
-};
-
-TileRange decoder_tiles(Family family, int32_t tiles) {
-  switch (family) {
-    case Family::D: return {0, tiles};
-    case Family::H: return {tiles - 1, tiles};
-    case Family::X: break;
-  }
-  return {0, 0};
-}
-
 void place_image_tokens(const ModelConfig& config, const Prompt& prompt, Routing& routing) {
   const int32_t per_tile = config.tokens_per_tile();
   const auto positions = static_cast<int32_t>(prompt.ids.size());
   size_t next = 0;
   int32_t free_from = 0;  // slots come in order and never overlap
   for (int32_t image = 0; image < static_cast<int32_t>(prompt.image_tiles.size()); ++image) {
-    const TileRange range = decoder_tiles(config.family, prompt.image_tiles[image]);
+    const TileRange range = tiles_in(config.family.in_sequence, prompt.image_tiles[image]);
     for (int32_t tile = range.begin; tile < range.end; ++tile, ++next) {
       require(next < prompt.slots.size(), "an image tile has no slot");
       const Prompt::Slot& slot = prompt.slots[next];
@@ -51,25 +37,19 @@ void place_image_tokens(const ModelConfig& config, const Prompt& prompt, Routing
 std::vector<CrossToken> cross_tokens(const ModelConfig& config, int32_t tiles,
                                      const std::vector<std::vector<int32_t>>& tile_tags) {
   const int32_t per_tile = config.tokens_per_tile();
+  const TileRange range = tiles_in(config.family.cross_attended, tiles);
+  const bool tags = config.family.tags_are_attended;  // emb(tag 1), tile 1, emb(tag 2), tile 2, …
+  require(!tags || range.end <= static_cast<int32_t>(tile_tags.size()), "a tile has no tag");
   std::vector<CrossToken> tokens;
-  const auto add_tile = [&](int32_t tile) {
-    for (int32_t t = 0; t < per_tile; ++t) tokens.push_back({-1, tile * per_tile + t});
+  const auto add_tag = [&](const std::vector<int32_t>& tag) {
+    for (const int32_t id : tag) {
+      require(id >= 0 && id < config.decoder.vocab, "a tile tag is outside of the vocabulary");
+      tokens.push_back({id, 0});
+    }
   };
-  switch (config.family) {
-    case Family::D: break;
-    case Family::X:
-      for (int32_t tile = 0; tile < tiles; ++tile) add_tile(tile);
-      break;
-    case Family::H:  // emb(tag 1), tile 1, emb(tag 2), tile 2, …; the thumbnail is left out
-      require(tiles - 1 <= static_cast<int32_t>(tile_tags.size()), "a tile has no tag");
-      for (int32_t tile = 0; tile < tiles - 1; ++tile) {
-        for (const int32_t id : tile_tags[tile]) {
-          require(id >= 0 && id < config.decoder.vocab, "a tile tag is outside of the vocabulary");
-          tokens.push_back({id, 0});
-        }
-        add_tile(tile);
-      }
-      break;
+  for (int32_t tile = range.begin; tile < range.end; ++tile) {
+    if (tags) add_tag(tile_tags[tile]);
+    for (int32_t t = 0; t < per_tile; ++t) tokens.push_back({-1, tile * per_tile + t});
   }
   return tokens;
 }
@@ -98,9 +78,9 @@ Routing route(const ModelConfig& config, const Prompt& prompt, const std::vector
   }
   routing.cross = cross_start[images] > 0;
 
-  // X: the positions of a tile's tag attend to that tile alone.
+  // The positions of a tile's tag attend to that tile alone, where the family has it so.
   const int32_t per_tile = config.tokens_per_tile();
-  require(config.family == Family::X || prompt.tags.empty(), "only NVLM-X limits tags to tiles");
+  require(config.family.tags_limit_attention || prompt.tags.empty(), "its family does not limit tags to tiles");
   for (const Prompt::Tag& tag : prompt.tags) {
     require(tag.image >= 0 && tag.image < static_cast<int32_t>(images) && tag.tile >= 0 &&
                 tag.tile < prompt.image_tiles[tag.image],

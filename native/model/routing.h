@@ -1,5 +1,5 @@
-// All that D, X and H differ in behind the prompt: which image tokens stand in the decoder's sequence, which are
-// cross-attended, and who sees them (spec section 6). Pure functions over numbers; no tensors.
+// Which image tokens stand in the decoder's sequence, which are cross-attended, and who sees them (spec section 6), as
+// the family says. Pure functions over numbers; no tensors.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ struct Prompt {
   struct Slot {  // tokens_per_tile positions from `position` hold the tokens of tile `tile` of image `image`
     int32_t position, image, tile;
   };
-  struct Tag {  // X: `length` positions from `position` attend to tile `tile` of image `image` alone
+  struct Tag {  // where tags limit attention: `length` positions from `position` attend to tile `tile` of image `image`
+                // alone
     int32_t position, length, image, tile;
   };
   std::vector<int32_t> ids;
@@ -24,14 +25,14 @@ struct Prompt {
   std::vector<int32_t> image_ends;  // first position behind each image's block
 };
 
-// One cross-attended token of an image: an embedding (H's tile tags) or a row of the image's tokens.
+// One cross-attended token of an image: an embedding (of a tile's tag) or a row of the image's tokens.
 struct CrossToken {
   int32_t token;  // -1: none
   int32_t row;    // valid when token is -1
 };
 
-// The cross tokens of one image, in order. Empty for D, and for an image of one tile in H.
-// tile_tags[k]: ids of "<tile_{k+1}>" tokenized alone (H).
+// The cross tokens of one image, in order; empty where none of its tiles is cross-attended.
+// tile_tags[k]: ids of "<tile_{k+1}>" tokenized alone, for a family whose tags are attended.
 std::vector<CrossToken> cross_tokens(const ModelConfig& config, int32_t tiles,
                                      const std::vector<std::vector<int32_t>>& tile_tags);
 

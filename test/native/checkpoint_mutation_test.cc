@@ -14,6 +14,7 @@
 #include "model/checkpoint.h"
 #include "model/config.h"
 #include "support/check.h"
+#include "support/families.h"
 #include "support/golden.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -312,7 +313,7 @@ std::string examine(const ModelConfig& c) {
   if (!sizes) return "a size is out of range";
   if (!(vision.eps > 0 && vision.eps <= 1 && decoder.eps > 0 && decoder.eps <= 1 && decoder.rope_theta > 1))
     return "a number is out of range";
-  if ((c.family == Family::D) != c.cross.layers.empty()) return "cross layers do not fit the family";
+  if ((c.family == kNvlmD) != c.cross.layers.empty()) return "cross layers do not fit the family";
   for (const int layer : c.cross.layers) {
     if (layer < 0 || layer >= decoder.layers) return "a cross layer is out of range";
   }

@@ -6,6 +6,7 @@
 
 #include "model/checkpoint.h"
 #include "support/check.h"
+#include "support/families.h"
 #include "support/golden.h"
 #include "support/scratch_folder.h"
 
@@ -38,7 +39,7 @@ json published_72b() {
 
 void published_model_is_read() {
   const ModelConfig c = parsed(published_72b());
-  check(c.family == Family::D, "family");
+  check(c.family == kNvlmD, "family");
   test::equal(c.tokens_per_tile(), 256, "tokens of a tile");
   test::equal(c.vision.head_dim, 128, "vision head_dim");
   test::equal(c.vision.grid(), 32, "patches a side");
@@ -72,9 +73,9 @@ void golden_cases_are_read() {
     test::equal(c.vision.attention_width, c.vision.hidden + (name == "d-dummy-heads" ? c.vision.head_dim : 0) * 2,
                 name + " attention width");
     test::equal(c.decoder.head_dim, name == "h-head128-sharded" ? 128 : 64, name + " decoder head_dim");
-    check(c.family == (name[0] == 'd' ? Family::D : name[0] == 'x' ? Family::X : Family::H), name + " family");
-    test::equal(c.cross.layers.empty(), c.family == Family::D, name + " cross layers");
-    test::equal(c.projector.layers, c.family == Family::X ? 1 : 2, name + " projector layers");
+    check(c.family == (name[0] == 'd' ? kNvlmD : name[0] == 'x' ? kNvlmX : kNvlmH), name + " family");
+    test::equal(c.cross.layers.empty(), c.family == kNvlmD, name + " cross layers");
+    test::equal(c.projector.layers, c.family == kNvlmX ? 1 : 2, name + " projector layers");
   }
 }
 

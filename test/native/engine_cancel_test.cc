@@ -11,6 +11,7 @@
 #include "support/bundled_request.h"
 #include "support/check.h"
 #include "support/event_log.h"
+#include "support/families.h"
 #include "support/observed_model.h"
 
 using namespace nvlm;
@@ -152,13 +153,13 @@ int main() {
       check_chunks(rig, {"encode in a request", &Observations::encode, 1, whole}, next, expected);
       check_chunks(rig, {"prefill behind an image", &Observations::step, 3, whole}, next, expected);
 
-      if (rig.config().family == Family::D) return;
+      if (rig.config().family == kNvlmD) return;
       const Outcome encoded = rig.log.wait(rig.encode(large));
       Request by_handle = text_request(5, 3, 0);
       ImageInput handle;
       handle.handle = encoded.handle;
       add_image(by_handle, rig.config(), handle, large.tiles());
-      const int cross_keys = rig.config().family == Family::X ? large.tiles() * 16 : (large.tiles() - 1) * (16 + 2);
+      const int cross_keys = rig.config().family == kNvlmX ? large.tiles() * 16 : (large.tiles() - 1) * (16 + 2);
       const int chunks = (cross_keys + step_rows - 1) / step_rows;
       const uint64_t projections = rig.engine->stats().cross_projections;
       check_chunks(

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "support/fake_rig.h"
+#include "support/families.h"
 
 using namespace nvlm;
 using namespace nvlm::test;
@@ -24,7 +25,7 @@ int main() {
   });
 
   run("stop ids end the answer and are not part of it; stop strings and lengths too", [] {
-    const Outcome plain = alone(Family::D, text_request(10, 20));
+    const Outcome plain = alone(kNvlmD, text_request(10, 20));
     Rig rig;
     std::string bytes;
     std::vector<int32_t> offsets;
@@ -63,9 +64,9 @@ int main() {
   });
 
   run("one request's failure never ends another's; a failed step ends those in it", [] {
-    Rig rig({Family::X});
+    Rig rig({kNvlmX});
     rig.control->fail_encode = true;
-    const uint64_t image = rig.engine->submit(image_request(Family::X, 2, 1, 3, 4));
+    const uint64_t image = rig.engine->submit(image_request(kNvlmX, 2, 1, 3, 4));
     const uint64_t text = rig.engine->submit(text_request(4, 4));
     ended(rig.log.wait(image), "internal", "the image's");
     ended(rig.log.wait(text), "length", "the other's");
@@ -80,29 +81,29 @@ int main() {
     ended(nan, "internal", "logits");
     check(nan.message.find("not finite") != std::string::npos, nan.message);
     test::equal(nan.ids.size(), size_t{2}, "tokens before it");
-    same(rig.log.wait(rig.engine->submit(text_request(64, 10))), alone(Family::D, text_request(64, 10)), "afterwards");
+    same(rig.log.wait(rig.engine->submit(text_request(64, 10))), alone(kNvlmD, text_request(64, 10)), "afterwards");
     test::equal(rig.engine->stats().active_requests, 0, "nothing is left");
     test::equal(rig.control->images_alive.load(), 0, "no image is left");
   });
 
   run("tiles that the device cuts are the host's; a request that fails or is cancelled there ends alone", [] {
-    const Outcome expected = alone(Family::D, image_request(Family::D, 3, 2, 5, 10));
+    const Outcome expected = alone(kNvlmD, image_request(kNvlmD, 3, 2, 5, 10));
     Rig rig;
     rig.control->cuts = true;
-    const Outcome whole = rig.log.wait(rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)));
+    const Outcome whole = rig.log.wait(rig.engine->submit(image_request(kNvlmD, 3, 2, 5, 10)));
     same(whole, expected, "the same answer");
     test::equal(whole.pixels_free, 1, "pixels are let go once");
     test::equal(rig.control->pictures.load(), 1, "by the device");
 
     rig.control->fail_cut = true;
-    const uint64_t failed = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)),
+    const uint64_t failed = rig.engine->submit(image_request(kNvlmD, 3, 2, 5, 10)),
                    text = rig.engine->submit(text_request(9, 20));
     ended(rig.log.wait(failed), "internal", "failed");
     ended(rig.log.wait(text), "length", "the other");
     rig.control->fail_cut = false;
 
     rig.control->hold_cut = true;
-    const uint64_t cancelled = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10)),
+    const uint64_t cancelled = rig.engine->submit(image_request(kNvlmD, 3, 2, 5, 10)),
                    other = rig.engine->submit(text_request(9, 20));
     check(eventually([&] { return rig.control->inside == 1; }), "inside");
     rig.engine->cancel(cancelled);
@@ -111,10 +112,10 @@ int main() {
     ended(rig.log.wait(other), "length", "the other");
     test::equal(rig.control->encodes.load(), 1, "nothing is encoded for those that ended");
     test::equal(rig.control->images_alive.load(), 0, "no image is left");
-    same(rig.log.wait(rig.engine->submit(image_request(Family::D, 3, 2, 5, 10))), expected, "afterwards");
+    same(rig.log.wait(rig.engine->submit(image_request(kNvlmD, 3, 2, 5, 10))), expected, "afterwards");
 
     rig.control->hold_cut = true;
-    const uint64_t last = rig.engine->submit(image_request(Family::D, 3, 2, 5, 10));
+    const uint64_t last = rig.engine->submit(image_request(kNvlmD, 3, 2, 5, 10));
     check(eventually([&] { return rig.control->inside == 1; }), "inside");
     rig.engine->begin_stop();
     rig.control->hold_cut = false;
@@ -125,17 +126,17 @@ int main() {
 
   run("cancelling works at every stage, and frees what the request held", [] {
     const auto at_stage = [](std::atomic<bool> FakeControl::*hold, const std::string& stage) {
-      Rig rig({Family::X});
+      Rig rig({kNvlmX});
       rig.log.wait(0);
       (*rig.control).*hold = true;
-      const uint64_t id = rig.engine->submit(image_request(Family::X, 2, 2, 3, 50));
+      const uint64_t id = rig.engine->submit(image_request(kNvlmX, 2, 2, 3, 50));
       check(eventually([&] { return rig.control->inside == 1; }), stage + " is reached");
       rig.engine->cancel(id);
       ended(rig.log.wait(id), "aborted", stage);
       test::equal(rig.control->images_alive.load(), 0, stage + ": image tokens");
       // All pages must be back: four more take every page there is.
       std::vector<uint64_t> ids;
-      for (int i = 0; i < 4; ++i) ids.push_back(rig.engine->submit(image_request(Family::X, 3, 2, i, 1000)));
+      for (int i = 0; i < 4; ++i) ids.push_back(rig.engine->submit(image_request(kNvlmX, 3, 2, i, 1000)));
       (*rig.control).*hold = false;  // all four are there before the first can end
       for (const uint64_t other : ids) ended(rig.log.wait(other), "length", stage + ": afterwards");
       test::equal(rig.control->most_sequences.load(), 4, stage + ": all at once");
@@ -148,7 +149,7 @@ int main() {
   });
 
   run("cancelling one of two leaves the other whole; one that waits is cancelled too", [] {
-    const Outcome expected = alone(Family::D, text_request(30, 400));
+    const Outcome expected = alone(kNvlmD, text_request(30, 400));
     Setup two;
     two.max_sequences = 2;
     two.hold_load = true;  // so that both are in the first step
@@ -195,14 +196,14 @@ int main() {
   run("destroying during load, queue, encode, projection, prefill and decode ends everything with closed", [] {
     for (int stage = 0; stage < 6; ++stage) {
       Setup setup;
-      setup.family = Family::X;
+      setup.family = kNvlmX;
       setup.hold_load = stage == 0;
       Rig rig(setup);
       if (stage == 1) rig.control->hold_encode = true;
       if (stage == 2) rig.control->hold_cross = true;
       if (stage == 3) rig.control->hold_step = true;
       std::vector<uint64_t> ids;
-      for (int i = 0; i < 7; ++i) ids.push_back(rig.engine->submit(image_request(Family::X, 2, 2, i, 900)));
+      for (int i = 0; i < 7; ++i) ids.push_back(rig.engine->submit(image_request(kNvlmX, 2, 2, i, 900)));
       ids.push_back(rig.engine->encode(picture(1, 1), {}));
       if (stage >= 1 && stage <= 3) check(eventually([&] { return rig.control->inside == 1; }), "reached");
       if (stage == 4) rig.log.wait_for_tokens(ids[0], 2);

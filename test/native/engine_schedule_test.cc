@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "support/fake_rig.h"
+#include "support/families.h"
 
 using namespace nvlm;
 using namespace nvlm::test;
@@ -13,7 +14,7 @@ int main() {
   run("prompts of every length around pages and steps say the same alone and together", [] {
     const std::vector<int> lengths = {1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 511, 512, 513};
     std::vector<Outcome> expected;
-    for (const int length : lengths) expected.push_back(alone(Family::D, text_request(length, 70, length)));
+    for (const int length : lengths) expected.push_back(alone(kNvlmD, text_request(length, 70, length)));
     for (const int step_rows : {256, 1024, 7}) {
       Setup holding;
       holding.hold_load = true;  // so that all are there when the first begins
@@ -34,8 +35,8 @@ int main() {
     }
   });
 
-  for (const Family family : {Family::D, Family::X}) {
-    const std::string name = family == Family::D ? "D" : "X";
+  for (const Family family : {kNvlmD, kNvlmX}) {
+    const std::string name = family == kNvlmD ? "D" : "X";
     run("several prompts with images say the same alone and together, " + name, [&] {
       std::vector<Request> requests;
       for (int i = 0; i < 6; ++i) requests.push_back(image_request(family, 1 + i % 3, 1 + i % 2, i + 1, 30));
@@ -77,7 +78,7 @@ int main() {
       request.images[0].handle = encoded.handle;
       for (int i = 0; i < 3; ++i) same(rig.log.wait(rig.engine->submit(request)), expected, "by handle");
       test::equal(rig.engine->stats().encoded_tiles, uint64_t{5}, "tiles were encoded once");
-      test::equal(rig.engine->stats().cross_projections, uint64_t{family == Family::X ? 1u : 0u},
+      test::equal(rig.engine->stats().cross_projections, uint64_t{family == kNvlmX ? 1u : 0u},
                   "keys and values were projected once");
       test::equal(rig.engine->stats().images, 1, "one image is kept");
 
@@ -91,12 +92,12 @@ int main() {
   }
 
   run("cross pages of idle images make room, least recently used first", [] {
-    Rig rig({Family::X});  // 8 pages; each image of 2x2 tiles needs 2 (80 tokens)
+    Rig rig({kNvlmX});  // 8 pages; each image of 2x2 tiles needs 2 (80 tokens)
     std::vector<Request> requests;
     std::vector<Outcome> expected;
     for (int i = 0; i < 5; ++i) {
-      requests.push_back(image_request(Family::X, 2, 2, 20 + i, 5));
-      expected.push_back(alone(Family::X, requests.back()));
+      requests.push_back(image_request(kNvlmX, 2, 2, 20 + i, 5));
+      expected.push_back(alone(kNvlmX, requests.back()));
       const ImageInput pixels = requests.back().images[0];
       requests.back().images[0] = {};
       requests.back().images[0].handle = rig.log.wait(rig.engine->encode(pixels, {})).handle;
@@ -117,10 +118,10 @@ int main() {
   });
 
   run("the same image twice in a prompt is projected once", [] {
-    Request twice = image_request(Family::X, 2, 1, 4, 10);
-    add_image(twice, Family::X, picture(2, 1, 4), 3);
-    const Outcome expected = alone(Family::X, twice);
-    Rig rig({Family::X});
+    Request twice = image_request(kNvlmX, 2, 1, 4, 10);
+    add_image(twice, kNvlmX, picture(2, 1, 4), 3);
+    const Outcome expected = alone(kNvlmX, twice);
+    Rig rig({kNvlmX});
     const uint64_t handle = rig.log.wait(rig.engine->encode(picture(2, 1, 4), {})).handle;
     for (ImageInput& image : twice.images) {
       image = {};
@@ -132,13 +133,13 @@ int main() {
 
   run("requests that need more than there is wait for each other, and all finish", [] {
     Setup tight;
-    tight.family = Family::X;
+    tight.family = kNvlmX;
     Rig rig(tight);
     std::vector<uint64_t> ids;
     std::vector<Outcome> expected;
     for (int i = 0; i < 12; ++i) {
-      const Request request = image_request(Family::X, 3, 2, 50 + i, 40);  // 2 pages each; 4 sequences take all 8
-      if (i < 2) expected.push_back(alone(Family::X, request));
+      const Request request = image_request(kNvlmX, 3, 2, 50 + i, 40);  // 2 pages each; 4 sequences take all 8
+      if (i < 2) expected.push_back(alone(kNvlmX, request));
       ids.push_back(rig.engine->submit(request));
     }
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -150,7 +151,7 @@ int main() {
 
   run("what can never fit fails at once, with numbers", [] {
     Setup small;
-    small.family = Family::X;
+    small.family = kNvlmX;
     small.context = 100;
     small.max_images = 2;
     Rig rig(small);
@@ -160,19 +161,19 @@ int main() {
     ended(rig.log.wait(rig.engine->submit(text_request(99, 50))), "length", "room for one token");
     test::equal(rig.log.now(2).generated, 1, "tokens that fitted");
     Request many = text_request(3, 4);
-    for (int i = 0; i < 3; ++i) add_image(many, Family::X, picture(1, 1, i), 1);
+    for (int i = 0; i < 3; ++i) add_image(many, kNvlmX, picture(1, 1, i), 1);
     const Outcome too_many = rig.log.wait(rig.engine->submit(many));
     ended(too_many, "too-many-images", "images");
     check(too_many.message.find("3 images") != std::string::npos, too_many.message);
     FakeModel::cross_pages = 1;
     Rig one_page(small);
-    const Outcome pages = one_page.log.wait(one_page.engine->submit(image_request(Family::X, 2, 2, 1, 4)));
+    const Outcome pages = one_page.log.wait(one_page.engine->submit(image_request(kNvlmX, 2, 2, 1, 4)));
     FakeModel::cross_pages = 8;
     ended(pages, "too-many-images", "pages");
     Request bad = text_request(3, 4);
     bad.prompt.ids[1] = FakeModel::kVocab;
     ended(rig.log.wait(rig.engine->submit(bad)), "internal", "an id outside of the vocabulary");
-    Request grid = image_request(Family::X, 1, 1, 1, 4);
+    Request grid = image_request(kNvlmX, 1, 1, 1, 4);
     grid.images[0].columns = 1 << 20;
     grid.images[0].rows = 1 << 20;
     ended(rig.log.wait(rig.engine->submit(grid)), "internal", "a grid that overflows");
@@ -180,14 +181,14 @@ int main() {
   });
 
   run("many requests from many threads, some cancelled, all end once", [] {
-    Rig rig({Family::X});
-    const Outcome expected = alone(Family::X, text_request(20, 12));
+    Rig rig({kNvlmX});
+    const Outcome expected = alone(kNvlmX, text_request(20, 12));
     std::vector<std::vector<uint64_t>> ids(4);
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&, t] {
         for (int i = 0; i < 100; ++i) {
-          const uint64_t id = i % 10 == 3 ? rig.engine->submit(image_request(Family::X, 1 + i % 2, 1, 1 + i, 6))
+          const uint64_t id = i % 10 == 3 ? rig.engine->submit(image_request(kNvlmX, 1 + i % 2, 1, 1 + i, 6))
                                           : rig.engine->submit(text_request(20, 12));
           ids[static_cast<size_t>(t)].push_back(id);
           if (i % 7 == 0) rig.engine->cancel(id);

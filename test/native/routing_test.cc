@@ -4,6 +4,7 @@
 #include "model/routing.h"
 
 #include "support/check.h"
+#include "support/families.h"
 
 using namespace nvlm;
 
@@ -44,10 +45,10 @@ int main() {
     p.image_tiles = {2};
     p.slots = {{1, 0, 0}, {6, 0, 1}};
     p.image_ends = {11};
-    const Routing r = route(config(Family::D), p, {0});
+    const Routing r = route(config(test::kNvlmD), p, {0});
     test::equal(sources(r), std::string(". 0:0 0:1 0:2 0:3 . 0:4 0:5 0:6 0:7 . "), "sources");
     test::check(!r.cross, "no cross-attention");
-    test::check(cross_tokens(config(Family::D), 2, kTags).empty(), "no cross tokens");
+    test::check(cross_tokens(config(test::kNvlmD), 2, kTags).empty(), "no cross tokens");
   });
   test::run("X limits a tag to its tile, and text to the images before it", [] {
     Prompt p;
@@ -55,31 +56,31 @@ int main() {
     p.image_tiles = {2, 1};
     p.tags = {{1, 1, 0, 0}, {2, 2, 0, 1}, {6, 1, 1, 0}};
     p.image_ends = {4, 7};
-    const Routing r = route(config(Family::X), p, {8, 4});
+    const Routing r = route(config(test::kNvlmX), p, {8, 4});
     test::equal(intervals(r), std::string("0-0 0-4 4-8 4-8 0-8 0-8 8-12 0-12 "), "intervals");
     test::check(r.cross, "cross-attention");
-    test::equal(cross_tokens(config(Family::X), 2, {}).size(), size_t{8}, "cross tokens");
+    test::equal(cross_tokens(config(test::kNvlmX), 2, {}).size(), size_t{8}, "cross tokens");
   });
   test::run("H keeps the thumbnail in the decoder and puts tags before the tiles' tokens", [] {
-    const auto tokens = cross_tokens(config(Family::H), 3, kTags);
+    const auto tokens = cross_tokens(config(test::kNvlmH), 3, kTags);
     std::string text;
     for (const CrossToken& t : tokens)
       text += t.token >= 0 ? "<" + std::to_string(t.token) + "> " : std::to_string(t.row) + " ";
     test::equal(text, std::string("<7> <8> 0 1 2 3 <7> <9> 4 5 6 7 "), "cross tokens");
-    test::check(cross_tokens(config(Family::H), 1, kTags).empty(), "an image of one tile has none");
+    test::check(cross_tokens(config(test::kNvlmH), 1, kTags).empty(), "an image of one tile has none");
     Prompt p;
     p.ids.assign(6, 1);
     p.image_tiles = {3};
     p.slots = {{1, 0, 2}};
     p.image_ends = {5};
-    const Routing r = route(config(Family::H), p, {12});
+    const Routing r = route(config(test::kNvlmH), p, {12});
     test::equal(sources(r), std::string(". 0:8 0:9 0:10 0:11 . "), "sources");
     test::equal(intervals(r), std::string("0-0 0-0 0-0 0-0 0-0 0-12 "), "intervals");
   });
   test::run("without an image nothing is attended across", [] {
     Prompt p;
     p.ids.assign(3, 1);
-    for (const Family family : {Family::D, Family::X, Family::H})
+    for (const Family family : {test::kNvlmD, test::kNvlmX, test::kNvlmH})
       test::check(!route(config(family), p, {}).cross, "no cross-attention");
   });
   test::run("a prompt that does not fit is refused", [] {
@@ -91,52 +92,52 @@ int main() {
     ok.image_tiles = {1};
     ok.slots = {{1, 0, 0}};
     ok.image_ends = {6};
-    route(config(Family::D), ok, {0});
+    route(config(test::kNvlmD), ok, {0});
     Prompt p = ok;
     p.ids[0] = 100;
-    refused(Family::D, p, {0}, "vocabulary");
+    refused(test::kNvlmD, p, {0}, "vocabulary");
     p = ok;
     p.ids[0] = -1;
-    refused(Family::D, p, {0}, "vocabulary");
+    refused(test::kNvlmD, p, {0}, "vocabulary");
     p = ok;
     p.slots.clear();
-    refused(Family::D, p, {0}, "no slot");
+    refused(test::kNvlmD, p, {0}, "no slot");
     p = ok;
     p.slots[0].position = 3;
-    refused(Family::D, p, {0}, "outside of the prompt");
+    refused(test::kNvlmD, p, {0}, "outside of the prompt");
     p = ok;
     p.slots[0].position = -1;
-    refused(Family::D, p, {0}, "outside of the prompt");
+    refused(test::kNvlmD, p, {0}, "outside of the prompt");
     p = ok;
     p.slots[0].tile = 1;
-    refused(Family::D, p, {0}, "out of order");
+    refused(test::kNvlmD, p, {0}, "out of order");
     p = ok;
     p.slots.push_back({1, 0, 1});
-    refused(Family::D, p, {0}, "more slots");
+    refused(test::kNvlmD, p, {0}, "more slots");
     p = ok;
     p.image_tiles = {2};
     p.slots = {{1, 0, 0}, {2, 0, 1}};
-    refused(Family::D, p, {0}, "outside of the prompt");
+    refused(test::kNvlmD, p, {0}, "outside of the prompt");
     p = ok;
     p.image_ends = {7};
-    refused(Family::D, p, {0}, "ends outside");
-    refused(Family::D, ok, {}, "differ in number");
+    refused(test::kNvlmD, p, {0}, "ends outside");
+    refused(test::kNvlmD, ok, {}, "differ in number");
     p = ok;
     p.tags = {{0, 1, 0, 0}};
-    refused(Family::D, p, {0}, "only NVLM-X");
+    refused(test::kNvlmD, p, {0}, "does not limit tags");
     Prompt x;
     x.ids.assign(4, 1);
     x.image_tiles = {1};
     x.image_ends = {4};
     for (const Prompt::Tag tag : {Prompt::Tag{3, 2, 0, 0}, {-1, 1, 0, 0}, {0, -1, 0, 0}}) {
       x.tags = {tag};
-      refused(Family::X, x, {4}, "tag lies outside");
+      refused(test::kNvlmX, x, {4}, "tag lies outside");
     }
     for (const Prompt::Tag tag : {Prompt::Tag{0, 1, 1, 0}, {0, 1, 0, 1}, {0, 1, -1, 0}}) {
       x.tags = {tag};
-      refused(Family::X, x, {4}, "names no tile");
+      refused(test::kNvlmX, x, {4}, "names no tile");
     }
-    test::throws("internal", {"no tag"}, [] { cross_tokens(config(Family::H), 4, kTags); });
+    test::throws("internal", {"no tag"}, [] { cross_tokens(config(test::kNvlmH), 4, kTags); });
   });
   return test::summary();
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "support/families.h"
 
 namespace nvlm::test {
 
@@ -47,10 +48,10 @@ inline void add_image(Request& request, const ModelConfig& config, const ImageIn
   const auto index = static_cast<int32_t>(request.images.size());
   for (int32_t tile = 0; tile < tiles; ++tile) {
     const auto at = static_cast<int32_t>(prompt.ids.size());
-    if (config.family == Family::X) {
+    if (config.family == kNvlmX) {
       prompt.tags.push_back({at, 2, index, tile});
       prompt.ids.insert(prompt.ids.end(), {259, tile % 300});
-    } else if (config.family == Family::D || tile == tiles - 1) {
+    } else if (config.family == kNvlmD || tile == tiles - 1) {
       prompt.slots.push_back({at, index, tile});
       prompt.ids.insert(prompt.ids.end(), static_cast<size_t>(config.tokens_per_tile()), 0);
     }

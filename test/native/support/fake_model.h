@@ -15,6 +15,7 @@
 #include "image/tiles.h"
 #include "model/model.h"
 #include "platform/error.h"
+#include "support/families.h"
 
 namespace nvlm::test {
 
@@ -92,7 +93,7 @@ class FakeModel final : public Model {
   int self_page_count() const override {
     return description_.options.max_sequences * ((description_.options.context_length + 63) / 64);
   }
-  int cross_page_count() const override { return description_.config.family == Family::D ? 0 : cross_pages; }
+  int cross_page_count() const override { return description_.config.family == kNvlmD ? 0 : cross_pages; }
   void project_cross(const nvlm_batch& batch, const volatile int32_t* cancel) override {
     held(control_->hold_cross, cancel);
     write(batch, cross_, false);

@@ -13,11 +13,12 @@
 #include "support/check.h"
 #include "support/event_log.h"
 #include "support/fake_model.h"
+#include "support/families.h"
 
 namespace nvlm::test {
 
 struct Setup {
-  Family family = Family::D;
+  Family family = kNvlmD;
   int max_sequences = 4, context = 1024, max_images = 4, step_rows = 256;
   bool hold_load = false;
 };
@@ -81,7 +82,7 @@ inline int tiles_of(int columns, int rows) { return columns * rows > 1 ? columns
 // D: text, the image's slots, text. X: text, text that attends to the image. `tiles` with the thumbnail.
 inline void add_image(Request& request, Family family, ImageInput image, int tiles) {
   const int index = static_cast<int>(request.images.size());
-  if (family == Family::D) {
+  if (family == kNvlmD) {
     for (int tile = 0; tile < tiles; ++tile) {
       request.prompt.slots.push_back({static_cast<int32_t>(request.prompt.ids.size()), index, tile});
       request.prompt.ids.insert(request.prompt.ids.end(), 16, 0);

@@ -8,6 +8,7 @@
 
 #include "model/routing.h"
 #include "platform/error.h"
+#include "support/families.h"
 #include "support/golden.h"
 
 namespace nvlm::test {
@@ -34,8 +35,8 @@ inline Prompt golden_prompt(const GoldenCase& golden, const ModelConfig& config)
     const auto tiles = static_cast<int32_t>(golden["tiles" + std::to_string(image + 1)].shape[0]);
     p.image_tiles.push_back(tiles);
     for (int32_t tile = 0; tile < tiles; ++tile) {
-      if (config.family == Family::H && tile < tiles - 1) continue;
-      if (config.family == Family::X) {
+      if (config.family == kNvlmH && tile < tiles - 1) continue;
+      if (config.family == kNvlmX) {
         const std::vector<int32_t> tag = tile == tiles - 1 ? kThumbnailTag : tile_tag(tile + 1);
         at = find(p.ids, tag, at);
         p.tags.push_back({at, static_cast<int32_t>(tag.size()), image, tile});
@@ -45,7 +46,7 @@ inline Prompt golden_prompt(const GoldenCase& golden, const ModelConfig& config)
         at += per_tile;
       }
     }
-    if (config.family == Family::D) {
+    if (config.family == kNvlmD) {
       p.image_ends.push_back(at);
     } else {
       at = find(p.ids, kImageEnd, at) + static_cast<int32_t>(kImageEnd.size());
