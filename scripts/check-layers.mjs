@@ -12,6 +12,15 @@ const libraries = {
   '<cuda>': /^(cuda|cooperative_groups|nvml)/,
 };
 
+/** What stands in some files of lib/ only. */
+const reserved = [
+  {
+    text: /['"]NVLM-[A-Z]['"]/g,
+    files: ['types/output', 'prompt/families'],
+    mend: 'A family is a row of lib/prompt/families.ts: give it a field, and ask for that.',
+  },
+];
+
 const trees = [
   { folder: 'lib', files: /\.ts$/, verb: 'import', edges: importsOf },
   { folder: 'native', files: /\.(h|cc|cu|cuh)$/, verb: 'include', edges: includesOf },
@@ -38,14 +47,14 @@ function check({ folder, files, verb, edges }) {
       continue;
     }
     const text = fs.readFileSync(path.join(top, folder, file), 'utf8');
+    if (folder === 'lib') found.push(...misplaced(file, text));
     graph[file] = [];
     for (const { target, at } of edges(file, text)) {
       if (!graph[file].includes(target)) graph[file].push(target);
       const to = layerOf(target);
       if (to === from || table[from].some(allowed => allowed === to || allowed === stem(target))) continue;
-      const line = text.slice(0, at).split('\n').length;
       found.push(
-        `${folder}/${file}:${line} ${verb}s ${target}, but ${from} may ${verb} only ${table[from].join(', ') || 'itself'}. ` +
+        `${folder}/${file}:${lineOf(text, at)} ${verb}s ${target}, but ${from} may ${verb} only ${table[from].join(', ') || 'itself'}. ` +
           `Move what it needs down to one of these, or let its caller hand it in.`,
       );
     }
@@ -66,6 +75,21 @@ function arrows(folder) {
   return Object.fromEntries(
     [...drawn.matchAll(/^(\w+) +->(.*)$/gm)].map(([, from, to]) => [from, to.split(' ').filter(Boolean)]),
   );
+}
+
+function misplaced(file, text) {
+  return reserved
+    .filter(({ files }) => !files.includes(stem(file)))
+    .flatMap(({ text: pattern, mend }) =>
+      Array.from(
+        text.matchAll(pattern),
+        match => `lib/${file}:${lineOf(text, match.index)} names ${match[0]}. ${mend}`,
+      ),
+    );
+}
+
+function lineOf(text, at) {
+  return text.slice(0, at).split('\n').length;
 }
 
 function sources(folder, files) {

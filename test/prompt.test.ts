@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { interpretMessages } from 'nvlm/dist/prompt/messages.js';
+import { familyOf } from 'nvlm/dist/prompt/families.js';
 import {
+  crossTagIds,
   encodePrompt,
-  PAD,
   type Prompt,
   type PromptConfig,
   promptRuns,
-  tileTagIds,
   tileTags,
 } from 'nvlm/dist/prompt/templates.js';
 import { Tokenizer } from 'nvlm/dist/tokenizer/tokenizer.js';
@@ -24,7 +24,7 @@ async function promptOf(
     force_image_size: number;
   };
   const config: PromptConfig = {
-    architecture: `NVLM-${golden.arch}`,
+    family: familyOf(`NVLM-${golden.arch}`),
     tokensPerTile: (stored.force_image_size / 14 / 2) ** 2,
     systemMessage: stored.system_message === undefined ? 'Answer the questions.' : stored.system_message,
   };
@@ -51,7 +51,7 @@ test.each(cases.map(golden => [golden.name, golden] as const))(
   'the slots of %s are exactly its pads',
   async (_, golden) => {
     const { prompt, config, tokenizer, tiles } = await promptOf(golden);
-    const pad = tokenizer.specialId(PAD);
+    const pad = tokenizer.specialId(config.family.padToken);
     const pads = Array.from(prompt.ids.keys()).filter(position => prompt.ids[position] === pad);
     const slots: number[] = [];
     const order: [number, number][] = [];
@@ -102,7 +102,7 @@ test('an image ends just behind its closing mark', async () => {
 
 test("H's cross-attended tags are tokenised alone", async () => {
   const tokenizer = await Tokenizer.open((cases.find(({ name }) => name === 'h-six-tiles') as GoldenCase).folder);
-  const { ids, lengths } = await tileTagIds(tokenizer, 12);
+  const { ids, lengths } = await crossTagIds(tokenizer, 12);
   const [third, twelfth] = await tokenizer.encode(['<tile_3>', '<tile_12>']);
   const start = (k: number): number => lengths.slice(0, k).reduce((sum, length) => sum + length, 0);
   expect(lengths).toHaveLength(12);
@@ -111,7 +111,7 @@ test("H's cross-attended tags are tokenised alone", async () => {
 });
 
 test("the checkpoint's system message stands in front unless the messages bring one", () => {
-  const config: PromptConfig = { architecture: 'NVLM-D', tokensPerTile: 16, systemMessage: 'Be brief.' };
+  const config: PromptConfig = { family: familyOf('NVLM-D'), tokensPerTile: 16, systemMessage: 'Be brief.' };
   const text = (messages: { role: string; parts: { type: 'text'; text: string }[] }[]): string =>
     promptRuns(messages, config, [])
       .map(run => (run.kind === 'plain' ? run.text : run.kind === 'special' ? run.name : ''))

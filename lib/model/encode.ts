@@ -25,7 +25,7 @@ export function encodeImage(
 }
 
 function runEncoder(
-  { client, tileTags }: ModelState,
+  { client, crossTags }: ModelState,
   image: NativeImage,
   signal: AbortSignal | undefined,
 ): Promise<{ handle: number; bytes: number }> {
@@ -41,7 +41,7 @@ function runEncoder(
         reject(signal?.aborted && error.code === 'aborted' ? abortedError(signal.reason) : error);
       },
     };
-    const request = client.encode(image, tileTags, sink);
+    const request = client.encode(image, crossTags, sink);
     const abort = (): void => client.cancel(request);
     signal?.addEventListener('abort', abort, { once: true });
   });

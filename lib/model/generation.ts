@@ -54,7 +54,7 @@ export class Generation {
 
   async #submit(): Promise<void> {
     const { answer } = this;
-    const { client, description, stopIds, tileTags, tokenizer } = this.#state;
+    const { client, crossTags, description, stopIds, tokenizer } = this.#state;
     const { images, messages, maxTokens, sampling, stop } = this.#call;
     const started = performance.now();
     const prepared = await prepareImages(this.#state, images, () => answer.settled);
@@ -67,8 +67,8 @@ export class Generation {
     const request: NativeRequest = {
       ...prompt,
       images: prepared.map(image => image.native),
-      tileTagIds: tileTags.ids,
-      tileTagLengths: tileTags.lengths,
+      tileTagIds: crossTags.ids,
+      tileTagLengths: crossTags.lengths,
       maxTokens: Math.min(maxTokens, room),
       stopIds,
       stopStrings: stop.map(text => new TextEncoder().encode(text)),

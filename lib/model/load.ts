@@ -4,7 +4,8 @@ import { EngineClient } from '../engine/client.js';
 import { addon, answerOf, cudaLibrary } from '../engine/native.js';
 import type { NativeDescription, NativeLoadOptions } from '../engine/native-types.js';
 import { abortedError } from '../errors.js';
-import { tileTagIds } from '../prompt/templates.js';
+import { familyOf } from '../prompt/families.js';
+import { crossTagIds } from '../prompt/templates.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { LoadOptions } from '../types/input.js';
 import type { Inspection } from '../types/output.js';
@@ -12,9 +13,6 @@ import { findCheckpoint, readGenerationDefaults, readLicense } from './checkpoin
 import { infoOf } from './info.js';
 import { Model } from './model.js';
 import { interpretLoad, type LoadSettings } from './settings.js';
-
-/** The largest number that a tile's tag had in training (spec section 5). */
-const TRAINED_TILES = 6;
 
 /**
  * Loads a model by bundled name (`nvlm-tiny-d`, …) or checkpoint folder. Nothing is downloaded. The memory it will need is planned first;
@@ -33,11 +31,11 @@ export async function load(model: string, options?: LoadOptions): Promise<Model>
   try {
     const { client, description } = await EngineClient.load(nativeOptions(folder, settings), settings, settings.signal);
     try {
-      const isH = description.architecture === 'NVLM-H';
-      const tileTags = await tileTagIds(tokenizer, isH ? description.maxTiles : 0);
+      const family = familyOf(description.architecture);
+      const crossTags = await crossTagIds(tokenizer, family.crossTags ? description.maxTiles : 0);
       const { bytes, offsets } = tokenizer.bytes(description.vocabSize);
       client.setVocabulary(bytes, offsets);
-      const ends = ['<|im_end|>', '<|endoftext|>'].flatMap(name => tokenizer.findSpecial(name) ?? []);
+      const ends = family.stopTokens.flatMap(name => tokenizer.findSpecial(name) ?? []);
       const stopIds = Int32Array.from(new Set([...ends, ...defaults.eosIds]));
       const { minTiles, maxTiles, maxImages } = description;
       logNotes(description, settings);
@@ -51,7 +49,7 @@ export async function load(model: string, options?: LoadOptions): Promise<Model>
         limits: { minTiles, maxTiles, maxImages },
         maxPixels: settings.maxPixels,
         stopIds,
-        tileTags,
+        crossTags,
       });
     } catch (error) {
       await client.close();
@@ -79,10 +77,11 @@ function nativeOptions(folder: string, settings: LoadSettings): NativeLoadOption
 }
 
 /** Tells `onLog` what a user may not expect of the model as it was loaded. */
-function logNotes({ fallback, maxTiles }: NativeDescription, { onLog }: LoadSettings): void {
+function logNotes({ architecture, fallback, maxTiles }: NativeDescription, { onLog }: LoadSettings): void {
+  const { trainedTags } = familyOf(architecture);
   if (fallback !== null) onLog?.({ level: 'info', message: `The model runs on the CPU. ${fallback}` });
-  if (maxTiles > TRAINED_TILES) {
-    const message = `Images may have up to ${maxTiles} tiles, and tags above <tile_${TRAINED_TILES}> were never trained. Expect worse reading.`;
+  if (maxTiles > trainedTags) {
+    const message = `Images may have up to ${maxTiles} tiles, and tags above <tile_${trainedTags}> were never trained. Expect worse reading.`;
     onLog?.({ level: 'warn', message });
   }
 }

@@ -3,6 +3,7 @@
 import type { EngineClient } from '../engine/client.js';
 import type { ConversationLimits } from '../prompt/messages.js';
 import type { PromptContext } from '../prompt/preparation.js';
+import type { CrossTags } from '../prompt/templates.js';
 import type { Checkpoint, GenerationDefaults } from './checkpoint.js';
 
 /** A loaded model without its public face; a running call holds this, never the Model. */
@@ -14,6 +15,6 @@ export interface ModelState extends PromptContext {
   limits: ConversationLimits;
   /** Ids that end an answer. */
   stopIds: Int32Array;
-  /** H only: the cross-attended tags, enough for the largest image; else empty. */
-  tileTags: { ids: Int32Array; lengths: Int32Array };
+  /** Tags of cross-attended tiles, enough for the largest image; empty where the family has none. */
+  crossTags: CrossTags;
 }

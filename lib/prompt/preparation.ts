@@ -6,6 +6,7 @@ import { readPixels, readSize } from '../image/source.js';
 import { imageUsage } from '../image/tiling.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { ImageUsage, TokenCount } from '../types/output.js';
+import { familyOf } from './families.js';
 import type { CallImage } from './messages.js';
 import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './templates.js';
 
@@ -72,7 +73,7 @@ export async function preparePrompt(
   images: readonly { usage: ImageUsage }[],
 ): Promise<PreparedPrompt> {
   const { architecture, tokensPerTile, systemMessage } = context.description;
-  const config = { architecture, tokensPerTile, systemMessage };
+  const config = { family: familyOf(architecture), tokensPerTile, systemMessage };
   const usages = images.map(image => image.usage);
   const runs = promptRuns(
     messages,

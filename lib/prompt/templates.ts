@@ -1,12 +1,12 @@
 /**
  * Messages -> runs of special ids, plain text, tags and image slots -> token ids, slot positions, tag positions (spec section 5). What an
- * image becomes is the only difference between D, X and H here.
+ * image becomes differs by family.
  */
 
 import type { NativeTag } from '../engine/native-types.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { type Family, isAmong } from './families.js';
 
-/** Placeholder of one image token in the decoder's sequence. */
-export const PAD = '<|vision_pad|>';
 const THUMBNAIL_TAG = '<tile_global_thumbnail>';
 
 /** Text or the next image of the prompt. */
@@ -18,11 +18,9 @@ export interface PromptMessage {
   parts: PromptPart[];
 }
 
-export type Architecture = 'NVLM-D' | 'NVLM-X' | 'NVLM-H';
-
 /** What of the checkpoint shapes a prompt. */
 export interface PromptConfig {
-  architecture: Architecture;
+  family: Family;
   tokensPerTile: number;
   /** In front unless the messages bring their own; null or empty: none. */
   systemMessage: string | null;
@@ -44,16 +42,16 @@ export interface Prompt {
   ids: Int32Array;
   /** Position, image, tile; one triple per tile that stands in the sequence. */
   slots: Int32Array;
-  /** X only. */
+  /** Those that see their tile alone. */
   tags: NativeTag[];
   /** Position just behind each image's block. */
   imageEnds: Int32Array;
 }
 
-/** Encodes texts, each on its own, without special tokens; and finds special tokens by name. */
-export interface PromptTokenizer {
-  encode(texts: readonly string[]): Promise<ArrayLike<number>[]>;
-  specialId(content: string): number;
+/** Ids of tags, one after the other, and how many each takes. */
+export interface CrossTags {
+  ids: Int32Array;
+  lengths: Int32Array;
 }
 
 /** Tags of an image of n tiles, thumbnail last: `<tile_1>` … `<tile_{n-1}>` `<tile_global_thumbnail>`. A single tile is the thumbnail. */
@@ -62,12 +60,12 @@ export function tileTags(tiles: number): string[] {
 }
 
 /** `<tile_1>` … `<tile_count>`. */
-export function numberedTags(count: number): string[] {
+function numberedTags(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `<tile_${index + 1}>`);
 }
 
 /** The checkpoint's system message in front, unless the messages bring one or there is none. */
-export function withSystem(messages: readonly PromptMessage[], systemMessage: string | null): PromptMessage[] {
+function withSystem(messages: readonly PromptMessage[], systemMessage: string | null): PromptMessage[] {
   if (systemMessage === null || systemMessage === '' || messages[0]?.role === 'system') return [...messages];
   return [{ role: 'system', parts: [{ type: 'text', text: systemMessage }] }, ...messages];
 }
@@ -84,7 +82,7 @@ export function promptRuns(messages: readonly PromptMessage[], config: PromptCon
           runs.push({ kind: 'plain', text: part.text });
           break;
         case 'image':
-          runs.push(...imageRuns(config.architecture, image, tiles[image] ?? 1), { kind: 'plain', text: '\n' });
+          runs.push(...imageRuns(config.family, image, tiles[image] ?? 1), { kind: 'plain', text: '\n' });
           image++;
           break;
         default:
@@ -97,27 +95,21 @@ export function promptRuns(messages: readonly PromptMessage[], config: PromptCon
   return runs;
 }
 
-function imageRuns(architecture: Architecture, image: number, tiles: number): Run[] {
-  // D is tokenised as one string, as published, so its tags are plain text that may share a token with the text beside it.
+function imageRuns({ tagsAlone, taggedTiles, tilesInSequence }: Family, image: number, tiles: number): Run[] {
   const text = (content: string, tile: number): Run =>
-    architecture === 'NVLM-D' ? { kind: 'plain', text: content } : { kind: 'tag', text: content, image, tile };
+    tagsAlone ? { kind: 'tag', text: content, image, tile } : { kind: 'plain', text: content };
   const runs = [text('<Image>', -1)];
   for (const [tile, tag] of tileTags(tiles).entries()) {
-    if (architecture === 'NVLM-H' && tile < tiles - 1) continue; // H: the thumbnail alone enters the decoder.
-    runs.push(text(tag, tile));
-    if (architecture !== 'NVLM-X') runs.push({ kind: 'slots', image, tile });
+    if (isAmong(taggedTiles, tile, tiles)) runs.push(text(tag, tile));
+    if (isAmong(tilesInSequence, tile, tiles)) runs.push({ kind: 'slots', image, tile });
   }
   runs.push(text('</Image>', -1), { kind: 'image-end', image });
   return runs;
 }
 
 /** Encodes a prompt's runs. All texts go to the tokenizer at once, so that it can judge what is long. */
-export async function encodePrompt(
-  runs: readonly Run[],
-  config: PromptConfig,
-  tokenizer: PromptTokenizer,
-): Promise<Prompt> {
-  const merged = mergePlain(runs, config.architecture);
+export async function encodePrompt(runs: readonly Run[], config: PromptConfig, tokenizer: Tokenizer): Promise<Prompt> {
+  const merged = mergePlain(runs, config.family);
   const texts = merged.flatMap(run => (run.kind === 'plain' || run.kind === 'tag' ? [run.text] : []));
   const encoded = await tokenizer.encode(texts);
 
@@ -139,7 +131,7 @@ export async function encodePrompt(
         break;
       case 'slots':
         slots.push(length, run.image, run.tile);
-        add(new Int32Array(config.tokensPerTile).fill(tokenizer.specialId(PAD)));
+        add(new Int32Array(config.tokensPerTile).fill(tokenizer.specialId(config.family.padToken)));
         break;
       case 'image-end':
         imageEnds.push(length);
@@ -147,7 +139,7 @@ export async function encodePrompt(
       case 'plain':
       case 'tag': {
         const list = encoded[text++] ?? [];
-        if (run.kind === 'tag' && run.tile >= 0 && config.architecture === 'NVLM-X') {
+        if (run.kind === 'tag' && run.tile >= 0 && config.family.tagsLimitSight) {
           tags.push({ position: length, length: list.length, image: run.image, tile: run.tile });
         }
         add(list);
@@ -171,15 +163,15 @@ function joined(pieces: readonly ArrayLike<number>[], length: number): Int32Arra
 }
 
 /**
- * Joins neighbouring plain runs. In D an image's end is no boundary: `</Image>` and the newline belong together, and since nothing is
- * cross-attended there, the end is told after the joined run.
+ * Joins neighbouring plain runs. Where tags are text an image's end is no boundary either: `</Image>` and the newline belong together,
+ * and since nothing is cross-attended there, the end is told after the joined run.
  */
-function mergePlain(runs: readonly Run[], architecture: Architecture): Run[] {
+function mergePlain(runs: readonly Run[], { tagsAlone }: Family): Run[] {
   const merged: Run[] = [];
   let waiting: Run[] = [];
   for (const run of runs) {
     const last = merged.at(-1);
-    if (run.kind === 'image-end' && architecture === 'NVLM-D') {
+    if (run.kind === 'image-end' && !tagsAlone) {
       waiting.push(run);
     } else if (run.kind === 'plain' && last?.kind === 'plain') {
       merged[merged.length - 1] = { kind: 'plain', text: last.text + run.text };
@@ -191,11 +183,8 @@ function mergePlain(runs: readonly Run[], architecture: Architecture): Run[] {
   return [...merged, ...waiting];
 }
 
-/** Ids of `<tile_1>` … `<tile_count>`, each tokenised alone: H's cross-attended tags. */
-export async function tileTagIds(
-  tokenizer: PromptTokenizer,
-  count: number,
-): Promise<{ ids: Int32Array; lengths: Int32Array }> {
+/** Ids of `<tile_1>` … `<tile_count>`, each encoded alone, for tiles that are cross-attended under their tags. */
+export async function crossTagIds(tokenizer: Tokenizer, count: number): Promise<CrossTags> {
   const encoded = await tokenizer.encode(numberedTags(count));
   return {
     ids: Int32Array.from(encoded.flatMap(list => Array.from(list))),
