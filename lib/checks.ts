@@ -1,4 +1,4 @@
-/** Checks of what a user passes: names, types, ranges. Every message says what was expected, where, what came, and the mend. */
+/** Checks of what a user passes: names, types, ranges. Every message says what was expected, where, what came, and what to do. */
 
 import { inspect, types } from 'node:util';
 import { NvlmError, type NvlmErrorCode } from './errors.js';

@@ -18,12 +18,13 @@ export const errorTable = {
     mend: 'Use a name that `nvlm models` lists, or the path of a checkpoint folder.',
   },
   'not-a-checkpoint': {
-    description: 'The folder has no config.json, weights or tokenizer, so it is no checkpoint in Hugging Face layout.',
+    description:
+      'The folder has no config.json, weights or tokenizer, so it is not a checkpoint in Hugging Face layout.',
     mend: 'Point at the folder that holds config.json, *.safetensors and tokenizer.json (or vocab.json and merges.txt).',
   },
   'corrupt-checkpoint': {
     description:
-      'A file of the checkpoint is truncated, contradicts itself, or a tensor is missing, superfluous or mis-shaped.',
+      'A file of the checkpoint is truncated or contradicts itself, or a tensor is missing, unexpected or of the wrong shape.',
     mend: 'Download or copy the named file again and compare its checksum.',
   },
   'unsupported-architecture': {
@@ -74,7 +75,7 @@ export const errorTable = {
   },
   aborted: {
     description: 'The signal was aborted, or the stream was left before its end.',
-    mend: 'Nothing to mend: call again if the answer is still wanted.',
+    mend: 'Nothing to fix: call again if the answer is still wanted.',
   },
   closed: {
     description: 'The model was closed before or during the call, or the image handle was released.',

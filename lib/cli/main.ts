@@ -12,9 +12,9 @@ import { modelsCommand } from './models.js';
 import { tilesCommand } from './tiles.js';
 
 /** What the exit codes mean; in `--help` too. */
-export const exitCodes = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+const exitCodes = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
-/** Codes of failures that a correction of the command line mends. */
+/** Codes of failures that end with `usage`: another command line would fix them. */
 const usageCodes: readonly string[] = ['bad-option', 'bad-messages', 'unknown-model', 'file-not-found'];
 
 async function main(): Promise<void> {

@@ -67,7 +67,7 @@ export interface NativeDescription {
   memory: NativeMemoryPlan;
   /** The device taken: `cpu`, `cuda:0`, …. */
   device: string;
-  /** Why device `auto` took the CPU, and the mend; null: it did not, or another device was asked for. */
+  /** Why device `auto` took the CPU, and what to do about it; null: it did not, or another device was asked for. */
   fallback: string | null;
   /** Instruction set of the CPU backend: `generic` or `avx2`; null on a GPU. */
   instructionSet: string | null;

@@ -25,8 +25,8 @@ export function addon(): NativeAddon {
   return loaded;
 }
 
-/** What an asynchronous native call answers. */
-export function answerOf<T>(start: (done: NativeCallback<T>) => void): Promise<T> {
+/** An asynchronous native call as a promise. */
+export function asPromise<T>(start: (done: NativeCallback<T>) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     start((failure, value) => {
       if (failure !== null) reject(fromNative(failure));

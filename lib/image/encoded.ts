@@ -2,20 +2,20 @@
 
 import type { EncodedImage, ImageUsage } from '../types/output.js';
 
-/** What a handle stands for; `owner` is the engine client that made it. */
-interface HandleState {
+/** An image in the engine: what a handle stands for. `owner` is the engine client that it lies in, `id` the engine's own. */
+export interface StoredImage {
   owner: object;
-  handle: number;
+  id: number;
   usage: ImageUsage;
-  release: (handle: number) => void;
+  release: (id: number) => void;
   released: boolean;
 }
 
 // A WeakMap as brand: no user object can pretend to be a handle, and no instanceof is needed.
-const states = new WeakMap<object, HandleState>();
+const storedImages = new WeakMap<object, StoredImage>();
 
-// A handle that nobody holds any more frees its image. The state must not reach the handle, or it would never be collected.
-const collected = new FinalizationRegistry<HandleState>(freeImage);
+// A handle that nobody holds any more frees its image. What it stands for must not reach the handle, or it would never be collected.
+const collected = new FinalizationRegistry<StoredImage>(freeImage);
 
 /** The handle that `model.encodeImage` gives out. */
 class ImageHandle implements EncodedImage {
@@ -26,15 +26,15 @@ class ImageHandle implements EncodedImage {
   }
 
   get usage(): ImageUsage {
-    const { usage } = states.get(this) as HandleState;
+    const { usage } = storedImages.get(this) as StoredImage;
     return { ...usage };
   }
 
   release(): void {
-    const state = states.get(this);
-    if (state === undefined) return;
+    const stored = storedImages.get(this);
+    if (stored === undefined) return;
     collected.unregister(this);
-    freeImage(state);
+    freeImage(stored);
   }
 
   [Symbol.dispose](): void {
@@ -43,21 +43,21 @@ class ImageHandle implements EncodedImage {
 }
 
 /** A new handle of an image that takes `bytes` in the engine. */
-export function createHandle(state: Omit<HandleState, 'released'>, bytes: number): EncodedImage {
+export function createHandle(image: Omit<StoredImage, 'released'>, bytes: number): EncodedImage {
   const handle = new ImageHandle(bytes);
-  const whole = { ...state, released: false };
-  states.set(handle, whole);
-  collected.register(handle, whole, handle);
+  const stored = { ...image, released: false };
+  storedImages.set(handle, stored);
+  collected.register(handle, stored, handle);
   return handle;
 }
 
 /** What a value stands for if it is a handle. */
-export function encodedState(value: unknown): Readonly<HandleState> | undefined {
-  return typeof value === 'object' && value !== null ? states.get(value) : undefined;
+export function storedImage(value: unknown): Readonly<StoredImage> | undefined {
+  return typeof value === 'object' && value !== null ? storedImages.get(value) : undefined;
 }
 
-function freeImage(state: HandleState): void {
-  if (state.released) return;
-  state.released = true;
-  state.release(state.handle);
+function freeImage(stored: StoredImage): void {
+  if (stored.released) return;
+  stored.released = true;
+  stored.release(stored.id);
 }

@@ -20,7 +20,7 @@ export class Answer {
   #textTaken = 0;
   #logprobsTaken = 0;
   #outcome: { result: GenerateResult } | { error: NvlmError } | undefined;
-  /** Whether the outcome was taken, or nobody is to take it. */
+  /** Whether there is nothing left to take: the outcome was, or the readers left. */
   #over = false;
   #settle!: { resolve: (result: GenerateResult) => void; reject: (error: NvlmError) => void };
 

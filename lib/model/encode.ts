@@ -20,7 +20,7 @@ export function encodeImage(
     const { native, usage } = await prepareImage(state, image);
     if (signal?.aborted) throw abortedError(signal.reason);
     const { handle, bytes } = await runEncoder(state, native, signal);
-    return createHandle({ owner: client, handle, usage, release: id => client.release(id) }, bytes);
+    return createHandle({ owner: client, id: handle, usage, release: id => client.release(id) }, bytes);
   });
 }
 

@@ -1,7 +1,7 @@
 /** load() and inspect(): from a name or folder to a model or its description. */
 
 import { EngineClient } from '../engine/client.js';
-import { addon, answerOf, cudaLibrary } from '../engine/native.js';
+import { addon, asPromise, cudaLibrary } from '../engine/native.js';
 import type { NativeDescription, NativeLoadOptions } from '../engine/native-types.js';
 import { abortedError } from '../errors.js';
 import { familyOf } from '../prompt/families.js';
@@ -67,7 +67,7 @@ export async function inspect(model: string, options?: LoadOptions): Promise<Ins
   const checkpoint = await findCheckpoint(model);
   const [license, description] = await Promise.all([
     readLicense(checkpoint.folder),
-    answerOf<NativeDescription>(done => addon().inspect(nativeOptions(checkpoint.folder, settings), done)),
+    asPromise<NativeDescription>(done => addon().inspect(nativeOptions(checkpoint.folder, settings), done)),
   ]);
   return { ...infoOf(checkpoint, description, license), program: description.program ?? [] };
 }

@@ -1,6 +1,6 @@
 /** What a model sees of an image: its tiles, without running a model. */
 
-import { addon, answerOf } from '../engine/native.js';
+import { addon, asPromise } from '../engine/native.js';
 import { interpretSource, readPixels } from '../image/source.js';
 import { chooseGrid, tileCount } from '../image/tiling.js';
 import { checkOptions, knownOptions } from '../options/read.js';
@@ -21,7 +21,7 @@ export async function tileImage(image: ImageInput, options?: TileOptions): Promi
   const count = tileCount(grid, model.useThumbnail);
   const thumbnail = count > grid.columns * grid.rows;
   const { tileSize } = model;
-  const bytes = await answerOf<Uint8Array>(done =>
+  const bytes = await asPromise<Uint8Array>(done =>
     addon().cutTiles({ pixels: data, width, height, ...grid }, tileSize, thumbnail, done),
   );
   const size = tileSize * tileSize * 3;

@@ -1,6 +1,6 @@
 /**
  * The one table of options. A row says how a value is checked, what stands for it where it is left out, and what messages, flags of the
- * command line and docs/api.md say of it. A row is missing where types/input.ts has a key without one, and then this does not compile.
+ * command line and docs/api.md say of it. A key in types/input.ts without a row does not compile.
  */
 
 import type { GenerateOptions, ImageOptions, LoadOptions, TileOptions } from '../types/input.js';

@@ -2,7 +2,7 @@
 
 import { asObject, checkKeys, show } from '../checks.js';
 import { NvlmError } from '../errors.js';
-import { encodedState } from '../image/encoded.js';
+import { type StoredImage, storedImage } from '../image/encoded.js';
 import { type ImageSource, interpretSource } from '../image/source.js';
 import { checkOptions } from '../options/read.js';
 import { imageOptions } from '../options/table.js';
@@ -12,8 +12,8 @@ import type { PromptMessage, PromptPart } from './templates.js';
 export interface CallImage {
   /** What it is called in messages. */
   where: string;
-  /** Pixels to come, or the state of an encoded image. */
-  source: ImageSource | { kind: 'encoded'; state: NonNullable<ReturnType<typeof encodedState>> };
+  /** Pixels to come, or an image that was encoded before. */
+  source: ImageSource | { kind: 'encoded'; stored: Readonly<StoredImage> };
   /** Most tiles; undefined: the model's. */
   maxTiles: number | undefined;
   orient: boolean;
@@ -81,18 +81,18 @@ export function interpretImage(
   limits: ConversationLimits,
   imageWhere = `${where}.image`,
 ): CallImage {
-  const state = encodedState(value);
+  const stored = storedImage(value);
   const fallback = `${limits.maxTiles}, the model's; the load option maxTiles sets the most`;
   const maxTiles = { ...imageOptions.maxTiles, min: limits.minTiles, max: limits.maxTiles, fallback };
   const checked = checkOptions(options, { ...imageOptions, maxTiles }, where);
   const given = Object.keys(imageOptions).find(key => options[key] !== undefined);
-  if (state !== undefined && given !== undefined) {
+  if (stored !== undefined && given !== undefined) {
     throw new NvlmError(
       'bad-option',
       `${where}.${given} was given for an encoded image, whose tiles are already made. Give it to encodeImage.`,
     );
   }
-  const source = state === undefined ? interpretSource(value, imageWhere) : { kind: 'encoded' as const, state };
+  const source = stored === undefined ? interpretSource(value, imageWhere) : { kind: 'encoded' as const, stored };
   return { where: imageWhere, source, ...checked };
 }
 

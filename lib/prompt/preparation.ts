@@ -42,7 +42,7 @@ export async function prepareImages(
 
 /** Decodes one image and chooses its grid. */
 export async function prepareImage(context: PromptContext, image: CallImage): Promise<PreparedImage> {
-  if (image.source.kind === 'encoded') return encodedImage(context, image);
+  if (image.source.kind === 'encoded') return fromEncoder(context, image);
   const pixels = await readPixels(image.source, {
     orient: image.orient,
     maxPixels: context.maxPixels,
@@ -61,7 +61,7 @@ export async function prepareImage(context: PromptContext, image: CallImage): Pr
 
 /** What an image will cost, from its header alone. */
 export async function measureImage(context: PromptContext, image: CallImage): Promise<ImageUsage> {
-  if (image.source.kind === 'encoded') return encodedImage(context, image).usage;
+  if (image.source.kind === 'encoded') return fromEncoder(context, image).usage;
   const size = await readSize(image.source, { orient: image.orient, maxPixels: context.maxPixels, where: image.where });
   return usageOf(context, size, image.maxTiles);
 }
@@ -100,19 +100,19 @@ export function promptTooLong(usage: Omit<TokenCount, 'room'>, contextLength: nu
   );
 }
 
-function encodedImage(context: PromptContext, image: CallImage): PreparedImage {
+function fromEncoder(context: PromptContext, image: CallImage): PreparedImage {
   if (image.source.kind !== 'encoded')
     throw new NvlmError('internal', `${image.where} is no encoded image. Please report it.`);
-  const handle = image.source.state;
-  if (handle.owner !== context.client) {
+  const { stored } = image.source;
+  if (stored.owner !== context.client) {
     throw new NvlmError(
       'wrong-model',
       `${image.where} was encoded by another model. Encode it again with the model that is to read it.`,
     );
   }
-  if (handle.released)
+  if (stored.released)
     throw new NvlmError('closed', `${image.where} is an encoded image that was released. Encode it again.`);
-  return { native: { handle: handle.handle }, usage: handle.usage };
+  return { native: { handle: stored.id }, usage: stored.usage };
 }
 
 function usageOf(

@@ -27,7 +27,7 @@ export interface PromptConfig {
 }
 
 /** A stretch of the prompt. Neighbouring plain runs belong together; every other run is encoded on its own. */
-export type Run =
+export type PromptRun =
   | { kind: 'special'; name: string }
   | { kind: 'plain'; text: string }
   /** Text whose positions matter: `<Image>`, a tag, `</Image>`. `tile` is -1 for the first and last. */
@@ -71,8 +71,12 @@ function withSystem(messages: readonly PromptMessage[], systemMessage: string | 
 }
 
 /** ChatML as a list of runs. `tiles[k]` is the number of tiles of image k, thumbnail included. */
-export function promptRuns(messages: readonly PromptMessage[], config: PromptConfig, tiles: readonly number[]): Run[] {
-  const runs: Run[] = [];
+export function promptRuns(
+  messages: readonly PromptMessage[],
+  config: PromptConfig,
+  tiles: readonly number[],
+): PromptRun[] {
+  const runs: PromptRun[] = [];
   let image = 0;
   for (const message of withSystem(messages, config.systemMessage)) {
     runs.push({ kind: 'special', name: '<|im_start|>' }, { kind: 'plain', text: `${message.role}\n` });
@@ -95,8 +99,8 @@ export function promptRuns(messages: readonly PromptMessage[], config: PromptCon
   return runs;
 }
 
-function imageRuns({ tagsAlone, taggedTiles, tilesInSequence }: Family, image: number, tiles: number): Run[] {
-  const text = (content: string, tile: number): Run =>
+function imageRuns({ tagsAlone, taggedTiles, tilesInSequence }: Family, image: number, tiles: number): PromptRun[] {
+  const text = (content: string, tile: number): PromptRun =>
     tagsAlone ? { kind: 'tag', text: content, image, tile } : { kind: 'plain', text: content };
   const runs = [text('<Image>', -1)];
   for (const [tile, tag] of tileTags(tiles).entries()) {
@@ -108,7 +112,11 @@ function imageRuns({ tagsAlone, taggedTiles, tilesInSequence }: Family, image: n
 }
 
 /** Encodes a prompt's runs. All texts go to the tokenizer at once, so that it can judge what is long. */
-export async function encodePrompt(runs: readonly Run[], config: PromptConfig, tokenizer: Tokenizer): Promise<Prompt> {
+export async function encodePrompt(
+  runs: readonly PromptRun[],
+  config: PromptConfig,
+  tokenizer: Tokenizer,
+): Promise<Prompt> {
   const merged = mergePlain(runs, config.family);
   const texts = merged.flatMap(run => (run.kind === 'plain' || run.kind === 'tag' ? [run.text] : []));
   const encoded = await tokenizer.encode(texts);
@@ -166,9 +174,9 @@ function joined(pieces: readonly ArrayLike<number>[], length: number): Int32Arra
  * Joins neighbouring plain runs. Where tags are text an image's end is no boundary either: `</Image>` and the newline belong together,
  * and since nothing is cross-attended there, the end is told after the joined run.
  */
-function mergePlain(runs: readonly Run[], { tagsAlone }: Family): Run[] {
-  const merged: Run[] = [];
-  let waiting: Run[] = [];
+function mergePlain(runs: readonly PromptRun[], { tagsAlone }: Family): PromptRun[] {
+  const merged: PromptRun[] = [];
+  let waiting: PromptRun[] = [];
   for (const run of runs) {
     const last = merged.at(-1);
     if (run.kind === 'image-end' && !tagsAlone) {

@@ -213,7 +213,7 @@ export interface Device {
   /** What it calls itself; null where there is none. */
   name: string | null;
   available: boolean;
-  /** Why it is not available, and what would mend that; null if it is. */
+  /** Why it is not available, and what would fix that; null if it is. */
   reason: string | null;
   /** Bytes; of the CPU, the control group's limit included. 0 where it is not known. */
   memoryFree: number;
