@@ -87,8 +87,8 @@ void report_logprobs(Candidate* candidates, const float* logits, int64_t vocab, 
   const double most = *std::max_element(logits, logits + vocab);
   double total = 0;
   for (int64_t i = 0; i < vocab; ++i) total += std::exp(static_cast<double>(logits[i]) - most);
-  const double log_total = most + std::log(total);
-  s->logprob = static_cast<float>(logits[s->token] - log_total);
+  const double log_total = std::log(total);  // taken off last: beside a huge logit it would be lost
+  s->logprob = static_cast<float>(logits[s->token] - most - log_total);
   const auto count = static_cast<int32_t>(std::min<int64_t>({top, NVLM_MAX_TOP_LOGPROBS, vocab}));
   if (count == 0) return;
   fill(candidates, logits, vocab);
@@ -96,7 +96,7 @@ void report_logprobs(Candidate* candidates, const float* logits, int64_t vocab, 
   s->top_count = count;
   for (int32_t i = 0; i < count; ++i) {
     s->top_token[i] = candidates[i].token;
-    s->top_logprob[i] = static_cast<float>(candidates[i].weight - log_total);
+    s->top_logprob[i] = static_cast<float>(candidates[i].weight - most - log_total);
   }
 }
 

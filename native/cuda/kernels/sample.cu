@@ -324,7 +324,7 @@ __device__ __forceinline__ uint64_t sampled_key(const Row& row, uint64_t best, c
 __device__ __forceinline__ void report_logprobs(const float* logits, int32_t vocab, uint64_t best, int32_t top,
                                                 int32_t token, nvlm_sampled& s, const Exchange& e) {
   const Row row{logits, vocab, 1, static_cast<double>(value_of(best))};
-  const double log_total = row.most + log(total_weight(row, 0, e));
+  const double log_total = log(total_weight(row, 0, e));  // taken off last: beside a huge logit it would be lost
   int32_t count = top < NVLM_MAX_TOP_LOGPROBS ? top : NVLM_MAX_TOP_LOGPROBS;
   if (count > vocab) count = vocab;
   for (int32_t i = 0; i < count; ++i) {
@@ -335,9 +335,9 @@ __device__ __forceinline__ void report_logprobs(const float* logits, int32_t voc
       });
     }
     if (threadIdx.x == 0)
-      s.top_token[i] = token_of(best), s.top_logprob[i] = static_cast<float>(value_of(best) - log_total);
+      s.top_token[i] = token_of(best), s.top_logprob[i] = static_cast<float>(value_of(best) - row.most - log_total);
   }
-  if (threadIdx.x == 0) s.logprob = static_cast<float>(logits[token] - log_total), s.top_count = count;
+  if (threadIdx.x == 0) s.logprob = static_cast<float>(logits[token] - row.most - log_total), s.top_count = count;
 }
 
 __global__ void __launch_bounds__(kThreads) sample_kernel(const __grid_constant__ SampleArgs a) {
