@@ -1,8 +1,8 @@
 // From a picture to the encoder's first rows: resized and cut into tiles, and tiles to embedded patches.
 #include "cuda/cut_tiles.h"
 #include "cuda/weights.h"
-#include "host/normalise.h"
 #include "op_cases.h"
+#include "support/pixels.h"
 
 namespace nvlm::times {
 namespace {
@@ -16,7 +16,7 @@ std::vector<uint8_t> random_bytes(uint64_t seed, int64_t count) {
 
 // A patch's row is bf16.
 double normalised(uint8_t value, int64_t channel) {
-  return to_float(to_bf16(host::normalised(value, static_cast<int>(channel))));
+  return to_float(to_bf16(test::normalised(value, static_cast<int>(channel))));
 }
 
 }  // namespace

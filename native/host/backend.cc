@@ -59,7 +59,7 @@ nvlm_status copy(nvlm_device*, void* to, const void* from, uint64_t bytes) {
 }
 
 uint64_t table_weight_bytes(nvlm_device* device, const nvlm_weight_source* source) {
-  return weight_bytes(of(device), *source);
+  return of(device).kernels->packed_bytes(*source);
 }
 nvlm_status table_upload_weight(nvlm_device* device, const nvlm_weight_source* source, nvlm_weight** weight) {
   return upload_weight(of(device), *source, weight);

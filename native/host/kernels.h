@@ -20,10 +20,10 @@ struct Kernel {
 struct Kernels {
   const char* name;
   OpTable<Kernel> kernel;
-  // A matrix or table of this source: bytes of its packed copy, and the packing itself. weight.data holds that many
-  // bytes, zeroed.
+  // Bytes of the packed copy of a weight, and the packing itself, on the device's threads: weight.data holds that many
+  // bytes, zeroed, and the rest of it is filled in; a matrix or table may get another dtype.
   uint64_t (*packed_bytes)(const nvlm_weight_source& source);
-  void (*pack)(const nvlm_weight_source& source, nvlm_weight& weight);
+  void (*pack)(const nvlm_weight_source& source, nvlm_weight& weight, const Threads& threads);
 };
 
 }  // namespace nvlm::host

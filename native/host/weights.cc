@@ -6,23 +6,6 @@
 #include "ops/weight_source.h"
 
 namespace nvlm::host {
-namespace {
-
-void pack_vector(const nvlm_weight_source& source, nvlm_weight& weight) {
-  auto* to = static_cast<float*>(weight.data);
-  for (int32_t p = 0; p < source.parts; ++p) {
-    for (int64_t i = 0; i < source.part[p].cols; ++i)
-      *to++ = stored_value(source.part[p].data, source.part[p].dtype, i);
-  }
-}
-
-}  // namespace
-
-uint64_t weight_bytes(const Device& device, const nvlm_weight_source& source) {
-  if (source.use != NVLM_VECTOR) return device.kernels->packed_bytes(source);
-  return static_cast<uint64_t>(vector_length(source)) * sizeof(float);
-}
-
 nvlm_status upload_weight(Device& device, const nvlm_weight_source& source, nvlm_weight** out) {
   const char* wrong = nullptr;
   if (const nvlm_status status = check_source(source, &wrong); status != NVLM_OK) return device.fail(status, wrong);
@@ -34,13 +17,9 @@ nvlm_status upload_weight(Device& device, const nvlm_weight_source& source, nvlm
   weight->rows = vector ? 1 : source_rows(source);
   weight->cols = vector ? vector_length(source) : source.part[0].cols;
   weight->dtype = vector ? NVLM_F32 : source.part[0].dtype;
-  weight->bytes = weight_bytes(device, source);
+  weight->bytes = device.kernels->packed_bytes(source);
   if (const nvlm_status status = device.take_zeroed(weight->bytes, &weight->data); status != NVLM_OK) return status;
-  if (vector) {
-    pack_vector(source, *weight);
-  } else {
-    device.kernels->pack(source, *weight);
-  }
+  device.kernels->pack(source, *weight, device.threads);
   *out = weight.release();
   return NVLM_OK;
 }

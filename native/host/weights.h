@@ -1,4 +1,4 @@
-// Weights in host memory: vectors as float32, matrices and tables as the device's kernels pack them.
+// Weights in host memory, packed as the device's kernels like them.
 #pragma once
 
 #include "host/device.h"
@@ -6,7 +6,6 @@
 
 namespace nvlm::host {
 
-uint64_t weight_bytes(const Device& device, const nvlm_weight_source& source);
 nvlm_status upload_weight(Device& device, const nvlm_weight_source& source, nvlm_weight** weight);
 void free_weight(Device& device, nvlm_weight* weight);
 

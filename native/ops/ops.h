@@ -155,15 +155,22 @@ typedef struct nvlm_program {
 
 /* ---- Batch ---- */
 
+/* How a token is chosen. Penalties, in float32: the logit of a token of the history is divided by repetition_penalty
+ * when positive, else multiplied; that of a token which the answer has n times is lessened by presence_penalty +
+ * frequency_penalty * n. Then the likeliest token (the lowest id among equals) if temperature <= 0; else weights
+ * e^(logit / temperature), and of the tokens sorted likeliest first, the lower id among equals: the first top_k; of
+ * those the fewest whose weights reach top_p of all those, at least one; of those the ones whose weight is at least
+ * min_p of the likeliest's. Taken is the first whose weights up to it exceed u of the total: u in [0, 1) is
+ * mix(mix(seed) ^ mix(2 * step + 1)) >> 11 in units of 2^-53, mix being SplitMix64's. */
 typedef struct nvlm_sampling {
-  float temperature;        /* <= 0: greedy (lowest id among equals) */
-  int32_t top_k;            /* 0: off */
-  float top_p;              /* 1: off */
-  float min_p;              /* 0: off */
-  float repetition_penalty; /* 1: off; over prompt and answer (divide positive, multiply negative logits) */
-  float presence_penalty, frequency_penalty; /* 0: off; over the answer alone; subtracted */
-  uint64_t seed, step;    /* the draw is a hash of both: same seed, same text, whatever runs beside it */
-  const int32_t* history; /* prompt ids (text and image slots alike), then answer ids */
+  float temperature;                         /* <= 0: greedy */
+  int32_t top_k;                             /* 0: off */
+  float top_p;                               /* 1: off */
+  float min_p;                               /* 0: off */
+  float repetition_penalty;                  /* 1: off; over prompt and answer */
+  float presence_penalty, frequency_penalty; /* 0: off; over the answer alone */
+  uint64_t seed, step;                       /* same seed, same text, whatever runs beside it */
+  const int32_t* history;                    /* prompt ids (text and image slots alike), then answer ids */
   int32_t history_len, prompt_len;
   int32_t top_logprobs; /* -1: none; 0: the chosen token's; n <= NVLM_MAX_TOP_LOGPROBS */
 } nvlm_sampling;

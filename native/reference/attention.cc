@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "host/kv_pages.h"
 #include "reference/kernels.h"
+#include "reference/kv_cache.h"
 
 namespace nvlm::reference {
 namespace {
@@ -60,9 +60,8 @@ void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pag
     for (int32_t p = pages.begin[s]; p < pages.begin[s + 1]; ++p) {
       for (int32_t i = 0; i < pages.fill[p]; ++i, ++key) {
         if (key < begin[r] || key >= end[r]) continue;
-        const int64_t place = static_cast<int64_t>(i) * c.head_dim;
-        visit(host::key_page(kv, c.layer, pages.page[p], kv_head) + place,
-              host::value_page(kv, c.layer, pages.page[p], kv_head) + place);
+        visit(cached(kv, Cached::key, c.layer, pages.page[p], kv_head, i),
+              cached(kv, Cached::value, c.layer, pages.page[p], kv_head, i));
       }
     }
   });

@@ -1,26 +1,9 @@
 #include "host/backend.h"
-#include "host/sampling.h"
-#include "ops/weight_source.h"
 #include "reference/kernels.h"
+#include "reference/weights.h"
 
 namespace nvlm::reference {
 namespace {
-
-uint64_t packed_bytes(const nvlm_weight_source& source) {
-  return static_cast<uint64_t>(source_rows(source)) * static_cast<uint64_t>(source.part[0].cols) * sizeof(float);
-}
-
-// Everything becomes float32 rows in their final order.
-void pack(const nvlm_weight_source& source, nvlm_weight& weight) {
-  auto* to = static_cast<float*>(weight.data);
-  for (int64_t r = 0; r < weight.rows; ++r) {
-    const SourceRow from = source_row(source, r);
-    const auto& part = source.part[from.part];
-    for (int64_t i = 0; i < weight.cols; ++i)
-      *to++ = stored_value(part.data, part.dtype, from.row * part.row_stride + i);
-  }
-  weight.dtype = NVLM_F32;
-}
 
 void serial_for(void*, int64_t count, const std::function<void(int64_t, int)>& body) {
   for (int64_t i = 0; i < count; ++i) body(i, 0);
@@ -42,7 +25,7 @@ constexpr OpTable<host::Kernel> kOps = op_table<host::Kernel>({
     {NVLM_EMBED, {embed}},
     {NVLM_GATHER_ROWS, {gather_rows}},
     {NVLM_LOGITS, {linear}},
-    {NVLM_SAMPLE, {host::sample, host::sample_scratch}},
+    {NVLM_SAMPLE, {sample, sample_scratch}},
 });
 
 constexpr host::Kernels kKernels = {"naive", kOps, packed_bytes, pack};

@@ -21,6 +21,8 @@ uint64_t attention_scratch(const host::Op& op);
 void pixel_shuffle_norm(const host::Op& op);
 void embed(const host::Op& op);
 void gather_rows(const host::Op& op);
+void sample(const host::Op& op);
+uint64_t sample_scratch(const host::Op& op);
 
 // Row r of a reference matrix or table: float32, dense.
 inline const float* row(const nvlm_weight& w, int64_t r) { return w.floats() + r * w.cols; }

@@ -1,8 +1,7 @@
-#include <algorithm>
 #include <cmath>
 
-#include "host/kv_pages.h"
 #include "reference/kernels.h"
+#include "reference/kv_cache.h"
 
 namespace nvlm::reference {
 namespace {
@@ -18,24 +17,31 @@ void rotate(float* head, int32_t d, int32_t position, double theta) {
   }
 }
 
-void write_row(const nvlm_kv_cache& kv, const nvlm_constants& c, int64_t slot, const float* k, const float* v) {
-  const int64_t page = slot / NVLM_PAGE_KEYS, offset = slot % NVLM_PAGE_KEYS * c.head_dim;
+// Key and value of every head, back to back at k and v, to a slot of the cache: page * 64 + place.
+void write(const nvlm_kv_cache& kv, const nvlm_constants& c, int64_t slot, const float* k, const float* v) {
   for (int32_t h = 0; h < c.kv_heads; ++h) {
-    std::copy_n(k + static_cast<int64_t>(h) * c.head_dim, c.head_dim, host::key_page(kv, c.layer, page, h) + offset);
-    std::copy_n(v + static_cast<int64_t>(h) * c.head_dim, c.head_dim, host::value_page(kv, c.layer, page, h) + offset);
+    float* key = cached(kv, Cached::key, c.layer, slot / NVLM_PAGE_KEYS, h, slot % NVLM_PAGE_KEYS);
+    float* value = cached(kv, Cached::value, c.layer, slot / NVLM_PAGE_KEYS, h, slot % NVLM_PAGE_KEYS);
+    for (int32_t i = 0; i < c.head_dim; ++i) {
+      key[i] = k[h * c.head_dim + i];
+      value[i] = v[h * c.head_dim + i];
+    }
   }
 }
 
 }  // namespace
 
+// Row: [q | k | v], each head after head.
 void rope_kv_write(const host::Op& op) {
   const nvlm_constants& c = op.c();
   for (int64_t r = 0; r < op.out_rows; ++r) {
     float* q = op.out + r * op.out_cols;
-    for (int32_t h = 0; h < c.heads + c.kv_heads; ++h)
-      rotate(q + static_cast<int64_t>(h) * c.head_dim, c.head_dim, op.batch->position[r], c.rope_theta);
-    const float* k = q + static_cast<int64_t>(c.heads) * c.head_dim;
-    write_row(*op.self_kv, c, op.batch->kv_slot[r], k, k + static_cast<int64_t>(c.kv_heads) * c.head_dim);
+    float* k = q + int64_t{c.heads} * c.head_dim;
+    const float* v = k + int64_t{c.kv_heads} * c.head_dim;
+    const int32_t position = op.batch->position[r];
+    for (int32_t h = 0; h < c.heads; ++h) rotate(q + h * c.head_dim, c.head_dim, position, c.rope_theta);
+    for (int32_t h = 0; h < c.kv_heads; ++h) rotate(k + h * c.head_dim, c.head_dim, position, c.rope_theta);
+    write(*op.self_kv, c, op.batch->kv_slot[r], k, v);
   }
 }
 
@@ -43,7 +49,7 @@ void kv_write(const host::Op& op) {
   const nvlm_constants& c = op.c();
   for (int64_t r = 0; r < op.in_rows; ++r) {
     const float* k = op.in + r * op.in_cols;
-    write_row(*op.cross_kv, c, op.batch->kv_slot[r], k, k + static_cast<int64_t>(c.kv_heads) * c.head_dim);
+    write(*op.cross_kv, c, op.batch->kv_slot[r], k, k + int64_t{c.kv_heads} * c.head_dim);
   }
 }
 

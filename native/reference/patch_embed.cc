@@ -1,7 +1,12 @@
-#include "host/normalise.h"
 #include "reference/kernels.h"
 
 namespace nvlm::reference {
+namespace {
+
+// Spec section 3.5: red, green, blue.
+constexpr double kMean[3] = {0.485, 0.456, 0.406}, kStd[3] = {0.229, 0.224, 0.225};
+
+}  // namespace
 
 void patch_embed(const host::Op& op) {
   const int64_t side = op.c().side, patch = op.c().patch, grid = side / patch, n = op.out_cols;
@@ -17,9 +22,8 @@ void patch_embed(const host::Op& op) {
         for (int64_t channel = 0; channel < 3; ++channel) {
           for (int64_t y = 0; y < patch; ++y) {
             for (int64_t x = 0; x < patch; ++x) {
-              const uint8_t value = pixels[((top + y) * side + left + x) * 3 + channel];
-              sum += static_cast<double>(host::normalised(value, static_cast<int>(channel))) *
-                     w[(channel * patch + y) * patch + x];
+              const uint8_t pixel = pixels[((top + y) * side + left + x) * 3 + channel];
+              sum += (pixel / 255.0 - kMean[channel]) / kStd[channel] * w[(channel * patch + y) * patch + x];
             }
           }
         }

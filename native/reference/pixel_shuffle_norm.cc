@@ -1,23 +1,21 @@
-#include <cmath>
-
 #include "reference/kernels.h"
 
 namespace nvlm::reference {
 
 void pixel_shuffle_norm(const host::Op& op) {
   const nvlm_constants& c = op.c();
-  const int64_t grid = c.grid, ratio = c.ratio, side = grid / ratio, n = op.in_cols;
+  const int64_t side = c.grid / c.ratio, n = op.in_cols;
   for (int64_t tile = 0; tile < op.batch->tiles; ++tile) {
-    const float* in = op.in + (tile * (grid * grid + 1) + 1) * n;  // the class row is dropped
-    for (int64_t token = 0; token < side * side; ++token) {
-      const int64_t block_row = c.transpose ? token % side : token / side,
-                    block_col = c.transpose ? token / side : token % side;
-      float* out = op.out + (tile * side * side + token) * op.out_cols;
-      for (int64_t y = 0; y < ratio; ++y) {
-        for (int64_t x = 0; x < ratio; ++x) {
-          const float* patch = in + ((block_row * ratio + y) * grid + block_col * ratio + x) * n;
-          for (int64_t i = 0; i < n; ++i) out[(y * ratio + x) * n + i] = patch[i];
-        }
+    const float* class_row = op.in + tile * (c.grid * c.grid + 1) * n;
+    const float* patches = class_row + n;
+    float* tokens = op.out + tile * side * side * op.out_cols;
+    for (int64_t y = 0; y < c.grid; ++y) {
+      for (int64_t x = 0; x < c.grid; ++x) {
+        // The patch goes to the token of its block, to the place that it has in the block.
+        const int64_t block_y = y / c.ratio, block_x = x / c.ratio;
+        const int64_t token = c.transpose ? block_x * side + block_y : block_y * side + block_x;
+        const int64_t place = y % c.ratio * c.ratio + x % c.ratio;
+        for (int64_t i = 0; i < n; ++i) tokens[token * op.out_cols + place * n + i] = patches[(y * c.grid + x) * n + i];
       }
     }
   }

@@ -16,11 +16,11 @@
 #include "cuda/kernels/gemm.h"
 #include "cuda/launchers.h"
 #include "emulator/control.h"
-#include "host/normalise.h"
 #include "ops/op_info.h"
 #include "support/activations.h"
 #include "support/check.h"
 #include "support/device_arrays.h"
+#include "support/pixels.h"
 
 using namespace nvlm;
 using gpu::bf16;
@@ -410,7 +410,7 @@ void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits,
       for (int64_t i = 0; row > 0 && i < k; ++i) {
         const int64_t channel = i / c.patch / c.patch, y = top + i / c.patch % c.patch, x = left + i % c.patch;
         const bf16 value = gpu::to_bf16(
-            host::normalised(pixels[size_t(((tile * c.side + y) * c.side + x) * 3 + channel)], int(channel)));
+            test::normalised(pixels[size_t(((tile * c.side + y) * c.side + x) * 3 + channel)], int(channel)));
         wrong += rows[size_t((tile * patches + p) * pitch + i)].bits != value.bits;
         values.push_back(gpu::to_float(value));
       }

@@ -1,5 +1,5 @@
-// Choosing tokens and cutting tiles on the device, in the emulator, against the host's own code: the same tokens, the
-// same bytes.
+// Choosing tokens and cutting tiles on the device, in the emulator, against the reference and the host's own code: the
+// same tokens, the same bytes.
 //
 // What could break: equal logits and their order, the ends of a filter (the k-th of many equals, top_p of nothing and
 // of all, a min_p that only the likeliest meets), a draw at the ends, counts of tokens in prompt and answer, more rows
@@ -7,55 +7,18 @@
 #include <algorithm>
 #include <limits>
 
+#include "cases/cases.h"
 #include "cuda/cut_tiles.h"
 #include "cuda/launchers.h"
-#include "host/sampling.h"
 #include "image/resample.h"
 #include "image/tiles.h"
+#include "reference/kernels.h"
 #include "support/device_arrays.h"
 
 using namespace nvlm;
 using namespace nvlm::test;
 
 namespace {
-
-struct Choice {
-  const char* name;
-  nvlm_sampling options;
-};
-
-nvlm_sampling options(float temperature, int32_t top_k = 0, float top_p = 1, float min_p = 0, int32_t logprobs = -1) {
-  nvlm_sampling o{};
-  o.temperature = temperature, o.top_k = top_k, o.top_p = top_p, o.min_p = min_p, o.repetition_penalty = 1,
-  o.top_logprobs = logprobs;
-  return o;
-}
-nvlm_sampling penalised(nvlm_sampling o, float repetition, float presence, float frequency) {
-  o.repetition_penalty = repetition, o.presence_penalty = presence, o.frequency_penalty = frequency;
-  return o;
-}
-
-const Choice kChoices[] = {
-    {"greedy", options(0)},
-    {"greedy with logprobs", options(0, 0, 1, 0, 20)},
-    {"greedy, the chosen one's logprob", options(-1, 0, 1, 0, 0)},
-    {"greedy with penalties", penalised(options(0, 0, 1, 0, 3), 1.3f, 0.4f, 0.2f)},
-    {"the whole distribution", options(1)},
-    {"hot", options(3.5f)},
-    {"cold", options(1e-3f)},
-    {"top k", options(0.8f, 7)},
-    {"top 1", options(0.8f, 1)},
-    {"top k of more than there are", options(0.8f, 1 << 30)},
-    {"top p", options(1, 0, 0.9f)},
-    {"top p of nothing", options(1, 0, 0)},
-    {"top p just below all", options(1, 0, 0.99999994f)},
-    {"min p", options(1.2f, 0, 1, 0.05f)},
-    {"min p above all", options(1.2f, 0, 1, 2)},
-    {"all filters", options(0.9f, 50, 0.8f, 0.01f, 5)},
-    {"all filters and penalties", penalised(options(0.9f, 50, 0.8f, 0.01f, 5), 1.1f, -0.3f, 0.15f)},
-    {"repetition alone", penalised(options(1), 0.7f, 0, 0)},
-    {"frequency alone", penalised(options(1), 1, 0, 0.9f)},
-};
 
 enum class Logits { normal, equal, coarse, extreme, zeros };
 
@@ -70,23 +33,19 @@ std::vector<float> logits_of(std::mt19937_64& random, Logits kind, size_t count)
   return x;
 }
 
-void on_host(const float* logits, int64_t vocab, const nvlm_sampling& options, nvlm_sampled* sampled) {
+void by_reference(const float* logits, int64_t vocab, const nvlm_sampling& options, nvlm_sampled* sampled) {
   nvlm_batch batch{};
   batch.sampling = &options, batch.sampled = sampled;
   host::Op op{};
   op.batch = &batch, op.in = logits, op.in_rows = 1, op.in_cols = vocab;
-  op.threads = {[](void*, int64_t n, const std::function<void(int64_t, int)>& body) {
-                  for (int64_t i = 0; i < n; ++i) body(i, 0);
-                },
-                nullptr, 1};
-  std::vector<unsigned char> scratch(host::sample_scratch(op));
+  std::vector<unsigned char> scratch(reference::sample_scratch(op));
   op.scratch = scratch.data();
-  host::sample(op);
+  reference::sample(op);
 }
 
-// One batch: a row for each of `rows` draws from kChoices.
-void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits kind, std::vector<const Choice*> choices,
-           bool poison_some) {
+// One batch: a row for each of `rows` draws from sampling_choices().
+void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits kind,
+           std::vector<const SamplingChoice*> choices, bool poison_some) {
   const size_t outs = choices.size();
   std::vector<float> logits;
   std::vector<std::vector<int32_t>> history(outs);
@@ -116,7 +75,7 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
     sampling[r].seed = random(), sampling[r].step = random() % 1000;
     sampling[r].history = history[r].data(), sampling[r].history_len = static_cast<int32_t>(history[r].size());
     sampling[r].prompt_len = static_cast<int32_t>(history[r].size() / 2);
-    on_host(&logits[r * vocab], vocab, sampling[r], &expected[r]);
+    by_reference(&logits[r * vocab], vocab, sampling[r], &expected[r]);
     sampling[r].history = d_history.get() + at;
     at += history[r].size();
   }
@@ -136,22 +95,9 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
 
   const std::vector<nvlm_sampled> got = d_sampled.read();
   for (size_t r = 0; r < outs; ++r) {
-    const nvlm_sampled &g = got[r], &e = expected[r];
-    const std::string name =
-        std::string(choices[r]->name) + ", " + std::to_string(vocab) + " tokens, row " + std::to_string(r);
-    test::equal(g.token, e.token, name);
-    test::equal(g.top_count, e.top_count, name + ": count of logprobs");
-    // Sums in double of the same numbers, rounded to float32 once: the last bit may differ, and 1e-12 near zero, where
-    // the logarithm cancels.
-    const auto close = [](float x, float y) { return std::abs(x - y) <= std::abs(y) * 1.2e-7f + 1e-12f; };
-    check(close(g.logprob, e.logprob),
-          name + ": logprob " + std::to_string(g.logprob) + " for " + std::to_string(e.logprob));
-    for (int i = 0; i < NVLM_MAX_TOP_LOGPROBS; ++i) {
-      if (g.top_token[i] == e.top_token[i] && close(g.top_logprob[i], e.top_logprob[i])) continue;
-      check(false, name + ": logprob " + std::to_string(i) + " is of token " + std::to_string(g.top_token[i]) +
-                       ", not " + std::to_string(e.top_token[i]));
-      break;
-    }
+    const std::string wrong = sampled_difference(got[r], expected[r]);
+    check(wrong.empty(), std::string(choices[r]->name) + ", " + std::to_string(vocab) + " tokens, row " +
+                             std::to_string(r) + ": " + wrong);
   }
   const std::vector<float> after = d_logits.read();
   check(std::memcmp(after.data(), logits.data(), logits.size() * sizeof(float)) == 0, "the logits are untouched");
@@ -203,9 +149,9 @@ void tiles(gpu::Stream stream, std::mt19937_64& random, int32_t width, int32_t h
               name + " with taps of another size");
 }
 
-std::vector<const Choice*> each_choice() {
-  std::vector<const Choice*> all;
-  for (const Choice& c : kChoices) all.push_back(&c);
+std::vector<const SamplingChoice*> each_choice() {
+  std::vector<const SamplingChoice*> all;
+  for (const SamplingChoice& c : sampling_choices()) all.push_back(&c);
   return all;
 }
 
@@ -218,17 +164,18 @@ int main() {
     emulator::Settings settings;
     settings.seed = ++seed, settings.completion = completion;
     std::mt19937_64 random(seed);
-    run("the device chooses the host's token", [&] {
+    run("the device chooses the reference's token", [&] {
       on_device(settings, "sample", [&](gpu::Stream stream) {
         for (const int64_t vocab : {1, 2, 31, 513}) batch(stream, random, vocab, Logits::normal, each_choice(), false);
         for (const Logits kind : {Logits::equal, Logits::coarse, Logits::extreme, Logits::zeros})
           batch(stream, random, 530, kind, each_choice(), false);
         batch(stream, random, 700, Logits::normal, each_choice(), true);
         if (seed == 1) batch(stream, random, 3001, Logits::coarse, each_choice(), false);
-        std::vector<const Choice*> many;  // more rows than blocks
-        for (int i = 0; i < 40; ++i) many.push_back(&kChoices[i * 7 % std::size(kChoices)]);
+        std::vector<const SamplingChoice*> many;  // more rows than blocks
+        for (int i = 0; i < 40; ++i) many.push_back(&sampling_choices()[i * 7 % sampling_choices().size()]);
         if (seed == 2) batch(stream, random, 100, Logits::normal, many, true);
-        if (seed == 3) batch(stream, random, 151674, Logits::normal, {&kChoices[16]}, false);  // a real vocabulary
+        if (seed == 3)
+          batch(stream, random, 151674, Logits::normal, {&sampling_choices()[16]}, false);  // a real vocabulary
       });
     });
     run("the device cuts the host's tiles", [&] {

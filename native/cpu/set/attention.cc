@@ -5,9 +5,9 @@
 // in the cache.
 #include <cmath>
 
+#include "cpu/kv_pages.h"
 #include "cpu/set/kernels.h"
 #include "cpu/set/math.h"
-#include "host/kv_pages.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
@@ -133,8 +133,8 @@ void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pag
     const auto each_page = [&](auto visit) {
       int64_t key = 0;
       for (int32_t p = pages.begin[rows.sequence]; p < pages.begin[rows.sequence + 1]; ++p) {
-        visit(KeyBlock{host::key_page(kv, c.layer, pages.page[p], kv_head),
-                       host::value_page(kv, c.layer, pages.page[p], kv_head), c.head_dim, key, key + pages.fill[p]});
+        visit(KeyBlock{key_page(kv, c.layer, pages.page[p], kv_head), value_page(kv, c.layer, pages.page[p], kv_head),
+                       c.head_dim, key, key + pages.fill[p]});
         key += pages.fill[p];
       }
     };

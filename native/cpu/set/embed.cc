@@ -1,5 +1,5 @@
 // embed and gather_rows: copies. Threads take blocks of rows. A row of a tied head's matrix is a column of one of its
-// panels (linear.cc): its values lie 16 apart, which takes longer to read than a dense row, but nothing beside the
+// panels (linear.cc): its values lie a panel apart, which takes longer to read than a dense row, but nothing beside the
 // products of its step.
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
@@ -11,7 +11,7 @@ void embed(const host::Op& op) {
   const nvlm_batch& b = *op.batch;
   const int64_t n = op.out_cols;
   const bool panels = op.w->use == NVLM_MATRIX;
-  parallel_rows(op, op.out_rows, row_grain(n), [&](int64_t first, int64_t end) {
+  parallel_rows(op.threads, op.out_rows, row_grain(n), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       float* out = op.out + r * n;
       if (b.source && b.source[r]) {

@@ -30,16 +30,16 @@ void embed(const host::Op& op);
 void gather_rows(const host::Op& op);
 
 uint64_t packed_bytes(const nvlm_weight_source& source);
-void pack(const nvlm_weight_source& source, nvlm_weight& weight);
+void pack(const nvlm_weight_source& source, nvlm_weight& weight, const host::Threads& threads);
 
 // (x − mean)·scale·w + b over one row.
 void layer_norm_row(const float* in, float* out, const float* w, const float* bias, int64_t n, float eps);
 
 // body(first, end) over blocks of `grain` rows, in parallel.
 template <typename Body>
-void parallel_rows(const host::Op& op, int64_t rows, int64_t grain, Body body) {
+void parallel_rows(const host::Threads& threads, int64_t rows, int64_t grain, Body body) {
   const int64_t blocks = (rows + grain - 1) / grain;
-  op.parallel(blocks, [&](int64_t b, int) { body(b * grain, std::min(rows, (b + 1) * grain)); });
+  threads.parallel(blocks, [&](int64_t b, int) { body(b * grain, std::min(rows, (b + 1) * grain)); });
 }
 
 // Rows to one task, so that a task moves some tens of kilobytes: less is lost in handing out, more leaves threads

@@ -1,8 +1,8 @@
 // rope_kv_write (spec section 6) and kv_write: rows are independent; threads take blocks of them.
 #include <cmath>
 
+#include "cpu/kv_pages.h"
 #include "cpu/set/kernels.h"
-#include "host/kv_pages.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
@@ -39,8 +39,8 @@ void rotate(float* row, int32_t heads, int32_t d, int32_t position, const double
 void write_row(const nvlm_kv_cache& kv, const nvlm_constants& c, int64_t slot, const float* k, const float* v) {
   const int64_t page = slot / NVLM_PAGE_KEYS, offset = slot % NVLM_PAGE_KEYS * c.head_dim;
   for (int32_t h = 0; h < c.kv_heads; ++h) {
-    std::copy_n(k + static_cast<int64_t>(h) * c.head_dim, c.head_dim, host::key_page(kv, c.layer, page, h) + offset);
-    std::copy_n(v + static_cast<int64_t>(h) * c.head_dim, c.head_dim, host::value_page(kv, c.layer, page, h) + offset);
+    std::copy_n(k + static_cast<int64_t>(h) * c.head_dim, c.head_dim, key_page(kv, c.layer, page, h) + offset);
+    std::copy_n(v + static_cast<int64_t>(h) * c.head_dim, c.head_dim, value_page(kv, c.layer, page, h) + offset);
   }
 }
 
@@ -56,7 +56,7 @@ void rope_kv_write(const host::Op& op) {
   auto* frequency = static_cast<double*>(op.scratch);
   for (int32_t i = 0; i < c.head_dim / 2; ++i)
     frequency[i] = std::pow(static_cast<double>(c.rope_theta), -2.0 * i / c.head_dim);
-  parallel_rows(op, op.out_rows, row_grain(op.out_cols), [&](int64_t first, int64_t end) {
+  parallel_rows(op.threads, op.out_rows, row_grain(op.out_cols), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       float* q = op.out + r * op.out_cols;
       rotate(q, c.heads + c.kv_heads, c.head_dim, op.batch->position[r], frequency);
@@ -68,7 +68,7 @@ void rope_kv_write(const host::Op& op) {
 
 void kv_write(const host::Op& op) {
   const nvlm_constants& c = op.c();
-  parallel_rows(op, op.in_rows, row_grain(op.in_cols), [&](int64_t first, int64_t end) {
+  parallel_rows(op.threads, op.in_rows, row_grain(op.in_cols), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       const float* k = op.in + r * op.in_cols;
       write_row(*op.cross_kv, c, op.batch->kv_slot[r], k, k + static_cast<int64_t>(c.kv_heads) * c.head_dim);

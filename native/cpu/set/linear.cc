@@ -1,17 +1,16 @@
 // linear, linear_gelu, linear_swiglu, linear_residual, logits (spec sections 4 and 6): out [m, n] = f(x [m, k] · wᵀ), w
 // [n, k] in bf16, f16 or f32, sums in f32.
 //
-// Layout: weight rows in panels of 16, [n/16][k][16] in the stored format, the last panel zero-padded. One layout
-// serves many rows and one: a step along k reads 16 neighbouring weights whatever the number of rows. Gate and up rows
-// share a panel: columns 0–7 are gates, 8–15 their ups, so that SwiGLU needs no shuffle. Threads: a grid of row blocks
+// Layout: weight rows in panels of two vectors (AVX2: 16 columns), [n/16][k][16] in the stored format, the last panel
+// zero-padded. One layout serves many rows and one: a step along k reads 16 neighbouring weights whatever the number of
+// rows. Gate and up rows share a panel: the first vector's columns are gates, the second's their ups, so that SwiGLU
+// needs no shuffle. Threads: a grid of row blocks
 // × panel groups. A row block's x stays in the second-level cache while the panels of the group pass.
 #include <cmath>
-#include <cstring>
 
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
 #include "cpu/set/math.h"
-#include "ops/weight_source.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
@@ -176,46 +175,6 @@ void run(const host::Op& op, const Epilogue& epilogue) {
   }
 }
 
-// Weight row -> its column in the panels.
-int64_t packed_column(const nvlm_weight_source& source, int64_t row) {
-  if (!source.interleave) return row;
-  const int64_t pair = row / 2;
-  return pair / kLanes * kPanel + pair % kLanes + (row % 2) * kLanes;
-}
-
-int64_t panel_count(const nvlm_weight_source& source) {
-  const int64_t rows = source_rows(source);
-  return source.interleave ? (rows / 2 + kLanes - 1) / kLanes : (rows + kPanel - 1) / kPanel;
-}
-
-template <typename Stored>
-void pack_matrix(const nvlm_weight_source& source, nvlm_weight& weight) {
-  auto* packed = static_cast<Stored*>(weight.data);
-  for (int64_t r = 0; r < weight.rows; ++r) {
-    const SourceRow from = source_row(source, r);
-    const auto& part = source.part[from.part];
-    const char* stored =
-        static_cast<const char*>(part.data) + from.row * part.row_stride * static_cast<int64_t>(sizeof(Stored));
-    const int64_t column = packed_column(source, r);
-    Stored* to = packed + column / kPanel * weight.cols * kPanel + column % kPanel;
-    for (int64_t k = 0; k < weight.cols; ++k)
-      std::memcpy(to + k * kPanel, stored + k * static_cast<int64_t>(sizeof(Stored)), sizeof(Stored));
-  }
-}
-
-// Rows as they are, dense.
-void pack_table(const nvlm_weight_source& source, nvlm_weight& weight, int64_t element) {
-  char* to = static_cast<char*>(weight.data);
-  for (int64_t r = 0; r < weight.rows; ++r) {
-    const SourceRow from = source_row(source, r);
-    const auto& part = source.part[from.part];
-    std::copy_n(static_cast<const char*>(part.data) + from.row * part.row_stride * element, weight.cols * element,
-                to + r * weight.cols * element);
-  }
-}
-
-int64_t element_bytes(nvlm_dtype dtype) { return dtype == NVLM_F32 ? 4 : 2; }
-
 }  // namespace
 
 void multiply_row_block(const float* const* x, int rows, const nvlm_weight& w, int64_t panel, float* out) {
@@ -242,17 +201,6 @@ void multiply_row_block(const float* const* x, int rows, const nvlm_weight& w, i
     case NVLM_BF16: return multiply_by(Bf16{});
     case NVLM_F16: return multiply_by(F16{});
   }
-}
-
-uint64_t packed_bytes(const nvlm_weight_source& source) {
-  const int64_t element = element_bytes(source.part[0].dtype);
-  const int64_t rows = source.use == NVLM_TABLE ? source_rows(source) : panel_count(source) * kPanel;
-  return static_cast<uint64_t>(rows) * static_cast<uint64_t>(source.part[0].cols) * static_cast<uint64_t>(element);
-}
-
-void pack(const nvlm_weight_source& source, nvlm_weight& weight) {
-  if (source.use == NVLM_TABLE) return pack_table(source, weight, element_bytes(weight.dtype));
-  return weight.dtype == NVLM_F32 ? pack_matrix<float>(source, weight) : pack_matrix<uint16_t>(source, weight);
 }
 
 void linear(const host::Op& op) { run(op, Plain{}); }

@@ -5,8 +5,8 @@
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 
-// Columns of a panel of packed weights.
-constexpr int kPanel = 16;
+// Columns of a panel of packed weights: two vectors, one of gates and one of their ups.
+constexpr int kPanel = 2 * kLanes;
 // 6 rows × 2 vectors are 12 sums, with 2 weights and 1 broadcast 15 of 16 registers; 12 independent sums cover a
 // latency of 4–5 at 2 a cycle.
 constexpr int kRows = 6;

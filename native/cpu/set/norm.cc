@@ -49,7 +49,7 @@ void layer_norm_row(const float* in, float* out, const float* w, const float* bi
 
 void rms_norm(const host::Op& op) {
   const int64_t n = op.in_cols;
-  parallel_rows(op, op.in_rows, row_grain(n), [&](int64_t first, int64_t end) {
+  parallel_rows(op.threads, op.in_rows, row_grain(n), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r)
       rms_row(op.in + r * n, op.out + r * n, op.w->floats(), n, true_width(op, n), op.c().eps);
   });
@@ -57,7 +57,7 @@ void rms_norm(const host::Op& op) {
 
 void layer_norm(const host::Op& op) {
   const int64_t n = op.in_cols;
-  parallel_rows(op, op.in_rows, row_grain(n), [&](int64_t first, int64_t end) {
+  parallel_rows(op.threads, op.in_rows, row_grain(n), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r)
       layer_norm_row(op.in + r * n, op.out + r * n, op.w->floats(), op.bias->floats(), n, op.c().eps);
   });
@@ -65,7 +65,7 @@ void layer_norm(const host::Op& op) {
 
 void qk_norm(const host::Op& op) {
   const int64_t n = op.out_cols / 3;
-  parallel_rows(op, op.out_rows, row_grain(2 * n), [&](int64_t first, int64_t end) {
+  parallel_rows(op.threads, op.out_rows, row_grain(2 * n), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       float* q = op.out + r * op.out_cols;
       rms_row(q, q, op.w->floats(), n, true_width(op, n), op.c().eps);

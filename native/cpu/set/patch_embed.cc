@@ -1,8 +1,8 @@
 // patch_embed (spec section 4): a stride-equals-patch convolution is a product with rows gathered from the pixels.
 // Threads take groups of as many patches as the product takes rows.
+#include "cpu/normalise.h"
 #include "cpu/set/kernels.h"
 #include "cpu/set/linear.h"
-#include "host/normalise.h"
 
 namespace nvlm::cpu::NVLM_CPU_SET {
 
@@ -18,8 +18,7 @@ void patch_embed(const host::Op& op) {
   const int64_t groups = (patches + kRows - 1) / kRows;
   float level[3][256];  // every value a pixel can have
   for (int channel = 0; channel < 3; ++channel) {
-    for (int value = 0; value < 256; ++value)
-      level[channel][value] = host::normalised(static_cast<uint8_t>(value), channel);
+    for (int value = 0; value < 256; ++value) level[channel][value] = normalised(static_cast<uint8_t>(value), channel);
   }
   op.parallel(op.batch->tiles * groups, [&](int64_t task, int thread) {
     const int64_t tile = task / groups, first = task % groups * kRows;

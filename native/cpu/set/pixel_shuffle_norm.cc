@@ -7,7 +7,7 @@ namespace nvlm::cpu::NVLM_CPU_SET {
 void pixel_shuffle_norm(const host::Op& op) {
   const nvlm_constants& c = op.c();
   const int64_t grid = c.grid, ratio = c.ratio, side = grid / ratio, n = op.in_cols;
-  parallel_rows(op, op.out_rows, row_grain(op.out_cols), [&](int64_t first, int64_t end) {
+  parallel_rows(op.threads, op.out_rows, row_grain(op.out_cols), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       const int64_t tile = r / (side * side), token = r % (side * side);
       const int64_t block_row = c.transpose ? token % side : token / side,

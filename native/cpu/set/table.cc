@@ -1,6 +1,6 @@
 // The kernel table of one instruction set.
+#include "cpu/sampling.h"
 #include "cpu/set/kernels.h"
-#include "host/sampling.h"
 
 #define NVLM_STRING_(x) #x
 #define NVLM_STRING(x) NVLM_STRING_(x)
@@ -25,7 +25,7 @@ constexpr OpTable<host::Kernel> kOps = op_table<host::Kernel>({
     {NVLM_EMBED, {embed}},
     {NVLM_GATHER_ROWS, {gather_rows}},
     {NVLM_LOGITS, {linear}},
-    {NVLM_SAMPLE, {host::sample, host::sample_scratch}},
+    {NVLM_SAMPLE, {sample, sample_scratch}},
 });
 
 }  // namespace

@@ -31,7 +31,7 @@ struct PatchArgs {
   int64_t row_pieces, class_pieces;
 };
 
-// As host::normalised (host/normalise.h), to the bit.
+// As cpu::normalised (cpu/normalise.h), to the bit.
 __device__ __forceinline__ float normalised(uint8_t value, int32_t channel) {
   const float mean = channel == 0   ? 0.485f
                      : channel == 1 ? 0.456f

@@ -1,4 +1,4 @@
-// sample (ops/ops.h): one token for each row of in [outs, vocab] float32, as host/sampling.cc chooses it, and
+// sample (ops/ops.h): one token for each row of in [outs, vocab] float32, as cpu/sampling.cc chooses it, and
 // log-probabilities.
 //
 // The host sorts the vocabulary by (logit, id) and walks along its weights. Here nothing is sorted: a logit and its

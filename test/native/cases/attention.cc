@@ -9,7 +9,6 @@
 #include <limits>
 
 #include "cases/cases.h"
-#include "host/kv_pages.h"
 
 namespace nvlm::test {
 namespace {
@@ -75,16 +74,15 @@ OpCase paged_case(const std::string& name, nvlm_key_source source, const std::ve
   // Pages are dealt out from the last one downwards; page 0 belongs to nobody. Places that hold no key are NaN.
   Cache& kv = self ? c.self_kv : c.cross_kv;
   kv = {2, page_count, kv_heads, d, {}};
-  nvlm_kv_cache layout{nullptr, kv.layers, kv.pages, kv_heads, d, NVLM_F32};
-  kv.data.assign(nvlm_kv_cache_bytes(&layout) / sizeof(float), std::numeric_limits<float>::quiet_NaN());
-  layout.memory = kv.data.data();
+  kv.data.assign(kv.elements(), std::numeric_limits<float>::quiet_NaN());
   constexpr int32_t kLayer = 1;
   for (const Sequence& s : sequences) {
     for (const int32_t fill : s.fill) {
       pages.page.push_back(--page_count);
       pages.fill.push_back(fill);
       for (int32_t h = 0; h < kv_heads; ++h) {
-        float *k = host::key_page(layout, kLayer, page_count, h), *v = host::value_page(layout, kLayer, page_count, h);
+        const int64_t slot = int64_t{page_count} * NVLM_PAGE_KEYS;
+        float *k = &kv.data[kv.key_at(kLayer, slot, h)], *v = &kv.data[kv.value_at(kLayer, slot, h)];
         for (int32_t i = 0; i < fill * d; ++i) k[i] = random.uniform(-2, 2), v[i] = random.uniform(-1, 1);
       }
     }
@@ -104,10 +102,8 @@ OpCase paged_case(const std::string& name, nvlm_key_source source, const std::ve
     for (const auto& [from, to] : s.interval) c.flops += 4.0 * (to - from) * heads * d;
   }
 
-  const std::vector<float> queries = c.tensors[0].data, data = kv.data;
-  c.bounds = [=](const std::vector<float>&) {
-    nvlm_kv_cache view = layout;
-    view.memory = const_cast<float*>(data.data());
+  const std::vector<float> queries = c.tensors[0].data;
+  c.bounds = [=, cache = kv](const std::vector<float>&) {
     std::vector<std::pair<size_t, size_t>> row_of;  // sequence, row in it
     std::vector<int32_t> first_page;
     int32_t next = 0;
@@ -121,12 +117,12 @@ OpCase paged_case(const std::string& name, nvlm_key_source source, const std::ve
       Head head{queries.data() + row * cols + static_cast<int64_t>(h) * d, {}, {}};
       int32_t key = 0;
       for (size_t p = 0; p < sequences[s].fill.size(); ++p) {
-        const int64_t page = kv.pages - 1 - (first_page[s] + static_cast<int32_t>(p));
+        const int64_t page = cache.pages - 1 - (first_page[s] + static_cast<int32_t>(p));
         for (int32_t i = 0; i < sequences[s].fill[p]; ++i, ++key) {
           if (key < sequences[s].interval[r].first || key >= sequences[s].interval[r].second) continue;
-          head.keys.push_back(host::key_page(view, kLayer, page, h / (heads / kv_heads)) + static_cast<int64_t>(i) * d);
-          head.values.push_back(host::value_page(view, kLayer, page, h / (heads / kv_heads)) +
-                                static_cast<int64_t>(i) * d);
+          const int64_t slot = page * NVLM_PAGE_KEYS + i;
+          head.keys.push_back(&cache.data[cache.key_at(kLayer, slot, h / (heads / kv_heads))]);
+          head.values.push_back(&cache.data[cache.value_at(kLayer, slot, h / (heads / kv_heads))]);
         }
       }
       return head;

@@ -17,6 +17,7 @@ std::vector<OpCase> kv_write_cases();
 std::vector<OpCase> patch_embed_cases();
 std::vector<OpCase> pixel_shuffle_cases();
 std::vector<OpCase> embed_cases();
+std::vector<OpCase> sample_cases();
 std::vector<OpCase> fused_cases();
 // All of these, in this order.
 std::vector<OpCase> all_cases();
@@ -40,6 +41,12 @@ OpCase patch_embed_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, n
 OpCase pixel_shuffle_norm_case(int64_t tiles, int32_t grid, int32_t ratio, int64_t n, bool transpose);
 OpCase embed_tokens_case(int64_t rows, int64_t vocab, int64_t n, nvlm_dtype dtype);
 OpCase sample_case(int64_t rows, int64_t vocab, float temperature, float top_p);
+// Every way of choosing a token; without seed and history.
+struct SamplingChoice {
+  const char* name;
+  nvlm_sampling options;
+};
+const std::vector<SamplingChoice>& sampling_choices();
 // A decoder layer (see fused.cc) of so many sequences with one row each; heads of 64.
 OpCase decoder_layer_case(int rows, bool cross);
 OpCase gather_rows_case(int64_t rows, const std::vector<int32_t>& out_rows, int64_t n);

@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "cases/cases.h"
-#include "host/kv_pages.h"
 #include "ops/op_info.h"
 
 namespace nvlm::test {
@@ -134,18 +133,17 @@ class Chain {
 
   static void open(Cache& kv, int32_t pages, const Heads& heads) {
     kv = {kLayer + 1, pages, heads.kv, heads.d, {}};
-    const nvlm_kv_cache layout{nullptr, kv.layers, kv.pages, kv.kv_heads, kv.head_dim, NVLM_F32};
-    kv.data.assign(nvlm_kv_cache_bytes(&layout) / sizeof(float), std::numeric_limits<float>::quiet_NaN());
+    kv.data.assign(kv.elements(), std::numeric_limits<float>::quiet_NaN());
   }
   // The next `keys` places, from page `next` - 1 downwards; the first `known` get values.
   void deal(Cache& kv, PageList& list, int32_t& next, int32_t keys, int32_t known) {
-    nvlm_kv_cache layout{kv.data.data(), kv.layers, kv.pages, kv.kv_heads, kv.head_dim, NVLM_F32};
     for (int32_t from = 0; from < keys; from += NVLM_PAGE_KEYS) {
       list.page.push_back(--next);
       list.fill.push_back(std::min(keys - from, NVLM_PAGE_KEYS));
       const int32_t values = std::clamp(known - from, 0, NVLM_PAGE_KEYS) * kv.head_dim;
       for (int32_t h = 0; h < kv.kv_heads; ++h) {
-        float *k = host::key_page(layout, kLayer, next, h), *v = host::value_page(layout, kLayer, next, h);
+        const int64_t slot = int64_t{next} * NVLM_PAGE_KEYS;
+        float *k = &kv.data[kv.key_at(kLayer, slot, h)], *v = &kv.data[kv.value_at(kLayer, slot, h)];
         for (int32_t i = 0; i < values; ++i) k[i] = random_.uniform(-1, 1), v[i] = random_.uniform(-1, 1);
       }
     }

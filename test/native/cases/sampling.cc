@@ -1,6 +1,5 @@
-// sample, against answers worked out by hand or by statistics (the backends in host memory share the code, so comparing
-// them would prove nothing): ties, penalties, each filter, the order of filters, the distribution of draws, logprobs,
-// logits that are not finite.
+// sample, against answers worked out by hand or by statistics, the reference's own too: ties, penalties, each filter,
+// the order of filters, the distribution of draws, logprobs, logits that are not finite.
 #include <algorithm>
 #include <cmath>
 #include <limits>

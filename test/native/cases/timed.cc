@@ -5,24 +5,6 @@
 
 namespace nvlm::test {
 
-OpCase sample_case(int64_t rows, int64_t vocab, float temperature, float top_p) {
-  OpCase c;
-  c.name =
-      "sample " + std::to_string(rows) + " of " + std::to_string(vocab) + (temperature > 0 ? ", top-p" : ", greedy");
-  Random random(c.name);
-  c.record.op = NVLM_SAMPLE;
-  c.batch.outs = rows;
-  nvlm_sampling options{};
-  options.temperature = temperature;
-  options.top_p = top_p;
-  options.repetition_penalty = 1;
-  options.top_logprobs = -1;
-  c.batch.sampling.assign(static_cast<size_t>(rows), options);
-  c.record.in = c.add(Tensor{NVLM_OUTS, 1, vocab, random.uniforms(rows * vocab, -10, 10)});
-  c.bytes = 4.0 * static_cast<double>(rows * vocab);
-  return c;
-}
-
 std::vector<OpCase> timed_cases() {
   std::vector<OpCase> cases;
   for (const int64_t rows : {1, 4, 256}) {

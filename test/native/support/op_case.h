@@ -84,6 +84,17 @@ struct Batch {
 struct Cache {
   int32_t layers = 0, pages = 0, kv_heads = 0, head_dim = 0;
   std::vector<float> data;  // empty: NaN
+
+  // Where in data the head_dim elements of a head's key, or its value, begin. Slot: page * 64 + place.
+  size_t key_at(int32_t layer, int64_t slot, int32_t head) const { return at(2 * int64_t{layer}, slot, head); }
+  size_t value_at(int32_t layer, int64_t slot, int32_t head) const { return at(2 * int64_t{layer} + 1, slot, head); }
+  size_t elements() const { return at(2 * int64_t{layers}, 0, 0); }
+
+ private:
+  size_t at(int64_t kind, int64_t slot, int32_t head) const {
+    const int64_t page = kind * pages + slot / NVLM_PAGE_KEYS;
+    return static_cast<size_t>(((page * kv_heads + head) * NVLM_PAGE_KEYS + slot % NVLM_PAGE_KEYS) * head_dim);
+  }
 };
 
 // |got − truth| ≤ limit for each element, and √(Σ error² / Σ size²) ≤ rms. `size`: the magnitude from which an element

@@ -61,14 +61,7 @@ class Chain {
   }
 
  private:
-  static Values cache(const Cache& kv) {
-    return exact(kv.data,
-                 static_cast<size_t>(2 * int64_t{kv.layers} * kv.pages * kv.kv_heads * NVLM_PAGE_KEYS * kv.head_dim));
-  }
-  static size_t place(const Cache& kv, int32_t layer, bool value, int64_t slot, int32_t head) {
-    const int64_t page = (2 * int64_t{layer} + (value ? 1 : 0)) * kv.pages + slot / NVLM_PAGE_KEYS;
-    return static_cast<size_t>(((page * kv.kv_heads + head) * NVLM_PAGE_KEYS + slot % NVLM_PAGE_KEYS) * kv.head_dim);
-  }
+  static Values cache(const Cache& kv) { return exact(kv.data, kv.elements()); }
 
   Values& in(const nvlm_record& r) { return tensors_[static_cast<size_t>(r.in)]; }
   Values& out(const nvlm_record& r) { return tensors_[static_cast<size_t>(r.out)]; }
@@ -193,9 +186,11 @@ class Chain {
         }
         if (head < r.c.heads) continue;
         const bool value = head >= r.c.heads + r.c.kv_heads;
+        const int64_t slot = c_.batch.kv_slot[static_cast<size_t>(row)];
+        const int32_t kv_head = head - r.c.heads - (value ? r.c.kv_heads : 0);
         std::copy_n(x, d,
-                    &self_[place(c_.self_kv, r.c.layer, value, c_.batch.kv_slot[static_cast<size_t>(row)],
-                                 head - r.c.heads - (value ? r.c.kv_heads : 0))]);
+                    &self_[value ? c_.self_kv.value_at(r.c.layer, slot, kv_head)
+                                 : c_.self_kv.key_at(r.c.layer, slot, kv_head)]);
       }
     }
   }
@@ -219,8 +214,9 @@ class Chain {
             for (int32_t i = 0; i < pages.fill[p]; ++i, ++key) {
               if (key < begin[static_cast<size_t>(row)] || key >= end[static_cast<size_t>(row)]) continue;
               const int64_t slot = int64_t{pages.page[p]} * NVLM_PAGE_KEYS + i;
-              head.keys.push_back(&cached[place(kv, r.c.layer, false, slot, h / (r.c.heads / r.c.kv_heads))]);
-              head.values.push_back(&cached[place(kv, r.c.layer, true, slot, h / (r.c.heads / r.c.kv_heads))]);
+              const int32_t kv_head = h / (r.c.heads / r.c.kv_heads);
+              head.keys.push_back(&cached[kv.key_at(r.c.layer, slot, kv_head)]);
+              head.values.push_back(&cached[kv.value_at(r.c.layer, slot, kv_head)]);
             }
           }
           attend(head, d, &out(r)[static_cast<size_t>((int64_t{row} * r.c.heads + h) * d)]);

@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "ops/op_info.h"
-#include "ops/weight_source.h"
 #include "support/op_allocations.h"
 #include "support/op_chain.h"
 
@@ -116,18 +115,17 @@ OpCase rounded(const OpCase& c) {
   for (Weight& w : r.weights) {
     if (w.use == NVLM_VECTOR) continue;
     round_all(w.values);
-    for (Weight::Part& part : w.parts) {
-      const nvlm_weight_source source = w.source();
-      const auto& stored = source.part[&part - w.parts.data()];
-      std::vector<uint8_t> bytes(static_cast<size_t>(1 + part.rows * part.stride * 2), 0xff);
+    int64_t first = 0;  // of the part's rows among the weight's
+    for (size_t p = 0; p < w.parts.size(); ++p) {
+      Weight::Part& part = w.parts[p];
+      part.bytes.assign(static_cast<size_t>(1 + part.rows * part.stride * 2), 0xff);
       for (int64_t row = 0; row < part.rows; ++row) {
-        for (int64_t i = row * part.stride; i < row * part.stride + part.cols; ++i) {
-          const uint16_t half = to_bf16(stored_value(stored.data, part.dtype, i));
-          std::memcpy(bytes.data() + 1 + 2 * i, &half, 2);
-        }
+        const int64_t value = (w.interleave ? 2 * row + static_cast<int64_t>(p) : first + row) * part.cols;
+        encode(NVLM_BF16, w.values.data() + value, static_cast<size_t>(part.cols),
+               part.bytes.data() + 1 + 2 * row * part.stride);
       }
-      part.bytes = std::move(bytes);
       part.dtype = NVLM_BF16;
+      first += part.rows;
     }
   }
   if (!c.batch.source.empty()) {
@@ -400,6 +398,26 @@ std::string cache_difference(const char* kind, const OpCase& c, const std::vecto
 
 }  // namespace
 
+std::string sampled_difference(const nvlm_sampled& got, const nvlm_sampled& truth) {
+  const auto close = [](float x, float y) { return std::abs(x - y) <= std::abs(y) * 1.2e-7f + 1e-12f; };
+  const auto differ = [](const std::string& what, double x, double y) {
+    std::ostringstream text;
+    text << what << ": expected " << y << " but got " << x;
+    return text.str();
+  };
+  if (got.token != truth.token) return differ("the token", got.token, truth.token);
+  if (got.top_count != truth.top_count) return differ("the count of logprobs", got.top_count, truth.top_count);
+  if (!close(got.logprob, truth.logprob)) return differ("the logprob", got.logprob, truth.logprob);
+  for (int i = 0; i < NVLM_MAX_TOP_LOGPROBS; ++i) {
+    const std::string number = std::to_string(i);
+    if (got.top_token[i] != truth.top_token[i])
+      return differ("the token of logprob " + number, got.top_token[i], truth.top_token[i]);
+    if (!close(got.top_logprob[i], truth.top_logprob[i]))
+      return differ("logprob " + number, got.top_logprob[i], truth.top_logprob[i]);
+  }
+  return {};
+}
+
 Bounds bounds_of(const OpCase& c, const Outcome& truth) {
   if (c.bounds && truth.status == NVLM_OK) return c.bounds(truth.out);
   if (!c.before.empty()) return chain_bounds(c);
@@ -419,8 +437,8 @@ Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, co
   if (result.wrong.empty()) result.wrong = cache_difference("self", c, bounds.self_limit, got.self_kv, truth.self_kv);
   if (result.wrong.empty()) result.wrong = cache_difference("cross", c, {}, got.cross_kv, truth.cross_kv);
   for (size_t i = 0; i < got.sampled.size() && result.wrong.empty(); ++i) {
-    if (got.sampled[i].token != truth.sampled[i].token)
-      result.wrong = "another token was sampled for out row " + std::to_string(i);
+    result.wrong = sampled_difference(got.sampled[i], truth.sampled[i]);
+    if (!result.wrong.empty()) result.wrong = "out row " + std::to_string(i) + ": " + result.wrong;
   }
   return result;
 }

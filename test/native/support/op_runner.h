@@ -92,6 +92,9 @@ struct Comparison {
 
 // The case's bounds for the reference's outcome: its own, those of a chain (op_chain.h), or bit for bit.
 Bounds bounds_of(const OpCase& c, const Outcome& truth);
+// What differs; empty: nothing. Logprobs are sums in double of the same numbers, rounded to float32 once: the last bit
+// may differ, and 1e-12 near zero, where the logarithm cancels.
+std::string sampled_difference(const nvlm_sampled& got, const nvlm_sampled& truth);
 Comparison compare(const OpCase& c, const Bounds& bounds, const Outcome& got, const Outcome& truth);
 
 }  // namespace nvlm::test

@@ -5,7 +5,7 @@
 
 #include "ops/ops.h"
 
-namespace nvlm::host {
+namespace nvlm::cpu {
 
 // [64, head_dim] keys of one head in one page.
 inline float* key_page(const nvlm_kv_cache& kv, int32_t layer, int64_t page, int32_t kv_head) {
@@ -19,4 +19,4 @@ inline float* value_page(const nvlm_kv_cache& kv, int32_t layer, int64_t page, i
          static_cast<int64_t>(kv.pages) * static_cast<int64_t>(nvlm_kv_page_elements(&kv));
 }
 
-}  // namespace nvlm::host
+}  // namespace nvlm::cpu

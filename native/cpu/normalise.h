@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace nvlm::host {
+namespace nvlm::cpu {
 
 // (x/255 - mean)/std in float32, channel 0 red, 1 green, 2 blue.
 inline float normalised(uint8_t value, int channel) {
@@ -11,4 +11,4 @@ inline float normalised(uint8_t value, int channel) {
   return (static_cast<float>(value) / 255.0f - kMean[channel]) / kStd[channel];
 }
 
-}  // namespace nvlm::host
+}  // namespace nvlm::cpu

@@ -1,9 +1,9 @@
-#include "host/sampling.h"
+#include "cpu/sampling.h"
 
 #include <algorithm>
 #include <cmath>
 
-namespace nvlm::host {
+namespace nvlm::cpu {
 namespace {
 
 struct Candidate {
@@ -115,11 +115,11 @@ void sample_row(Candidate* candidates, const float* logits, int64_t vocab, const
 
 }  // namespace
 
-uint64_t sample_scratch(const Op& op) {
+uint64_t sample_scratch(const host::Op& op) {
   return static_cast<uint64_t>(std::min<int64_t>(op.threads.count, op.in_rows) * op.in_cols) * sizeof(Candidate);
 }
 
-void sample(const Op& op) {
+void sample(const host::Op& op) {
   if (!op.batch->sampled) return;
   op.parallel(op.in_rows, [&](int64_t o, int thread) {
     sample_row(static_cast<Candidate*>(op.scratch) + thread * op.in_cols, op.in + o * op.in_cols, op.in_cols,
@@ -127,4 +127,4 @@ void sample(const Op& op) {
   });
 }
 
-}  // namespace nvlm::host
+}  // namespace nvlm::cpu
