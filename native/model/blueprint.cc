@@ -31,14 +31,16 @@ Blueprint::Blueprint(const LoadOptions& wanted, const Device& device)
       self_kv(plan_self_cache(config, options, activations)),
       cross_kv(plan_cross_cache(config, options, activations)) {
   // ---- Weights ----
+  const TensorNames names = config.family.tensor_names(config);
   weights.count_into(&parameters.encoder);
-  const EncoderWeights encoder = declare_encoder(weights, config.vision);
+  const EncoderWeights encoder = declare_encoder(weights, names.encoder, config.vision);
   for (int i = config.vision.layers; i < config.vision.stored_layers; ++i) {
-    checkpoint.ignore("vision_model.encoder.layers." + std::to_string(i) + ".");
+    checkpoint.ignore(with_layer(names.encoder.layer, i));
   }
   weights.count_into(&parameters.projector);
-  const ProjectorWeights projector = declare_projector(weights, config);
-  const DecoderWeights decoder = declare_decoder(weights, config, parameters.decoder, parameters.cross_attention);
+  const ProjectorWeights projector = declare_projector(weights, names.projector, config.projector);
+  const DecoderWeights decoder =
+      declare_decoder(weights, names.decoder, config, parameters.decoder, parameters.cross_attention);
   checkpoint.expect_all_used();
 
   // ---- Programs ----

@@ -8,6 +8,7 @@
 
 #include "model/checkpoint.h"
 #include "model/safetensors.h"
+#include "model/tensor_names.h"
 #include "platform/error.h"
 #include "platform/mapped_file.h"
 
@@ -392,26 +393,28 @@ ModelConfig read_config(const std::string& folder) {
 }
 
 void reconcile(ModelConfig& config, const Checkpoint& checkpoint) {
+  const TensorNames names = config.family.tensor_names(config);  // their shapes follow from what is decided here
   // ---- Vision encoder: dummy heads and the bias ----
   VisionConfig& vision = config.vision;
-  const std::string qkv = "vision_model.encoder.layers.0.attn.qkv";
-  const std::int64_t rows = decisive_rows(checkpoint, qkv + ".weight");
+  const std::string qkv = names.encoder.q.weight.in_layer(0);
+  const std::int64_t rows = decisive_rows(checkpoint, qkv);
   const std::int64_t width = rows / 3;
   if (rows % 3 != 0 || width < vision.hidden || width > kMaxWidth || width % vision.head_dim != 0) {
     throw Error(
         "unsupported-config",
         "The key vision_config.hidden_size is " + std::to_string(vision.hidden) + " with heads of " +
-            std::to_string(vision.head_dim) + ", but the tensor " + qkv + ".weight has " + std::to_string(rows) +
+            std::to_string(vision.head_dim) + ", but the tensor " + qkv + " has " + std::to_string(rows) +
             " rows, which are not three times as many whole heads. Correct the key, or get the checkpoint again.");
   }
   vision.attention_width = static_cast<int>(width);
-  vision.qkv_bias = checkpoint.has(qkv + ".bias");
+  vision.qkv_bias = checkpoint.has(names.encoder.q.bias.in_layer(0));
 
   // ---- Projector ----
   if (config.projector.layers == 2) {
-    const std::int64_t hidden = decisive_rows(checkpoint, "mlp1.1.weight");
+    const std::string& first = names.projector.first.pattern;
+    const std::int64_t hidden = decisive_rows(checkpoint, first);
     if (hidden < 1 || hidden > kMaxWidth) {
-      throw Error("unsupported-config", "The tensor mlp1.1.weight has " + std::to_string(hidden) +
+      throw Error("unsupported-config", "The tensor " + first + " has " + std::to_string(hidden) +
                                             " rows. Supported are 1 to " + std::to_string(kMaxWidth) + ".");
     }
     config.projector.hidden = static_cast<int>(hidden);
@@ -419,15 +422,13 @@ void reconcile(ModelConfig& config, const Checkpoint& checkpoint) {
 
   // ---- Decoder ----
   DecoderConfig& decoder = config.decoder;
-  const std::string layers = "language_model.model.layers.";
   decoder.head_dim =
-      head_dim_of(checkpoint, layers + "0.self_attn.q_proj.weight", decoder.heads, "llm_config.num_attention_heads");
-  decoder.qkv_bias = checkpoint.has(layers + "0.self_attn.q_proj.bias");
-  decoder.tied = !checkpoint.has("language_model.lm_head.weight");
+      head_dim_of(checkpoint, names.decoder.q.weight.in_layer(0), decoder.heads, "llm_config.num_attention_heads");
+  decoder.qkv_bias = checkpoint.has(names.decoder.q.bias.in_layer(0));
+  decoder.tied = !checkpoint.has(names.decoder.head.pattern);
   if (!config.cross.layers.empty()) {
-    config.cross.head_dim =
-        head_dim_of(checkpoint, layers + std::to_string(config.cross.layers.front()) + ".cross_attn.q_proj.weight",
-                    config.cross.heads, "cross_attention_config.num_attention_heads");
+    config.cross.head_dim = head_dim_of(checkpoint, names.decoder.cross_q.in_layer(config.cross.layers.front()),
+                                        config.cross.heads, "cross_attention_config.num_attention_heads");
   }
 }
 

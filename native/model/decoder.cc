@@ -5,42 +5,32 @@
 namespace nvlm {
 namespace {
 
-SelfAttention declare_self_attention(WeightTable& weights, const DecoderConfig& c, const std::string& prefix,
-                                     int layer) {
-  const int64_t q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
+SelfAttention declare_self_attention(WeightTable& weights, const DecoderNames& names, bool qkv_bias, int layer) {
   SelfAttention block;
   block.layer = layer;
-  block.norm = weights.vector(prefix + "input_layernorm.weight", {c.hidden});
-  const std::string attn = prefix + "self_attn.";
-  block.qkv.w =
-      weights.stacked({attn + "q_proj.weight", attn + "k_proj.weight", attn + "v_proj.weight"}, {q, kv, kv}, c.hidden);
-  if (c.qkv_bias)
-    block.qkv.bias = weights.vectors({attn + "q_proj.bias", attn + "k_proj.bias", attn + "v_proj.bias"}, {q, kv, kv});
-  block.o.w = weights.matrix(attn + "o_proj.weight", c.hidden, q);
+  block.norm = weights.vector({names.attention_norm}, layer);
+  block.qkv.w = weights.matrix({names.q.weight, names.k.weight, names.v.weight}, layer);
+  if (qkv_bias) block.qkv.bias = weights.vector({names.q.bias, names.k.bias, names.v.bias}, layer);
+  block.o.w = weights.matrix({names.o}, layer);
   return block;
 }
 
-CrossAttention declare_cross_attention(WeightTable& weights, const ModelConfig& config, const std::string& prefix,
-                                       int cross_layer) {
-  const CrossConfig& c = config.cross;
-  const int64_t hidden = config.decoder.hidden, q = static_cast<int64_t>(c.heads) * c.head_dim,
-                kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
+CrossAttention declare_cross_attention(WeightTable& weights, const DecoderNames& names, int layer, int cross_layer) {
   CrossAttention block;
   block.cross_layer = cross_layer;
-  block.norm = weights.vector(prefix + "cross_attn_norm.weight", {hidden});
-  const std::string attn = prefix + "cross_attn.";
-  block.q.w = weights.matrix(attn + "q_proj.weight", q, hidden);
-  block.kv.w = weights.stacked({attn + "k_proj.weight", attn + "v_proj.weight"}, {kv, kv}, hidden);
-  block.o.w = weights.matrix(attn + "o_proj.weight", hidden, q);
-  block.gate = weights.vector(prefix + "cross_attn_gate", {1});
+  block.norm = weights.vector({names.cross_norm}, layer);
+  block.q.w = weights.matrix({names.cross_q}, layer);
+  block.kv.w = weights.matrix({names.cross_k, names.cross_v}, layer);
+  block.o.w = weights.matrix({names.cross_o}, layer);
+  block.gate = weights.vector({names.cross_gate}, layer);
   return block;
 }
 
-FeedForward declare_feed_forward(WeightTable& weights, const DecoderConfig& c, const std::string& prefix) {
+FeedForward declare_feed_forward(WeightTable& weights, const DecoderNames& names, int layer) {
   FeedForward block;
-  block.norm = weights.vector(prefix + "post_attention_layernorm.weight", {c.hidden});
-  block.gate_up = weights.interleaved(prefix + "mlp.gate_proj.weight", prefix + "mlp.up_proj.weight", c.mlp, c.hidden);
-  block.down.w = weights.matrix(prefix + "mlp.down_proj.weight", c.hidden, c.mlp);
+  block.norm = weights.vector({names.feed_forward_norm}, layer);
+  block.gate_up = weights.interleaved(names.gate, names.up, layer);
+  block.down.w = weights.matrix({names.down}, layer);
   return block;
 }
 
@@ -74,27 +64,25 @@ struct BlockRecorder {
 
 }  // namespace
 
-DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, uint64_t& decoder_parameters,
-                               uint64_t& cross_parameters) {
+DecoderWeights declare_decoder(WeightTable& weights, const DecoderNames& names, const ModelConfig& config,
+                               uint64_t& decoder_parameters, uint64_t& cross_parameters) {
   const DecoderConfig& c = config.decoder;
-  const std::string model = "language_model.model.", embed = model + "embed_tokens.weight";
   DecoderWeights w;
   weights.count_into(&decoder_parameters);
   // A tied head is the embedding's matrix: one weight, stored once.
-  w.embed = c.tied ? weights.matrix(embed, c.vocab, c.hidden) : weights.table(embed, c.vocab, c.hidden);
+  w.embed = c.tied ? weights.matrix({names.embed}) : weights.table(names.embed);
   int cross_layer = 0;
   for (int layer = 0; layer < c.layers; ++layer) {
-    const std::string prefix = model + "layers." + std::to_string(layer) + ".";
-    w.blocks.emplace_back(declare_self_attention(weights, c, prefix, layer));
+    w.blocks.emplace_back(declare_self_attention(weights, names, c.qkv_bias, layer));
     if (std::binary_search(config.cross.layers.begin(), config.cross.layers.end(), layer)) {
       weights.count_into(&cross_parameters);
-      w.blocks.emplace_back(declare_cross_attention(weights, config, prefix, cross_layer++));
+      w.blocks.emplace_back(declare_cross_attention(weights, names, layer, cross_layer++));
       weights.count_into(&decoder_parameters);
     }
-    w.blocks.emplace_back(declare_feed_forward(weights, c, prefix));
+    w.blocks.emplace_back(declare_feed_forward(weights, names, layer));
   }
-  w.norm = weights.vector(model + "norm.weight", {c.hidden});
-  w.head = c.tied ? w.embed : weights.matrix("language_model.lm_head.weight", c.vocab, c.hidden);
+  w.norm = weights.vector({names.norm});
+  w.head = c.tied ? w.embed : weights.matrix({names.head});
   return w;
 }
 

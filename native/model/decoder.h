@@ -12,36 +12,39 @@
 namespace nvlm {
 
 struct SelfAttention {
-  int layer;
-  Weight norm;
-  Linear qkv, o;
+  int layer = 0;
+  WeightId norm = kNoWeight;  // [hidden]
+  Linear qkv;                 // [(heads + 2 * kv_heads) * head_dim, hidden]: q, k, v
+  Linear o;                   // [hidden, heads * head_dim]
 };
 
 struct CrossAttention {
-  int cross_layer;  // n-th of them: its layer in the cross cache
-  Weight norm;
-  Linear q, kv, o;
-  Weight gate;
+  int cross_layer = 0;        // n-th of them: its layer in the cross cache
+  WeightId norm = kNoWeight;  // [hidden]
+  Linear q;                   // [heads * head_dim, hidden]
+  Linear kv;                  // [2 * kv_heads * head_dim, hidden]: k, v
+  Linear o;                   // [hidden, heads * head_dim]
+  WeightId gate = kNoWeight;  // [1]
 };
 
 struct FeedForward {
-  Weight norm;
-  Weight gate_up;
-  Linear down;
+  WeightId norm = kNoWeight;     // [hidden]
+  WeightId gate_up = kNoWeight;  // [2 * mlp, hidden]: gate and up, row by row in turn
+  Linear down;                   // [hidden, mlp]
 };
 
 using Block = std::variant<SelfAttention, CrossAttention, FeedForward>;
 
 struct DecoderWeights {
-  Weight embed;
+  WeightId embed = kNoWeight;  // [vocab, hidden]
   std::vector<Block> blocks;
-  Weight norm;
-  Weight head;
+  WeightId norm = kNoWeight;  // [hidden]
+  WeightId head = kNoWeight;  // [vocab, hidden]; the same as embed where it is tied
 };
 
 // decoder_parameters, cross_parameters: counters that the declared tensors are added to.
-DecoderWeights declare_decoder(WeightTable& weights, const ModelConfig& config, uint64_t& decoder_parameters,
-                               uint64_t& cross_parameters);
+DecoderWeights declare_decoder(WeightTable& weights, const DecoderNames& names, const ModelConfig& config,
+                               uint64_t& decoder_parameters, uint64_t& cross_parameters);
 
 // Logits [outs, vocab] of the batch's out rows, sampled. Without `cross` no cross-attention block is recorded: exactly
 // the language model.

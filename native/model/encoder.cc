@@ -3,47 +3,41 @@
 namespace nvlm {
 namespace {
 
-Value norm(ProgramBuilder& p, Value x, Weight w, Weight bias, const VisionConfig& c) {
+Value norm(ProgramBuilder& p, Value x, WeightId w, WeightId bias, const VisionConfig& c) {
   return c.rms_norm ? p.rms_norm(x, w, c.eps) : p.layer_norm(x, w, bias, c.eps);
 }
 
-EncoderLayer declare_layer(WeightTable& weights, const VisionConfig& c, const std::string& prefix) {
-  // Stored > hidden: with dummy heads, which are left out.
-  const int64_t hidden = c.hidden, stored = c.attention_width, mlp = c.mlp;
-  const auto vector = [&](const std::string& name, int64_t n) { return weights.vector(prefix + name, {n}); };
-  const auto linear = [&](const std::string& name, int64_t rows, int64_t cols) {
-    return Linear{weights.matrix(prefix + name + ".weight", rows, cols), vector(name + ".bias", rows)};
+EncoderLayer declare_layer(WeightTable& weights, const EncoderNames& names, const VisionConfig& c, int i) {
+  const int64_t hidden = c.hidden;  // stored wider where there are dummy heads, which are left out
+  const auto linear = [&](const WeightAndBias& name) {
+    return Linear{weights.matrix({name.weight}, i), weights.vector({name.bias}, i)};
   };
   EncoderLayer layer;
-  layer.norm1 = vector("norm1.weight", hidden);
-  layer.norm1_bias = c.rms_norm ? kNoWeight : vector("norm1.bias", hidden);
-  layer.norm2 = vector("norm2.weight", hidden);
-  layer.norm2_bias = c.rms_norm ? kNoWeight : vector("norm2.bias", hidden);
-  layer.qkv.w = weights.qkv_matrix(prefix + "attn.qkv.weight", stored, hidden, hidden);
-  if (c.qkv_bias) layer.qkv.bias = weights.qkv_vector(prefix + "attn.qkv.bias", stored, hidden);
-  layer.q_norm = c.qk_norm ? weights.first_of_vector(prefix + "attn.q_norm.weight", stored, hidden) : kNoWeight;
-  layer.k_norm = c.qk_norm ? weights.first_of_vector(prefix + "attn.k_norm.weight", stored, hidden) : kNoWeight;
-  layer.proj.w = weights.first_columns(prefix + "attn.proj.weight", hidden, stored, hidden);
-  layer.proj.bias = vector("attn.proj.bias", hidden);
-  layer.fc1 = linear("mlp.fc1", mlp, hidden);
-  layer.fc2 = linear("mlp.fc2", hidden, mlp);
-  layer.ls1 = vector("ls1", hidden);
-  layer.ls2 = vector("ls2", hidden);
+  layer.norm1 = weights.vector({names.norm1.weight}, i);
+  if (!c.rms_norm) layer.norm1_bias = weights.vector({names.norm1.bias}, i);
+  layer.norm2 = weights.vector({names.norm2.weight}, i);
+  if (!c.rms_norm) layer.norm2_bias = weights.vector({names.norm2.bias}, i);
+  layer.qkv.w = weights.kept_rows({names.q.weight, names.k.weight, names.v.weight}, i, hidden);
+  if (c.qkv_bias) layer.qkv.bias = weights.kept_vector({names.q.bias, names.k.bias, names.v.bias}, i, hidden);
+  if (c.qk_norm) layer.q_norm = weights.first_of_vector(names.q_norm, i, hidden);
+  if (c.qk_norm) layer.k_norm = weights.first_of_vector(names.k_norm, i, hidden);
+  layer.proj.w = weights.first_columns(names.proj.weight, i, hidden);
+  layer.proj.bias = weights.vector({names.proj.bias}, i);
+  layer.fc1 = linear(names.fc1);
+  layer.fc2 = linear(names.fc2);
+  layer.ls1 = weights.vector({names.ls1}, i);
+  layer.ls2 = weights.vector({names.ls2}, i);
   return layer;
 }
 
 }  // namespace
 
-EncoderWeights declare_encoder(WeightTable& weights, const VisionConfig& c) {
-  const std::string prefix = "vision_model.embeddings.";
-  const int64_t hidden = c.hidden, patches = static_cast<int64_t>(c.grid()) * c.grid();
+EncoderWeights declare_encoder(WeightTable& weights, const EncoderNames& names, const VisionConfig& c) {
   EncoderWeights w;
-  w.patch.w = weights.kernel(prefix + "patch_embedding.weight", {hidden, 3, c.patch, c.patch});
-  w.patch.bias = weights.vector(prefix + "patch_embedding.bias", {hidden});
-  w.class_token = weights.vector(prefix + "class_embedding", {1, 1, hidden});
-  w.positions = weights.vector(prefix + "position_embedding", {1, patches + 1, hidden});
-  for (int i = 0; i < c.layers; ++i)
-    w.layers.push_back(declare_layer(weights, c, "vision_model.encoder.layers." + std::to_string(i) + "."));
+  w.patch = {weights.matrix({names.patch.weight}), weights.vector({names.patch.bias})};
+  w.class_token = weights.vector({names.class_token});
+  w.positions = weights.vector({names.positions});
+  for (int i = 0; i < c.layers; ++i) w.layers.push_back(declare_layer(weights, names, c, i));
   return w;
 }
 

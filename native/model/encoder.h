@@ -10,20 +10,25 @@
 namespace nvlm {
 
 struct EncoderLayer {
-  Weight norm1, norm1_bias, norm2, norm2_bias;  // biases for LayerNorm alone
-  Linear qkv;                                   // [3*hidden, hidden]: all q, all k, all v, without the dummy heads
-  Weight q_norm, k_norm;                        // kNoWeight: no q/k norm
-  Linear proj, fc1, fc2;
-  Weight ls1, ls2;  // LayerScale [hidden]
+  WeightId norm1 = kNoWeight, norm1_bias = kNoWeight;  // [hidden]; a bias for LayerNorm alone
+  Linear qkv;                                          // [3 * hidden, hidden]: q, k, v without the dummy heads
+  WeightId q_norm = kNoWeight, k_norm = kNoWeight;     // [hidden], or none
+  Linear proj;                                         // [hidden, hidden]
+  WeightId ls1 = kNoWeight;                            // LayerScale [hidden]
+  WeightId norm2 = kNoWeight, norm2_bias = kNoWeight;  // as norm1
+  Linear fc1;                                          // [mlp, hidden]
+  Linear fc2;                                          // [hidden, mlp]
+  WeightId ls2 = kNoWeight;                            // [hidden]
 };
 
 struct EncoderWeights {
-  Linear patch;
-  Weight class_token, positions;
+  Linear patch;                      // [hidden, 3 * patch * patch]
+  WeightId class_token = kNoWeight;  // [hidden]
+  WeightId positions = kNoWeight;    // [patches + 1, hidden], class token first
   std::vector<EncoderLayer> layers;
 };
 
-EncoderWeights declare_encoder(WeightTable& weights, const VisionConfig& config);
+EncoderWeights declare_encoder(WeightTable& weights, const EncoderNames& names, const VisionConfig& config);
 
 // [tiles * (patches + 1), hidden], class token first; no final norm.
 Value record_encoder(ProgramBuilder& p, const EncoderWeights& w, const VisionConfig& config);

@@ -2,14 +2,17 @@
 
 #include <iterator>
 
+#include "model/tensor_names.h"
+
 namespace nvlm {
 namespace {
 
 constexpr Family kFamilies[] = {
-    // architecture, name; in the sequence, cross-attended; tags: attended, limit attention; layers of the projector
-    {"NVLM_D", "NVLM-D", TileSet::all, TileSet::none, false, false, 2},
-    {"NVLM_X", "NVLM-X", TileSet::none, TileSet::all, false, true, 1},
-    {"NVLM_H", "NVLM-H", TileSet::thumbnail, TileSet::regular, true, false, 2},
+    // architecture, name; in the sequence, cross-attended; tags: attended, limit attention; layers of the projector;
+    // names
+    {"NVLM_D", "NVLM-D", TileSet::all, TileSet::none, false, false, 2, nvlm_tensor_names},
+    {"NVLM_X", "NVLM-X", TileSet::none, TileSet::all, false, true, 1, nvlm_tensor_names},
+    {"NVLM_H", "NVLM-H", TileSet::thumbnail, TileSet::regular, true, false, 2, nvlm_tensor_names},
 };
 
 }  // namespace

@@ -8,6 +8,9 @@
 
 namespace nvlm {
 
+struct ModelConfig;
+struct TensorNames;
+
 // Which tiles of an image. The thumbnail is the last of several tiles, or the only one.
 enum class TileSet { none, all, thumbnail, regular };
 
@@ -25,6 +28,7 @@ struct Family {
   bool tags_are_attended;         // a cross-attended tile's tag stands before its tokens, as embeddings
   bool tags_limit_attention;      // the positions of a tile's tag in the sequence attend to that tile alone
   int projector_layers;           // 1: straight to the decoder's width; 2: with a GELU between
+  TensorNames (*tensor_names)(const ModelConfig& config);
 
   bool operator==(const Family&) const = default;
 };

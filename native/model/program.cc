@@ -28,7 +28,8 @@ Value ProgramBuilder::add_like(nvlm_record r, Value like, int64_t cols) {
 
 void ProgramBuilder::add_in_place(nvlm_record r) { program_.records.push_back(r); }
 
-Value ProgramBuilder::patch_embed(Linear patch, Weight class_token, Weight positions, int tile_side, int patch_side) {
+Value ProgramBuilder::patch_embed(Linear patch, WeightId class_token, WeightId positions, int tile_side,
+                                  int patch_side) {
   nvlm_record r = record(NVLM_PATCH_EMBED);
   r.w = patch.w;
   r.bias = patch.bias;
@@ -40,7 +41,7 @@ Value ProgramBuilder::patch_embed(Linear patch, Weight class_token, Weight posit
   return add(r, NVLM_TILES, grid * grid + 1, weights_.rows(patch.w));
 }
 
-Value ProgramBuilder::norm(nvlm_op op, Value x, Weight w, Weight bias, float eps) {
+Value ProgramBuilder::norm(nvlm_op op, Value x, WeightId w, WeightId bias, float eps) {
   nvlm_record r = record(op);
   r.in = x.id;
   r.w = w;
@@ -49,12 +50,12 @@ Value ProgramBuilder::norm(nvlm_op op, Value x, Weight w, Weight bias, float eps
   return add_like(r, x, program_.tensors[x.id].cols);
 }
 
-Value ProgramBuilder::rms_norm(Value x, Weight w, float eps) { return norm(NVLM_RMS_NORM, x, w, kNoWeight, eps); }
-Value ProgramBuilder::layer_norm(Value x, Weight w, Weight bias, float eps) {
+Value ProgramBuilder::rms_norm(Value x, WeightId w, float eps) { return norm(NVLM_RMS_NORM, x, w, kNoWeight, eps); }
+Value ProgramBuilder::layer_norm(Value x, WeightId w, WeightId bias, float eps) {
   return norm(NVLM_LAYER_NORM, x, w, bias, eps);
 }
 
-void ProgramBuilder::qk_norm(Value qkv, Weight q, Weight k, int true_width, float eps) {
+void ProgramBuilder::qk_norm(Value qkv, WeightId q, WeightId k, int true_width, float eps) {
   nvlm_record r = record(NVLM_QK_NORM);
   r.out = qkv.id;
   r.w = q;
@@ -74,12 +75,12 @@ Value ProgramBuilder::product(nvlm_op op, Value x, Linear l) {
 
 Value ProgramBuilder::linear(Value x, Linear l) { return product(NVLM_LINEAR, x, l); }
 Value ProgramBuilder::linear_gelu(Value x, Linear l) { return product(NVLM_LINEAR_GELU, x, l); }
-Value ProgramBuilder::linear_swiglu(Value x, Weight gate_up) {
+Value ProgramBuilder::linear_swiglu(Value x, WeightId gate_up) {
   return product(NVLM_LINEAR_SWIGLU, x, {gate_up, kNoWeight});
 }
-Value ProgramBuilder::logits(Value x, Weight head) { return product(NVLM_LOGITS, x, {head, kNoWeight}); }
+Value ProgramBuilder::logits(Value x, WeightId head) { return product(NVLM_LOGITS, x, {head, kNoWeight}); }
 
-void ProgramBuilder::linear_residual(Value x, Value h, Linear l, Weight scale) {
+void ProgramBuilder::linear_residual(Value x, Value h, Linear l, WeightId scale) {
   nvlm_record r = record(NVLM_LINEAR_RESIDUAL);
   r.in = h.id;
   r.out = x.id;
@@ -89,7 +90,7 @@ void ProgramBuilder::linear_residual(Value x, Value h, Linear l, Weight scale) {
   add_in_place(r);
 }
 
-void ProgramBuilder::linear_gated_residual(Value x, Value h, Linear l, Weight gate) {
+void ProgramBuilder::linear_gated_residual(Value x, Value h, Linear l, WeightId gate) {
   linear_residual(x, h, l, gate);
   program_.records.back().c.tanh_gate = 1;
 }
@@ -131,7 +132,7 @@ Value ProgramBuilder::tile_attention(Value qkv, int heads, int head_dim, int til
   return out;
 }
 
-Value ProgramBuilder::pixel_shuffle_norm(Value x, Weight w, Weight bias, float eps, int grid, int ratio,
+Value ProgramBuilder::pixel_shuffle_norm(Value x, WeightId w, WeightId bias, float eps, int grid, int ratio,
                                          bool transposed) {
   nvlm_record r = record(NVLM_PIXEL_SHUFFLE_NORM);
   r.in = x.id;
@@ -145,7 +146,7 @@ Value ProgramBuilder::pixel_shuffle_norm(Value x, Weight w, Weight bias, float e
   return add(r, NVLM_TILES, side * side, program_.tensors[x.id].cols * ratio * ratio);
 }
 
-Value ProgramBuilder::embed(Weight table) {
+Value ProgramBuilder::embed(WeightId table) {
   nvlm_record r = record(NVLM_EMBED);
   r.w = table;
   return add(r, NVLM_ROWS, 1, weights_.cols(table));

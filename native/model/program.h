@@ -18,7 +18,7 @@ struct Value {
 
 // A linear layer's numbers in the weight table.
 struct Linear {
-  Weight w = kNoWeight, bias = kNoWeight;
+  WeightId w = kNoWeight, bias = kNoWeight;
 };
 
 // A recorded program with its arena planned; view() is what a backend compiles.
@@ -45,32 +45,32 @@ class ProgramBuilder {
   }
 
   // u8 pixels of the batch's tiles -> [tiles * (patches + 1), n], class token first, positions added.
-  Value patch_embed(Linear patch, Weight class_token, Weight positions, int tile_side, int patch_side);
-  Value rms_norm(Value x, Weight w, float eps);
-  Value layer_norm(Value x, Weight w, Weight bias, float eps);
-  void qk_norm(Value qkv, Weight q, Weight k, int true_width, float eps);
+  Value patch_embed(Linear patch, WeightId class_token, WeightId positions, int tile_side, int patch_side);
+  Value rms_norm(Value x, WeightId w, float eps);
+  Value layer_norm(Value x, WeightId w, WeightId bias, float eps);
+  void qk_norm(Value qkv, WeightId q, WeightId k, int true_width, float eps);
   Value linear(Value x, Linear l);
   Value linear_gelu(Value x, Linear l);
-  Value linear_swiglu(Value x, Weight gate_up);
+  Value linear_swiglu(Value x, WeightId gate_up);
   // x += scale ⊙ linear(h): scale per column (LayerScale), or none.
-  void linear_residual(Value x, Value h, Linear l, Weight scale = kNoWeight);
+  void linear_residual(Value x, Value h, Linear l, WeightId scale = kNoWeight);
   // x += tanh(gate) · linear(h)
-  void linear_gated_residual(Value x, Value h, Linear l, Weight gate);
+  void linear_gated_residual(Value x, Value h, Linear l, WeightId gate);
   void rope_kv_write(Value qkv, int heads, int kv_heads, int head_dim, float theta, int layer);
   void kv_write(Value kv, int kv_heads, int head_dim, int cross_layer);
   Value attention(Value q, nvlm_key_source keys, int heads, int kv_heads, int head_dim, int layer);
   Value tile_attention(Value qkv, int heads, int head_dim, int tile_rows);
-  Value pixel_shuffle_norm(Value x, Weight w, Weight bias, float eps, int grid, int ratio, bool transposed);
-  Value embed(Weight table);
+  Value pixel_shuffle_norm(Value x, WeightId w, WeightId bias, float eps, int grid, int ratio, bool transposed);
+  Value embed(WeightId table);
   Value gather_rows(Value x);
-  Value logits(Value x, Weight head);
+  Value logits(Value x, WeightId head);
   void sample(Value logits);
 
   // `output`: what is read after a run.
   Program finish(int64_t max_tiles, int64_t max_rows, int64_t max_outs, Value output = {});
 
  private:
-  Value norm(nvlm_op op, Value x, Weight w, Weight bias, float eps);
+  Value norm(nvlm_op op, Value x, WeightId w, WeightId bias, float eps);
   Value product(nvlm_op op, Value x, Linear l);
   Value add(nvlm_record record, nvlm_extent extent, int64_t rows_each, int64_t cols);
   Value add_like(nvlm_record record, Value like, int64_t cols);

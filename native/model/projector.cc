@@ -7,14 +7,12 @@ constexpr float kProjectorEps = 1e-5f;  // the published code's, whatever the en
 
 }  // namespace
 
-ProjectorWeights declare_projector(WeightTable& weights, const ModelConfig& c) {
-  const ProjectorConfig& projector = c.projector;
-  const int64_t in = projector.in, hidden = projector.hidden, out = c.decoder.hidden;
+ProjectorWeights declare_projector(WeightTable& weights, const ProjectorNames& names, const ProjectorConfig& c) {
   ProjectorWeights w;
-  w.norm = weights.vector("mlp1.0.weight", {in});
-  w.norm_bias = weights.vector("mlp1.0.bias", {in});
-  w.first.w = weights.matrix("mlp1.1.weight", projector.layers == 1 ? out : hidden, in);
-  if (projector.layers == 2) w.second.w = weights.matrix("mlp1.3.weight", out, hidden);
+  w.norm = weights.vector({names.norm.weight});
+  w.norm_bias = weights.vector({names.norm.bias});
+  w.first.w = weights.matrix({names.first});
+  if (c.layers == 2) w.second.w = weights.matrix({names.second});
   return w;
 }
 

@@ -8,14 +8,14 @@
 namespace nvlm {
 
 struct ProjectorWeights {
-  Weight norm, norm_bias;
-  Linear first;   // X: straight to the decoder's width
-  Linear second;  // D and H
+  WeightId norm = kNoWeight, norm_bias = kNoWeight;  // [in]
+  Linear first;                                      // [projector hidden, in], or [hidden, in] where it is the only one
+  Linear second;                                     // [hidden, projector hidden], or none
 };
 
-ProjectorWeights declare_projector(WeightTable& weights, const ModelConfig& config);
+ProjectorWeights declare_projector(WeightTable& weights, const ProjectorNames& names, const ProjectorConfig& config);
 
-// [tiles * (patches + 1), vision hidden] -> [tiles * tokens_per_tile, decoder hidden]
+// features [tiles * (patches + 1), vision hidden] -> image tokens [tiles * tokens_per_tile, decoder hidden]
 Value record_projector(ProgramBuilder& p, const ProjectorWeights& w, const ModelConfig& config, Value features);
 
 }  // namespace nvlm

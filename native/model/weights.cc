@@ -47,89 +47,36 @@ int64_t first_nonzero(const std::byte* data, nvlm_dtype dtype, int64_t count) {
 
 }  // namespace
 
-Weight WeightTable::add(nvlm_weight_use use, const std::vector<std::string>& names,
-                        const std::vector<std::vector<int64_t>>& shapes, bool interleave) {
+WeightId WeightTable::add(nvlm_weight_use use, Names names, int layer, int64_t kept) {
   nvlm_weight_source source{};
   source.use = use;
-  source.parts = static_cast<int32_t>(names.size());
-  source.interleave = interleave ? 1 : 0;
-  for (size_t i = 0; i < names.size(); ++i) {
-    const StoredTensor& tensor = checkpoint_.get(names[i], shapes[i]);
+  for (const TensorName& name : names) {
+    const StoredTensor& tensor = checkpoint_.get(name.in_layer(layer), name.shape);
     int64_t elements = 1;  // cannot overflow: the checkpoint holds that many
     for (const int64_t n : tensor.shape) elements *= n;
-    const int64_t rows = use == NVLM_VECTOR ? 1 : tensor.shape[0];
-    source.part[i] = {tensor.data, tensor.dtype, rows, elements / rows, elements / rows};
-  }
-  return push(source);
-}
-
-Weight WeightTable::push(const nvlm_weight_source& source) {
-  for (int32_t p = 0; counter_ && p < source.parts; ++p)
-    *counter_ += static_cast<uint64_t>(source.part[p].rows * source.part[p].cols);
-  sources_.push_back(source);
-  return size() - 1;
-}
-
-Weight WeightTable::vector(const std::string& name, std::vector<int64_t> shape) {
-  return add(NVLM_VECTOR, {name}, {std::move(shape)}, false);
-}
-
-Weight WeightTable::vectors(const std::vector<std::string>& names, const std::vector<int64_t>& lengths) {
-  std::vector<std::vector<int64_t>> shapes;
-  for (const int64_t n : lengths) shapes.push_back({n});
-  return add(NVLM_VECTOR, names, shapes, false);
-}
-
-Weight WeightTable::matrix(const std::string& name, int64_t rows, int64_t cols) {
-  return add(NVLM_MATRIX, {name}, {{rows, cols}}, false);
-}
-
-Weight WeightTable::kernel(const std::string& name, std::vector<int64_t> shape) {
-  return add(NVLM_MATRIX, {name}, {std::move(shape)}, false);
-}
-
-Weight WeightTable::stacked(const std::vector<std::string>& names, const std::vector<int64_t>& rows, int64_t cols) {
-  std::vector<std::vector<int64_t>> shapes;
-  for (const int64_t n : rows) shapes.push_back({n, cols});
-  return add(NVLM_MATRIX, names, shapes, false);
-}
-
-Weight WeightTable::interleaved(const std::string& gate, const std::string& up, int64_t rows, int64_t cols) {
-  return add(NVLM_MATRIX, {gate, up}, {{rows, cols}, {rows, cols}}, true);
-}
-
-Weight WeightTable::table(const std::string& name, int64_t rows, int64_t cols) {
-  return add(NVLM_TABLE, {name}, {{rows, cols}}, false);
-}
-
-Weight WeightTable::qkv_matrix(const std::string& name, int64_t stored, int64_t kept, int64_t cols) {
-  return add_qkv(NVLM_MATRIX, checkpoint_.get(name, {3 * stored, cols}), stored, kept, cols);
-}
-
-Weight WeightTable::qkv_vector(const std::string& name, int64_t stored, int64_t kept) {
-  return add_qkv(NVLM_VECTOR, checkpoint_.get(name, {3 * stored}), stored, kept, 1);
-}
-
-Weight WeightTable::add_qkv(nvlm_weight_use use, const StoredTensor& tensor, int64_t stored, int64_t kept,
-                            int64_t cols) {
-  nvlm_weight_source source{};
-  source.use = use;
-  source.parts = 3;
-  for (int64_t part = 0; part < 3; ++part) {
-    const int64_t first = part * stored * cols;
+    const int64_t cols = use == NVLM_VECTOR ? 1 : elements / tensor.shape[0];
+    const int64_t rows = elements / cols / name.parts, used = std::min(kept, rows);
+    const int64_t first = name.part * rows * cols;
     const std::byte* data = tensor.data + static_cast<uint64_t>(first) * size_of(tensor.dtype);
+    auto& part = source.part[source.parts++];
     if (use == NVLM_VECTOR) {
-      source.part[part] = {data, tensor.dtype, 1, kept, kept};
+      part = {data, tensor.dtype, 1, used, used};
     } else {
-      source.part[part] = {data, tensor.dtype, kept, cols, cols};
+      part = {data, tensor.dtype, used, cols, cols};
     }
-    if (kept < stored) dummy_rows_.push_back({size(), &tensor, first + kept * cols, (stored - kept) * cols, cols});
+    if (used < rows) dummy_rows_.push_back({size(), &tensor, first + used * cols, (rows - used) * cols, cols});
   }
   return push(source);
 }
 
-Weight WeightTable::first_of_vector(const std::string& name, int64_t stored, int64_t kept) {
-  const StoredTensor& tensor = checkpoint_.get(name, {stored});
+WeightId WeightTable::interleaved(const TensorName& gate, const TensorName& up, int layer) {
+  const WeightId w = add(NVLM_MATRIX, {gate, up}, layer);
+  sources_.back().interleave = 1;
+  return w;
+}
+
+WeightId WeightTable::first_of_vector(const TensorName& name, int layer, int64_t kept) {
+  const StoredTensor& tensor = checkpoint_.get(name.in_layer(layer), name.shape);
   nvlm_weight_source source{};
   source.use = NVLM_VECTOR;
   source.parts = 1;
@@ -137,16 +84,23 @@ Weight WeightTable::first_of_vector(const std::string& name, int64_t stored, int
   return push(source);
 }
 
-Weight WeightTable::first_columns(const std::string& name, int64_t rows, int64_t stored, int64_t kept) {
-  const StoredTensor& tensor = checkpoint_.get(name, {rows, stored});
+WeightId WeightTable::first_columns(const TensorName& name, int layer, int64_t kept) {
+  const StoredTensor& tensor = checkpoint_.get(name.in_layer(layer), name.shape);
   nvlm_weight_source source{};
   source.use = NVLM_MATRIX;
   source.parts = 1;
-  source.part[0] = {tensor.data, tensor.dtype, rows, kept, stored};
+  source.part[0] = {tensor.data, tensor.dtype, tensor.shape[0], kept, tensor.shape[1]};
   return push(source);
 }
 
-int64_t WeightTable::rows(Weight w) const {
+WeightId WeightTable::push(const nvlm_weight_source& source) {
+  for (int32_t p = 0; counter_ && p < source.parts; ++p)
+    *counter_ += static_cast<uint64_t>(source.part[p].rows * source.part[p].cols);
+  sources_.push_back(source);
+  return size() - 1;
+}
+
+int64_t WeightTable::rows(WeightId w) const {
   const nvlm_weight_source& source = sources_.at(static_cast<size_t>(w));
   int64_t rows = 0;
   for (int32_t p = 0; p < source.parts; ++p)
@@ -167,7 +121,7 @@ void WeightTable::upload(const Device& device, const std::function<void(uint64_t
   auto dummies = dummy_rows_.begin();
   for (const nvlm_weight_source& source : sources_) {
     if (cancelled(cancel)) throw Error("aborted", "Loading was aborted. Load the model again if it is still wanted.");
-    for (; dummies != dummy_rows_.end() && dummies->weight == static_cast<Weight>(uploaded_.size()); ++dummies)
+    for (; dummies != dummy_rows_.end() && dummies->weight == static_cast<WeightId>(uploaded_.size()); ++dummies)
       check_zero(*dummies);
     nvlm_weight* weight = nullptr;
     device.check(device.backend.upload_weight(device.handle, &source, &weight), "loading a weight");

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <string>
+#include <initializer_list>
+#include <limits>
 #include <vector>
 
 #include "model/checkpoint.h"
+#include "model/tensor_names.h"
 #include "ops/ops.h"
 
 namespace nvlm {
@@ -15,8 +17,8 @@ namespace nvlm {
 class Device;
 
 // Number of a weight in the table; -1: there is none (an absent bias).
-using Weight = int32_t;
-constexpr Weight kNoWeight = -1;
+using WeightId = int32_t;
+constexpr WeightId kNoWeight = -1;
 
 class WeightTable {
  public:
@@ -25,33 +27,27 @@ class WeightTable {
   // Parameters declared after this are added to *counter (nullptr: not counted).
   void count_into(uint64_t* counter) { counter_ = counter; }
 
-  Weight vector(const std::string& name, std::vector<int64_t> shape);
-  // Vectors laid end to end.
-  Weight vectors(const std::vector<std::string>& names, const std::vector<int64_t>& lengths);
-  Weight matrix(const std::string& name, int64_t rows, int64_t cols);
-  // A convolution's kernel [rows, a, b, c] read as a matrix [rows, a*b*c].
-  Weight kernel(const std::string& name, std::vector<int64_t> shape);
-  // Matrices of equal width stacked by rows.
-  Weight stacked(const std::vector<std::string>& names, const std::vector<int64_t>& rows, int64_t cols);
+  // One tensor, or several: vectors are laid end to end, matrices of equal width stacked by rows. A convolution's
+  // kernel [rows, a, b, c] is read as a matrix [rows, a*b*c]. `layer` stands for the "{i}" of the names.
+  using Names = std::initializer_list<TensorName>;
+  WeightId vector(Names names, int layer = 0) { return add(NVLM_VECTOR, names, layer); }
+  WeightId matrix(Names names, int layer = 0) { return add(NVLM_MATRIX, names, layer); }
   // Gate and up, row by row in turn.
-  Weight interleaved(const std::string& gate, const std::string& up, int64_t rows, int64_t cols);
-  Weight table(const std::string& name, int64_t rows, int64_t cols);
+  WeightId interleaved(const TensorName& gate, const TensorName& up, int layer);
+  WeightId table(const TensorName& name) { return add(NVLM_TABLE, {name}, 0); }
 
   // Of tensors that are stored with the encoder's dummy heads (spec section 2), the part without them.
-  // q, k and v of one tensor [3·stored, cols] or [3·stored]: the first `kept` rows of each. upload() checks that the
-  // others are zero.
-  Weight qkv_matrix(const std::string& name, int64_t stored, int64_t kept, int64_t cols);
-  Weight qkv_vector(const std::string& name, int64_t stored, int64_t kept);
-  // The first `kept` of `stored` elements or columns. What the others hold does not matter: they meet only zeros.
-  Weight first_of_vector(const std::string& name, int64_t stored, int64_t kept);
-  Weight first_columns(const std::string& name, int64_t rows, int64_t stored, int64_t kept);
-
-  bool has(const std::string& name) const { return checkpoint_.has(name); }
+  // The first `kept` elements or rows of each; upload() checks that the others are zero.
+  WeightId kept_vector(Names names, int layer, int64_t kept) { return add(NVLM_VECTOR, names, layer, kept); }
+  WeightId kept_rows(Names names, int layer, int64_t kept) { return add(NVLM_MATRIX, names, layer, kept); }
+  // The first `kept` elements or columns. What the others hold does not matter: they meet only zeros.
+  WeightId first_of_vector(const TensorName& name, int layer, int64_t kept);
+  WeightId first_columns(const TensorName& name, int layer, int64_t kept);
 
   // Rows of a matrix, or length of a vector; a pair of interleaved rows counts once.
-  int64_t rows(Weight w) const;
+  int64_t rows(WeightId w) const;
 
-  int64_t cols(Weight w) const { return sources_.at(static_cast<size_t>(w)).part[0].cols; }
+  int64_t cols(WeightId w) const { return sources_.at(static_cast<size_t>(w)).part[0].cols; }
 
   uint64_t packed_bytes(const Device& device) const;
   // Throws corrupt-checkpoint for a dummy head that is not zero, aborted, out-of-memory.
@@ -65,15 +61,14 @@ class WeightTable {
   // Stored values that are dropped from a weight: elements [first, first + count) of the tensor, whose rows have
   // `cols`.
   struct DummyRows {
-    Weight weight;
+    WeightId weight;
     const StoredTensor* tensor;
     int64_t first, count, cols;
   };
 
-  Weight add(nvlm_weight_use use, const std::vector<std::string>& names,
-             const std::vector<std::vector<int64_t>>& shapes, bool interleave);
-  Weight add_qkv(nvlm_weight_use use, const StoredTensor& tensor, int64_t stored, int64_t kept, int64_t cols);
-  Weight push(const nvlm_weight_source& source);
+  static constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+  WeightId add(nvlm_weight_use use, Names names, int layer, int64_t kept = kAll);
+  WeightId push(const nvlm_weight_source& source);
   static void check_zero(const DummyRows& rows);
 
   Checkpoint& checkpoint_;

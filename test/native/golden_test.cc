@@ -36,7 +36,7 @@ void check_encoder(const test::GoldenCase& golden, const LoadOptions& options) {
   reconcile(config, checkpoint);
   WeightTable weights(checkpoint);
   ProgramBuilder builder("encoder", weights, device.capabilities().activations);
-  const EncoderWeights encoder = declare_encoder(weights, config.vision);
+  const EncoderWeights encoder = declare_encoder(weights, nvlm_tensor_names(config).encoder, config.vision);
   const Value x = record_encoder(builder, encoder, config.vision);
   const Program program = builder.finish(1, 0, 0, x);
   weights.upload(device, nullptr, nullptr);
