@@ -3,6 +3,7 @@
 #include <link.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "emulator/machine.h"
@@ -38,10 +39,26 @@ bool in_an_image(const void* address) {
   return query.found;
 }
 
+// Whether every byte is kWritten, for the sizes that kernels access.
+bool all_written(const uint8_t* state, uint64_t bytes) {
+  const auto same = [state](auto expected, uint64_t at) {
+    std::memset(&expected, kWritten, sizeof expected);
+    return std::memcmp(state + at, &expected, sizeof expected) == 0;
+  };
+  switch (bytes) {
+    case 2: return same(uint16_t{}, 0);
+    case 4: return same(uint32_t{}, 0);
+    case 8: return same(uint64_t{}, 0);
+    case 16: return same(uint64_t{}, 0) && same(uint64_t{}, 8);
+    default: return false;
+  }
+}
+
 // Bounds and unwritten bytes of a region. False: trapped (only on the host, where trap returns).
 bool check_state(const Region& region, const char* space, const void* address, uint64_t bytes, bool write) {
   const uint64_t offset = region.offset(address);
   const uint8_t* state = region.state + offset;
+  if (all_written(state, bytes)) return true;
   uint8_t least = kWritten;
   for (uint64_t i = 0; i < bytes; ++i) least = std::min(least, state[i]);
   if (least == kNobodys) {
@@ -91,6 +108,27 @@ Actor actor_in(const Region& region) {
           static_cast<uint16_t>(current->number), &current->knows, &block.grid->order};
 }
 
+// Calls note(cell, which of its bytes) for all cells that remember the accesses to a range.
+template <typename Note>
+void each_cell(const Region& region, uint32_t era, uint64_t begin, uint64_t end, const Note& note) {
+  while (begin < end) {
+    const uint64_t number = begin / kWhole, behind = std::min(end, (number + 1) * kWhole);
+    Cell& whole = region.wholes[number];
+    if (behind - begin == kWhole && !is_split(whole, era)) {
+      note(whole, uint8_t{(1 << kGranule) - 1});
+      begin = behind;
+      continue;
+    }
+    split(whole, region.cells + number * (kWhole / kGranule), era);
+    while (begin < behind) {
+      const uint64_t granule = begin / kGranule, next = std::min(behind, (granule + 1) * kGranule);
+      uint8_t mask = 0;
+      for (; begin < next; ++begin) mask |= static_cast<uint8_t>(1u << begin % kGranule);
+      note(region.cells[granule], mask);
+    }
+  }
+}
+
 std::string sentence(const Conflict& conflict) {
   const Access& earlier = conflict.earlier;
   return std::string(conflict.what) + " by thread " + std::to_string(earlier.thread) + " of " +
@@ -113,18 +151,12 @@ void access(const void* address, uint64_t bytes, bool write, Access::Kind kind) 
   ++m.counters.accesses;
   check_state(*region, space, address, bytes, write);
   const Actor actor = actor_in(*region);
-  const uint64_t begin = region->offset(address), end = begin + bytes;
-  for (uint64_t granule = begin / kGranule; granule * kGranule < end; ++granule) {
-    uint8_t mask = 0;
-    for (uint64_t i = 0; i < kGranule; ++i) {
-      const uint64_t byte = granule * kGranule + i;
-      if (byte >= begin && byte < end) mask |= static_cast<uint8_t>(1u << i);
-    }
-    Cell& cell = region->cells[granule];
+  const uint64_t begin = region->offset(address);
+  each_cell(*region, actor.era, begin, begin + bytes, [&](Cell& cell, uint8_t mask) {
     const std::optional<Conflict> conflict =
         write ? note_write(cell, actor, mask, kind) : note_read(cell, actor, mask, kind);
     if (conflict) trap("race", bytes_at(space, begin, bytes) + " are " + verb(write) + "; " + sentence(*conflict));
-  }
+  });
 }
 
 uint4 load_streaming(const void* global) {
@@ -156,8 +188,8 @@ void arrive(Thread& thread, PendingCopy& copy) {
   const Region& shared = thread.block->shared;
   const Actor actor{thread.block->serial, thread.block->serial, static_cast<uint16_t>(thread.number), &thread.knows,
                     &thread.block->grid->order};
-  for (uint64_t i = 0; i < 16; i += kGranule)
-    copy_arrived(shared.cells[(shared.offset(copy.to) + i) / kGranule], actor);
+  const uint64_t begin = shared.offset(copy.to);
+  each_cell(shared, actor.era, begin, begin + 16, [&](Cell& cell, uint8_t) { copy_arrived(cell, actor); });
 }
 
 }  // namespace

@@ -8,20 +8,21 @@
 namespace nvlm::emulator {
 namespace {
 
-void stand_at(Wait wait) {
-  Thread& thread = *current;
-  thread.wait = wait;
-  thread.state = Thread::waiting;
-  leave(thread.fiber, false);
-}
-
-Wait collective(Wait::Kind kind, uint32_t mask, const void* site) {
+// What the current thread is going to stand at; its operands are for the caller to add.
+Wait& collective(Wait::Kind kind, uint32_t mask, const void* site) {
   if (!(mask >> current->lane & 1)) trap("divergence", "a lane takes part in a collective whose mask leaves it out");
-  Wait wait;
+  Wait& wait = current->wait;
   wait.kind = kind;
   wait.mask = mask;
   wait.site = site;
+  wait.how = {};
   return wait;
+}
+
+// Until the others are there and the collective was carried out.
+void stand() {
+  current->become(Thread::waiting);
+  leave(current->fiber, false);
 }
 
 constexpr uint32_t kFullWarp = 0xffffffffu;
@@ -35,18 +36,21 @@ Thread& lane_of(Warp& warp, uint32_t lane) { return warp.block->thread[warp.firs
 
 // ---- Warps ----
 
-void warp_barrier(uint32_t mask) { stand_at(collective(Wait::warp_barrier, mask, nullptr)); }
+void warp_barrier(uint32_t mask) {
+  collective(Wait::warp_barrier, mask, nullptr);
+  stand();
+}
 
 uint64_t shuffle(Shuffle kind, uint32_t mask, uint64_t bits, uint32_t operand, uint32_t width) {
   if (width == 0 || width > kWarp || (width & (width - 1)))
     trap("divergence", "the width of a shuffle is no power of two up to 32");
-  Wait wait = collective(Wait::shuffle, mask, nullptr);
+  Wait& wait = collective(Wait::shuffle, mask, nullptr);
   wait.how = kind;
   wait.operand = operand;
   wait.width = width;
   wait.bits = bits;
-  stand_at(wait);
-  return current->wait.bits;
+  stand();
+  return wait.bits;
 }
 
 void perform_shuffle(Warp& warp, uint32_t mask) {
@@ -73,10 +77,10 @@ void perform_shuffle(Warp& warp, uint32_t mask) {
 }
 
 uint32_t ballot(uint32_t mask, bool predicate) {
-  Wait wait = collective(Wait::ballot, mask, nullptr);
+  Wait& wait = collective(Wait::ballot, mask, nullptr);
   wait.bits = predicate;
-  stand_at(wait);
-  return static_cast<uint32_t>(current->wait.bits);
+  stand();
+  return static_cast<uint32_t>(wait.bits);
 }
 
 void perform_ballot(Warp& warp, uint32_t mask) {
@@ -92,11 +96,11 @@ void perform_ballot(Warp& warp, uint32_t mask) {
 // ---- Matrices ----
 
 __attribute__((noinline)) void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  Wait wait = collective(Wait::mma, kFullWarp, __builtin_return_address(0));
+  Wait& wait = collective(Wait::mma, kFullWarp, __builtin_return_address(0));
   wait.d = d;
   wait.a = a;
   wait.b = b;
-  stand_at(wait);
+  stand();
 }
 
 // Products of bf16 are exact in float32; the sums are rounded once per product, where a GPU rounds less often.
@@ -133,11 +137,11 @@ __attribute__((noinline)) void load_matrices(uint32_t (&r)[4], const void* row, 
   if (reinterpret_cast<uintptr_t>(row) % 16) trap("ldmatrix", "an address that is not aligned to 16 bytes");
   if (traffic_counted) note_traffic(__builtin_return_address(0), row, 16);
   access(row, 16, false, Access::plain);
-  Wait wait = collective(Wait::load_matrices, kFullWarp, __builtin_return_address(0));
+  Wait& wait = collective(Wait::load_matrices, kFullWarp, __builtin_return_address(0));
   wait.r = r;
   wait.row = row;
   wait.transposed = transposed;
-  stand_at(wait);
+  stand();
 }
 
 void perform_load_matrices(Warp& warp) {
@@ -173,19 +177,22 @@ void release(Block& block, Barrier& barrier, int id) {
     knowledge.push_back(&thread.knows);
     waited.push_back(thread.state == Thread::waiting && thread.wait.kind == Wait::block_barrier &&
                      thread.wait.barrier == id);
-    if (waited.back()) thread.state = Thread::ready;
+    if (waited.back()) thread.become(Thread::ready);
   }
   join_block(knowledge, barrier.members, waited);
   barrier = {};
 }
 
-// The threads of a warp that meet at an aligned barrier must be at the same one.
+// The threads of a warp that meet at an aligned barrier must be at the same one. Those that are there were compared
+// when they came: one of them is enough.
 void check_alignment(const Thread& thread, int id, const void* site) {
-  for (uint32_t lane = 0; lane < thread.warp->size; ++lane) {
-    const Thread& other = thread.block->thread[thread.warp->first + lane];
-    if (&other == &thread || other.state != Thread::waiting || other.wait.kind != Wait::block_barrier) continue;
-    if (other.wait.barrier != id || other.wait.site != site)
+  const Warp& warp = *thread.warp;
+  for (uint32_t lanes = warp.lanes() & ~(warp.ready | warp.gathered | warp.exited); lanes; lanes &= lanes - 1) {
+    const Wait& other = lane_of(*thread.warp, static_cast<uint32_t>(std::countr_zero(lanes))).wait;
+    if (other.kind != Wait::block_barrier) continue;
+    if (other.barrier != id || other.site != site)
       trap("divergence", "threads of one warp stand at different barriers");
+    return;
   }
 }
 
@@ -206,10 +213,10 @@ void arrive_at_barrier(Thread& thread, int id, int threads, bool wait) {
   ++barrier.arrived;
   const int needed = id == 0 ? static_cast<int>(block.live) : barrier.expected;
   if (barrier.arrived == needed) {
-    if (wait) thread.state = Thread::waiting;  // so that release sets it ready with the others
+    if (wait) thread.become(Thread::waiting);  // so that release sets it ready with the others
     release(block, barrier, id);
   } else if (wait) {
-    thread.state = Thread::waiting;
+    thread.become(Thread::waiting);
   }
   if (wait) leave(thread.fiber, false);
 }
@@ -224,7 +231,6 @@ namespace {
 void wait_at_barrier(int id, int threads, const void* site) {
   Thread& thread = *current;
   check_alignment(thread, id, site);
-  thread.wait = {};
   thread.wait.kind = Wait::block_barrier;
   thread.wait.site = site;
   thread.wait.barrier = id;
@@ -243,10 +249,10 @@ __attribute__((noinline)) void named_barrier(int id, int threads, bool wait) {
     trap("barrier", "a barrier's count must be whole warps of the block");
   if (wait) return wait_at_barrier(id, threads, __builtin_return_address(0));
   // The whole warp arrives at once.
-  Wait arrival = collective(Wait::arrival, kFullWarp, __builtin_return_address(0));
+  Wait& arrival = collective(Wait::arrival, kFullWarp, __builtin_return_address(0));
   arrival.barrier = id;
   arrival.barrier_threads = threads;
-  stand_at(arrival);
+  stand();
 }
 
 void perform_arrival(Warp& warp) {

@@ -118,14 +118,14 @@ void Machine::end(Block& block) {
   for (Block* waiting : running) {
     if (waiting->grid->earlier != grid) continue;
     for (Thread& thread : waiting->thread) {
-      if (thread.state == Thread::waiting && thread.wait.kind == Wait::earlier_launches) thread.state = Thread::ready;
+      if (thread.state == Thread::waiting && thread.wait.kind == Wait::earlier_launches) thread.become(Thread::ready);
     }
   }
 }
 
 bool Machine::nothing_ready() const {
   return std::none_of(running.begin(), running.end(), [](const Block* b) {
-    return std::any_of(b->thread.begin(), b->thread.end(), [](const Thread& t) { return t.state == Thread::ready; });
+    return std::any_of(b->warp.begin(), b->warp.end(), [](const Warp& w) { return w.ready != 0; });
   });
 }
 
@@ -165,9 +165,8 @@ void wait_for_earlier_launches() {
   Thread& thread = *current;
   Grid& grid = *thread.block->grid;
   if (grid.earlier && !grid.earlier->complete()) {
-    thread.wait = {};
     thread.wait.kind = Wait::earlier_launches;
-    thread.state = Thread::waiting;
+    thread.become(Thread::waiting);
     leave(thread.fiber, false);
   }
   if (grid.earlier) {

@@ -2,6 +2,7 @@
 #include "emulator/traffic.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 
 namespace nvlm::emulator {
@@ -45,7 +46,7 @@ void thread_main(void* argument) {
     if (copy.group >= 0 || copy.valid)
       trap("copies", "a thread ended with asynchronous copies that it never waited for");
   }
-  thread.state = Thread::exited;
+  thread.become(Thread::exited);
   leave(thread.fiber, true);
 }
 
@@ -74,7 +75,7 @@ void trap(const char* detector, const std::string& words) {
                  triple(current->index) + "]";
   }
   if (current) {
-    current->state = Thread::exited;
+    current->become(Thread::exited);
     leave(current->fiber, true);
   }
 }
@@ -101,16 +102,15 @@ void Machine::start(Block& block, const std::shared_ptr<Grid>& grid, uint32_t nu
   block.arrays.clear();
   block.shared_end = 0;
   for (uint32_t w = 0; w < block.warp.size(); ++w)
-    block.warp[w] = {&block, w * kWarp, std::min<uint32_t>(kWarp, block.threads - w * kWarp)};
+    block.warp[w] = {&block, w * kWarp, std::min<uint32_t>(kWarp, block.threads - w * kWarp), 0, 0, 0};
   for (uint32_t t = 0; t < block.threads; ++t) {
     Thread& thread = block.thread[t];
-    thread.state = Thread::ready;
     thread.index = at(t, shape);
     thread.block = &block;
     thread.warp = &block.warp[t / kWarp];
     thread.number = t;
     thread.lane = t % kWarp;
-    thread.wait = {};
+    thread.become(Thread::ready);
     thread.shared_taken = 0;
     thread.copies.clear();
     thread.groups = 0;
@@ -125,13 +125,12 @@ void Machine::start(Block& block, const std::shared_ptr<Grid>& grid, uint32_t nu
 // moved.
 bool Machine::step(Block& block, Warp& warp, bool one_lane) {
   bool moved = false;
-  const uint32_t turn = random.below(warp.size);
-  const bool backwards = random.coin();
-  for (uint32_t i = 0; i < warp.size && fault.empty(); ++i) {
-    const uint32_t lane = (turn + (backwards ? warp.size - i : i)) % warp.size;
-    Thread& thread = block.thread[warp.first + lane];
-    if (thread.state != Thread::ready) continue;
-    run_thread(thread);
+  uint32_t lane = random.below(warp.size);
+  const uint32_t on = random.coin() ? warp.size - 1 : 1;
+  for (uint32_t i = 0; i < warp.size && warp.ready != 0 && fault.empty(); ++i, lane += on) {
+    if (lane >= warp.size) lane -= warp.size;
+    if (!(warp.ready >> lane & 1)) continue;
+    run_thread(block.thread[warp.first + lane]);
     moved = true;
     if (one_lane) break;
   }
@@ -154,34 +153,28 @@ bool Machine::run_thread(Thread& thread) {
 // Every collective whose threads have all arrived.
 void Machine::complete(Warp& warp) {
   uint32_t seen = 0;
-  for (uint32_t lane = 0; lane < warp.size && fault.empty(); ++lane) {
-    const Thread& first = warp.block->thread[warp.first + lane];
-    if ((seen >> lane & 1) || first.state != Thread::waiting || !first.wait.of_a_warp()) continue;
-    const uint32_t mask = first.wait.mask;
-    bool all = true;
-    for (uint32_t other = 0; other < kWarp; ++other) {
-      if (!(mask >> other & 1)) continue;
-      if (other >= warp.size || warp.block->thread[warp.first + other].state == Thread::exited) {
+  for (uint32_t left; (left = warp.gathered & ~seen) != 0 && fault.empty();) {
+    const auto lane = static_cast<uint32_t>(std::countr_zero(left));
+    const Wait& first = warp.block->thread[warp.first + lane].wait;
+    const uint32_t mask = first.mask, missing = warp.exited | ~warp.lanes();
+    const bool aligned = first.kind == Wait::mma || first.kind == Wait::load_matrices || first.kind == Wait::arrival;
+    for (uint32_t others = mask & (warp.gathered | missing); others; others &= others - 1) {
+      const auto other = static_cast<uint32_t>(std::countr_zero(others));
+      if (missing >> other & 1) {
         return trap("divergence", "lane " + std::to_string(lane) + " waits in a collective for lane " +
                                       std::to_string(other) + ", which has ended or is none [" +
                                       kernel_of(*warp.block) + "]");
       }
-      const Thread& thread = warp.block->thread[warp.first + other];
-      if (thread.state != Thread::waiting || !thread.wait.of_a_warp()) {
-        all = false;
-        continue;
-      }
-      const bool aligned =
-          first.wait.kind == Wait::mma || first.wait.kind == Wait::load_matrices || first.wait.kind == Wait::arrival;
-      if (thread.wait.kind != first.wait.kind || thread.wait.mask != mask || thread.wait.how != first.wait.how ||
-          (aligned && thread.wait.site != first.wait.site)) {
+      const Wait& wait = warp.block->thread[warp.first + other].wait;
+      if (wait.kind != first.kind || wait.mask != mask || wait.how != first.how ||
+          (aligned && wait.site != first.site)) {
         return trap("divergence", "lanes " + std::to_string(lane) + " and " + std::to_string(other) +
                                       " of a warp stand at different collectives, or with different masks [" +
                                       kernel_of(*warp.block) + "]");
       }
     }
     seen |= mask;
-    if (all) perform(warp, mask);
+    if ((mask & ~warp.gathered) == 0) perform(warp, mask);
   }
 }
 
@@ -205,7 +198,7 @@ void Machine::perform(Warp& warp, uint32_t mask) {
     case Wait::earlier_launches: return;
   }
   for (uint32_t lane = 0; lane < kWarp; ++lane) {
-    if (mask >> lane & 1) warp.block->thread[warp.first + lane].state = Thread::ready;
+    if (mask >> lane & 1) warp.block->thread[warp.first + lane].become(Thread::ready);
   }
 }
 

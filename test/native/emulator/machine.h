@@ -81,12 +81,26 @@ struct Thread {
   Knowledge knows;
   // What the last fence released; what atomics since then would acquire.
   std::shared_ptr<const OtherBlocks> fenced, unfenced;
+
+  void become(State next);  // what it waits for is said before
 };
 
 struct Warp {
   Block* block = nullptr;
   uint32_t first = 0, size = 0;  // threads of the block
+  // The same as the threads' states, a bit a lane: `gathered` are those that wait at a collective of the warp.
+  uint32_t ready = 0, gathered = 0, exited = 0;
+  uint32_t lanes() const { return size == kWarp ? ~0u : (1u << size) - 1; }
 };
+
+inline void Thread::become(State next) {
+  const uint32_t bit = 1u << lane;
+  const auto put = [bit](uint32_t& lanes, bool in) { lanes = in ? lanes | bit : lanes & ~bit; };
+  state = next;
+  put(warp->ready, next == ready);
+  put(warp->gathered, next == waiting && wait.of_a_warp());
+  put(warp->exited, next == exited);
+}
 
 struct Barrier {
   int arrived = 0, expected = 0;
@@ -138,7 +152,7 @@ struct Grid {
 };
 
 // The thread that runs on this host thread; null: the host itself.
-extern thread_local Thread* current;
+extern thread_local Thread* current __attribute__((tls_model("initial-exec")));
 
 // The device: what is in flight on it, and everything it remembers.
 struct Machine {

@@ -36,6 +36,7 @@ Region reserve_region(uint64_t bytes) {
   r.begin = static_cast<unsigned char*>(reserve(bytes));
   r.end = r.begin + bytes;
   r.state = static_cast<uint8_t*>(reserve(bytes));
+  r.wholes = static_cast<Cell*>(reserve(bytes / kWhole * sizeof(Cell)));
   r.cells = static_cast<Cell*>(reserve(bytes / kGranule * sizeof(Cell)));
   return r;
 }
@@ -46,6 +47,7 @@ void release_region(Region& r) {
   ASAN_UNPOISON_MEMORY_REGION(r.begin, bytes);
   munmap(r.begin, bytes);
   munmap(r.state, bytes);
+  munmap(r.wholes, bytes / kWhole * sizeof(Cell));
   munmap(r.cells, bytes / kGranule * sizeof(Cell));
   r = {};
 }

@@ -11,12 +11,14 @@ namespace nvlm::emulator {
 
 enum Byte : uint8_t { kNobodys = 0, kUnwritten = 1, kWritten = 2 };
 
-// Memory with a state per byte and, for races, the last accesses per two bytes.
+// Memory with a state per byte and, for races, the last accesses per 16 bytes or, where these were not used together,
+// per two.
 struct Region {
   unsigned char* begin = nullptr;
   unsigned char* end = nullptr;
   uint8_t* state = nullptr;  // Byte, one per byte
-  Cell* cells = nullptr;     // one per kGranule bytes
+  Cell* wholes = nullptr;    // one per kWhole bytes
+  Cell* cells = nullptr;     // one per kGranule bytes, for those wholes that are split
   bool contains(const void* p) const { return p >= begin && p < end; }
   uint64_t offset(const void* p) const { return static_cast<uint64_t>(static_cast<const unsigned char*>(p) - begin); }
 };

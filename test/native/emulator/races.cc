@@ -96,6 +96,21 @@ std::optional<Conflict> note_write(Cell& cell, const Actor& actor, uint8_t bytes
   return {};
 }
 
+void split(Cell& whole, Cell* granules, uint32_t era) {
+  if (is_split(whole, era)) return;
+  if (whole.era == era) {
+    for (Cell* cell = granules; cell < granules + kWhole / kGranule; ++cell) {
+      *cell = whole;
+      if (whole.crowd == 0) continue;
+      cell->crowd = static_cast<uint32_t>(crowds.size());
+      crowds.push_back(Crowd(crowds[whole.crowd]));
+    }
+  }
+  whole = {};
+  whole.era = era;
+  whole.crowd = kSplit;
+}
+
 void copy_arrived(Cell& cell, const Actor& actor) {
   if (cell.era != actor.era || cell.writer.kind != Access::pending_copy) return;
   cell.writer.kind = Access::plain;

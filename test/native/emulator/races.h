@@ -18,6 +18,7 @@
 namespace nvlm::emulator {
 
 constexpr uint64_t kGranule = 2;  // bytes a cell
+constexpr uint64_t kWhole = 16;   // bytes that share one cell until an access takes a part of them
 
 struct Access {
   uint32_t block = 0, clock = 0;  // block: its serial number; clock 0: none
@@ -33,6 +34,8 @@ struct Cell {
   uint32_t crowd = 0;  // number of the list of readers, when several are unordered; 0: only `reader`
   Access writer, reader;
 };
+
+constexpr uint32_t kSplit = ~0u;  // in place of a crowd
 
 using Clocks = std::vector<uint32_t>;  // by thread of a block
 
@@ -83,6 +86,9 @@ struct Conflict {
 // `kind` of a write: pending_copy stays forbidden to everybody until `copy_arrived`.
 std::optional<Conflict> note_read(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind);
 std::optional<Conflict> note_write(Cell& cell, const Actor& actor, uint8_t bytes, Access::Kind kind);
+// What a cell of kWhole bytes remembers of the era goes to those of its granules, which are used from now on.
+void split(Cell& whole, Cell* granules, uint32_t era);
+inline bool is_split(const Cell& whole, uint32_t era) { return whole.era == era && whole.crowd == kSplit; }
 void copy_arrived(Cell& cell, const Actor& actor);
 void forget_crowds();  // between eras
 

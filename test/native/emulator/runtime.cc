@@ -1,10 +1,14 @@
 // The host side of cuda/gpu.h but for streams (streams.cc): devices, memory, copies and launches. Copies read and write
 // host memory when they happen, not when they are asked for; until then the target holds poison.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "emulator/streams.h"
 
@@ -21,6 +25,40 @@ struct Pool {
   uint64_t kept = 0;  // bytes that were freed and not taken again
 };
 std::map<int, Pool> pools;  // by device
+
+#if defined(__SANITIZE_ADDRESS__)
+// From the sanitizer, which sees what leaves it.
+void* take_poisoned(uint64_t bytes) {
+  void* const memory = std::aligned_alloc(256, (std::max<uint64_t>(bytes, 1) + 255) / 256 * 256);
+  if (memory) std::memset(memory, 0xff, bytes);
+  return memory;
+}
+void give_poisoned(void* memory, uint64_t) { std::free(memory); }
+#else
+// The pages are the same ones until they are written: each device that is opened takes 16 MB, and few tests fill them.
+void* take_poisoned(uint64_t bytes) {
+  constexpr uint64_t kPiece = uint64_t{1} << 20;
+  static const int poison = [] {
+    const int file = memfd_create("poison", MFD_CLOEXEC);
+    const std::vector<unsigned char> piece(kPiece, 0xff);
+    return write(file, piece.data(), kPiece) == static_cast<ssize_t>(kPiece) ? file : -1;
+  }();
+  bytes = std::max<uint64_t>(bytes, 1);
+  void* const memory = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  auto* const begin = static_cast<unsigned char*>(memory);
+  for (uint64_t at = 0; at < bytes; at += kPiece) {
+    const void* const mapped = mmap(begin + at, std::min(kPiece, bytes - at), PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_FIXED, poison, 0);
+    if (mapped == MAP_FAILED) {
+      munmap(memory, bytes);
+      return nullptr;
+    }
+  }
+  return memory;
+}
+void give_poisoned(void* memory, uint64_t bytes) { munmap(memory, std::max<uint64_t>(bytes, 1)); }
+#endif
 
 bool device_range(const void* p, uint64_t bytes) { return machine().heap.live(p, bytes); }
 bool exists(int device) { return device >= 0 && device < machine().settings.devices; }
@@ -151,9 +189,8 @@ Status alloc_pinned(void** memory, uint64_t bytes) {
   const std::lock_guard lock(device_mutex);
   *memory = nullptr;
   if (no_memory_now()) return answer(Status::out_of_memory, "there is no page-locked memory");
-  *memory = std::aligned_alloc(256, (std::max<uint64_t>(bytes, 1) + 255) / 256 * 256);
+  *memory = take_poisoned(bytes);
   if (!*memory) return answer(Status::out_of_memory, "the system refused page-locked memory");
-  std::memset(*memory, 0xff, bytes);
   pinned[static_cast<unsigned char*>(*memory)] = bytes;
   return state();
 }
@@ -162,9 +199,13 @@ Status free_pinned(void* memory) {
   const std::lock_guard lock(device_mutex);
   // CUDA waits for the device here.
   for (Stream s : streams) run_until([s] { return s->work.empty(); });
-  if (!pinned.erase(static_cast<unsigned char*>(memory)))
+  const auto found = pinned.find(static_cast<unsigned char*>(memory));
+  if (found == pinned.end()) {
     trap("memory", "page-locked memory is freed that was not allocated");
-  std::free(memory);
+    return state();
+  }
+  give_poisoned(memory, found->second);
+  pinned.erase(found);
   return state();
 }
 
