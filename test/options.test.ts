@@ -48,6 +48,10 @@ test.each(rows)('%s takes both ends of its range, and its default where it is le
   expect(checkOptions({}, { [name]: row })).toEqual({ [name]: value });
 });
 
+test.each(rows.filter(([, row]) => row.kind === 'other'))('%s passes as it is, null too', (name, row) => {
+  expect(checkOptions({ [name]: null }, { [name]: row })).toEqual({ [name]: null });
+});
+
 test('a message says the range and what the default is', async () => {
   const refused = (value: object, table: Record<string, Option>): Promise<string> =>
     failureOf(() => checkOptions(value as Record<string, unknown>, table)).then(({ message }) => message);

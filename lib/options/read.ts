@@ -76,7 +76,7 @@ function check(value: unknown, row: Option, name: string): unknown {
     case 'signal':
       return optionalSignal(value, name);
     case 'other':
-      return value ?? row.default;
+      return value === undefined ? row.default : value;
     default:
       return row satisfies never;
   }
