@@ -7,6 +7,7 @@
 #include "model/device.h"
 #include "model/encoder.h"
 #include "model/projector.h"
+#include "model/reconcile.h"
 
 namespace nvlm {
 namespace {

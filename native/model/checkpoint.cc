@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/printable.h"
 #include "model/safetensors.h"
 #include "platform/error.h"
 

@@ -1,5 +1,5 @@
-// config.json (spec section 2) as one typed description of NVLM-D, -X and -H. Nothing else of the native code reads
-// JSON of a model.
+// config.json (spec section 2) as one typed description of a model, whatever its family. Nothing else of the native
+// code reads a model's JSON.
 #pragma once
 
 #include <optional>
@@ -10,8 +10,6 @@
 #include "model/family.h"
 
 namespace nvlm {
-
-class Checkpoint;
 
 struct VisionConfig {
   int hidden;         // width of the residual stream, and of the heads that count
@@ -85,10 +83,5 @@ ModelConfig read_config(const std::string& folder);
 
 // The same from text; `file` is for the messages.
 ModelConfig parse_config(std::string_view text, const std::string& file);
-
-// Takes from the tensors what config files are known to get wrong: biases of q/k/v, tied heads, head sizes, dummy heads
-// and the projector's width. Throws unsupported-config when the two can't be brought together, corrupt-checkpoint when
-// a tensor that decides is missing.
-void reconcile(ModelConfig& config, const Checkpoint& checkpoint);
 
 }  // namespace nvlm

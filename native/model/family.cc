@@ -2,6 +2,7 @@
 
 #include <iterator>
 
+#include "model/config_nvlm.h"
 #include "model/tensor_names.h"
 
 namespace nvlm {
@@ -10,9 +11,9 @@ namespace {
 constexpr Family kFamilies[] = {
     // architecture, name; in the sequence, cross-attended; tags: attended, limit attention; layers of the projector;
     // names
-    {"NVLM_D", "NVLM-D", TileSet::all, TileSet::none, false, false, 2, nvlm_tensor_names},
-    {"NVLM_X", "NVLM-X", TileSet::none, TileSet::all, false, true, 1, nvlm_tensor_names},
-    {"NVLM_H", "NVLM-H", TileSet::thumbnail, TileSet::regular, true, false, 2, nvlm_tensor_names},
+    {"NVLM_D", "NVLM-D", TileSet::all, TileSet::none, false, false, 2, read_nvlm_config, nvlm_tensor_names},
+    {"NVLM_X", "NVLM-X", TileSet::none, TileSet::all, false, true, 1, read_nvlm_config, nvlm_tensor_names},
+    {"NVLM_H", "NVLM-H", TileSet::thumbnail, TileSet::regular, true, false, 2, read_nvlm_config, nvlm_tensor_names},
 };
 
 }  // namespace

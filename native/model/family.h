@@ -8,6 +8,7 @@
 
 namespace nvlm {
 
+class ConfigSection;
 struct ModelConfig;
 struct TensorNames;
 
@@ -28,6 +29,7 @@ struct Family {
   bool tags_are_attended;         // a cross-attended tile's tag stands before its tokens, as embeddings
   bool tags_limit_attention;      // the positions of a tile's tag in the sequence attend to that tile alone
   int projector_layers;           // 1: straight to the decoder's width; 2: with a GELU between
+  ModelConfig (*read_config)(const ConfigSection& root, const Family& family);
   TensorNames (*tensor_names)(const ModelConfig& config);
 
   bool operator==(const Family&) const = default;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "model/printable.h"
 #include "platform/error.h"
 
 namespace nvlm {
@@ -138,14 +139,6 @@ SafetensorsEntry parse_entry(const std::string& name, const json& value, std::ui
 }
 
 }  // namespace
-
-std::string printable(const std::string& name) {
-  std::string text = name.substr(0, 120);
-  for (char& c : text) {
-    if (c < 0x20 || c > 0x7e) c = '?';
-  }
-  return name.size() > 120 ? text + "..." : text;
-}
 
 std::vector<SafetensorsEntry> parse_safetensors(const std::byte* data, std::uint64_t size, const std::string& file) {
   // ---- Length of the header ----

@@ -24,7 +24,4 @@ inline constexpr std::uint64_t kMaxSafetensorsHeader = std::uint64_t{16} << 20;
 // out of the file, shape that overflows or does not match its bytes) or unsupported-dtype; `file` is for the messages.
 std::vector<SafetensorsEntry> parse_safetensors(const std::byte* data, std::uint64_t size, const std::string& file);
 
-// A name from a file as it may stand in a message: cut at 120 bytes, everything but printable ASCII as '?'.
-std::string printable(const std::string& name);
-
 }  // namespace nvlm

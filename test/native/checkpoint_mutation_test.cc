@@ -13,6 +13,7 @@
 
 #include "model/checkpoint.h"
 #include "model/config.h"
+#include "model/reconcile.h"
 #include "support/check.h"
 #include "support/families.h"
 #include "support/golden.h"

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/checkpoint.h"
+#include "model/reconcile.h"
 #include "support/check.h"
 #include "support/families.h"
 #include "support/golden.h"

@@ -7,6 +7,7 @@
 #include "model/device.h"
 #include "model/encoder.h"
 #include "model/model.h"
+#include "model/reconcile.h"
 #include "model/routing.h"
 #include "ops/weight_source.h"
 #include "support/check.h"
