@@ -102,7 +102,7 @@ void Machine::start(Block& block, const std::shared_ptr<Grid>& grid, uint32_t nu
   block.arrays.clear();
   block.shared_end = 0;
   for (uint32_t w = 0; w < block.warp.size(); ++w)
-    block.warp[w] = {&block, w * kWarp, std::min<uint32_t>(kWarp, block.threads - w * kWarp), 0, 0, 0};
+    block.warp[w] = {&block, w * kWarp, std::min<uint32_t>(kWarp, block.threads - w * kWarp), 0, 0, 0, 0};
   for (uint32_t t = 0; t < block.threads; ++t) {
     Thread& thread = block.thread[t];
     thread.index = at(t, shape);
@@ -158,7 +158,7 @@ void Machine::complete(Warp& warp) {
     const Wait& first = warp.block->thread[warp.first + lane].wait;
     const uint32_t mask = first.mask, missing = warp.exited | ~warp.lanes();
     const bool aligned = first.kind == Wait::mma || first.kind == Wait::load_matrices || first.kind == Wait::arrival;
-    for (uint32_t others = mask & (warp.gathered | missing); others; others &= others - 1) {
+    for (uint32_t others = mask & ((warp.gathered & ~warp.alike) | missing); others; others &= others - 1) {
       const auto other = static_cast<uint32_t>(std::countr_zero(others));
       if (missing >> other & 1) {
         return trap("divergence", "lane " + std::to_string(lane) + " waits in a collective for lane " +
@@ -174,7 +174,10 @@ void Machine::complete(Warp& warp) {
       }
     }
     seen |= mask;
-    if ((mask & ~warp.gathered) == 0) perform(warp, mask);
+    warp.alike |= mask & warp.gathered;
+    if (mask & ~warp.gathered) continue;
+    warp.alike &= ~mask;
+    perform(warp, mask);
   }
 }
 

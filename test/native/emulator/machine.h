@@ -90,6 +90,7 @@ struct Warp {
   uint32_t first = 0, size = 0;  // threads of the block
   // The same as the threads' states, a bit a lane: `gathered` are those that wait at a collective of the warp.
   uint32_t ready = 0, gathered = 0, exited = 0;
+  uint32_t alike = 0;  // gathered ones that were seen to stand at the same as the others of their mask
   uint32_t lanes() const { return size == kWarp ? ~0u : (1u << size) - 1; }
 };
 
