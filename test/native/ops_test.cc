@@ -105,6 +105,7 @@ int main(int argc, char** argv) {
     test_rejections(reference);
     for (const std::string& set : sets) {
       const Device device(set, 2);
+      test_rows_alone(device);
       test_sampling(device);
       test_rejections(device);
     }

@@ -31,38 +31,24 @@ struct F16 {
   static Vec load(const uint16_t* p) { return load_f16(p); }
 };
 
-// ---- Inner loop: R rows × one panel. U sums a column are kept apart and added at the end, so that few rows have
-// enough independent sums too. ----
+// ---- Inner loop: R rows × P neighbouring panels. Every sum runs along k from 0 with nothing kept apart, so that a
+// row's result has the same bits whatever rows stand beside it; few rows take several panels instead, to have enough
+// independent sums. ----
 
-template <typename Format, int R, int U>
-void multiply(const float* const* x, const typename Format::Stored* w, int64_t k, Vec (&sum)[R][2]) {
-  Vec part[U][R][2];
-  for (int u = 0; u < U; ++u) {
-    for (int r = 0; r < R; ++r) part[u][r][0] = part[u][r][1] = set(0.0f);
+template <typename Format, int R, int P>
+void multiply(const float* const* x, const typename Format::Stored* w, int64_t k, Vec (&sum)[P][R][2]) {
+  for (int p = 0; p < P; ++p) {
+    for (int r = 0; r < R; ++r) sum[p][r][0] = sum[p][r][1] = set(0.0f);
   }
-  int64_t i = 0;
-  for (; i + U <= k; i += U) {
-    for (int u = 0; u < U; ++u) {
-      const Vec w0 = Format::load(w + (i + u) * kPanel), w1 = Format::load(w + (i + u) * kPanel + kLanes);
+  for (int64_t i = 0; i < k; ++i) {
+    for (int p = 0; p < P; ++p) {
+      const typename Format::Stored* at = w + (p * k + i) * kPanel;
+      const Vec w0 = Format::load(at), w1 = Format::load(at + kLanes);
       for (int r = 0; r < R; ++r) {
-        const Vec a = set(x[r][i + u]);
-        part[u][r][0] = fma(a, w0, part[u][r][0]);
-        part[u][r][1] = fma(a, w1, part[u][r][1]);
+        const Vec a = set(x[r][i]);
+        sum[p][r][0] = fma(a, w0, sum[p][r][0]);
+        sum[p][r][1] = fma(a, w1, sum[p][r][1]);
       }
-    }
-  }
-  for (; i < k; ++i) {
-    const Vec w0 = Format::load(w + i * kPanel), w1 = Format::load(w + i * kPanel + kLanes);
-    for (int r = 0; r < R; ++r) {
-      const Vec a = set(x[r][i]);
-      part[0][r][0] = fma(a, w0, part[0][r][0]);
-      part[0][r][1] = fma(a, w1, part[0][r][1]);
-    }
-  }
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < 2; ++c) {
-      sum[r][c] = part[0][r][c];
-      for (int u = 1; u < U; ++u) sum[r][c] = add(sum[r][c], part[u][r][c]);
     }
   }
 }
@@ -129,26 +115,34 @@ struct Residual {
 
 // ---- Row tails, threads ----
 
-template <typename Format, int R, int U, typename Epilogue>
+// Rows [row, row + R) by panels [panel, panel + P).
+template <typename Format, int R, int P, typename Epilogue>
 void tile(const host::Op& op, int64_t row, int64_t panel, const Epilogue& epilogue) {
   const float* x[R];
   for (int r = 0; r < R; ++r) x[r] = op.in + (row + r) * op.in_cols;
-  Vec sum[R][2];
+  Vec sum[P][R][2];
   const auto* w = static_cast<const typename Format::Stored*>(op.w->data) + panel * op.in_cols * kPanel;
-  multiply<Format, R, U>(x, w, op.in_cols, sum);
-  for (int r = 0; r < R; ++r) epilogue(op, row + r, panel, sum[r]);
+  multiply<Format, R, P>(x, w, op.in_cols, sum);
+  for (int p = 0; p < P; ++p) {
+    for (int r = 0; r < R; ++r) epilogue(op, row + r, panel + p, sum[p][r]);
+  }
 }
 
+template <typename Format, int R, int P, typename Epilogue>
+void rows_by_panels(const host::Op& op, int64_t row, int64_t panel, int64_t end_panel, const Epilogue& epilogue) {
+  for (; panel + P <= end_panel; panel += P) tile<Format, R, P>(op, row, panel, epilogue);
+  for (; panel < end_panel; ++panel) tile<Format, R, 1>(op, row, panel, epilogue);
+}
+
+// What is left of a row block: 8 to 12 sums.
 template <typename Format, typename Epilogue>
-void rows_by_panel(const host::Op& op, int64_t first, int64_t end, int64_t panel, const Epilogue& epilogue) {
-  int64_t row = first;
-  for (; row + kRows <= end; row += kRows) tile<Format, kRows, 1>(op, row, panel, epilogue);
-  switch (end - row) {
-    case 1: return tile<Format, 1, 4>(op, row, panel, epilogue);
-    case 2: return tile<Format, 2, 2>(op, row, panel, epilogue);
-    case 3: return tile<Format, 3, 2>(op, row, panel, epilogue);
-    case 4: return tile<Format, 4, 1>(op, row, panel, epilogue);
-    case 5: return tile<Format, 5, 1>(op, row, panel, epilogue);
+void tail(const host::Op& op, int64_t row, int64_t rows, int64_t panel, int64_t end_panel, const Epilogue& epilogue) {
+  switch (rows) {
+    case 1: return rows_by_panels<Format, 1, 4>(op, row, panel, end_panel, epilogue);
+    case 2: return rows_by_panels<Format, 2, 2>(op, row, panel, end_panel, epilogue);
+    case 3: return rows_by_panels<Format, 3, 2>(op, row, panel, end_panel, epilogue);
+    case 4: return rows_by_panels<Format, 4, 1>(op, row, panel, end_panel, epilogue);
+    case 5: return rows_by_panels<Format, 5, 1>(op, row, panel, end_panel, epilogue);
     default: return;
   }
 }
@@ -161,8 +155,11 @@ void run_format(const host::Op& op, const Epilogue& epilogue) {
   op.parallel(row_blocks * groups, [&](int64_t task, int) {
     const int64_t first = task / groups * kRowBlock, end = std::min(rows, first + kRowBlock);
     const int64_t first_panel = task % groups * kPanelGroup, end_panel = std::min(panels, first_panel + kPanelGroup);
-    for (int64_t panel = first_panel; panel < end_panel; ++panel)
-      rows_by_panel<Format>(op, first, end, panel, epilogue);
+    const int64_t whole = first + (end - first) / kRows * kRows;
+    for (int64_t panel = first_panel; panel < end_panel; ++panel) {
+      for (int64_t row = first; row < whole; row += kRows) tile<Format, kRows, 1>(op, row, panel, epilogue);
+    }
+    tail<Format>(op, whole, end - whole, first_panel, end_panel, epilogue);
   });
 }
 
@@ -185,15 +182,15 @@ void multiply_row_block(const float* const* x, int rows, const nvlm_weight& w, i
       store(out + row * kPanel + kLanes, sum[1]);
     };
     if (rows == kRows) {
-      Vec sum[kRows][2];
+      Vec sum[1][kRows][2];
       multiply<Format, kRows, 1>(x, panel_weights, w.cols, sum);
-      for (int r = 0; r < kRows; ++r) put(r, sum[r]);
+      for (int r = 0; r < kRows; ++r) put(r, sum[0][r]);
       return;
     }
     for (int r = 0; r < rows; ++r) {
-      Vec sum[1][2];
-      multiply<Format, 1, 4>(x + r, panel_weights, w.cols, sum);
-      put(r, sum[0]);
+      Vec sum[1][1][2];
+      multiply<Format, 1, 1>(x + r, panel_weights, w.cols, sum);
+      put(r, sum[0][0]);
     }
   };
   switch (w.dtype) {

@@ -54,5 +54,6 @@ OpCase gather_rows_case(int64_t rows, const std::vector<int32_t>& out_rows, int6
 void test_sampling(const Device& device);
 void test_rejections(const Device& device);
 void test_devices(const std::vector<std::string>& sets);
+void test_rows_alone(const Device& device);
 
 }  // namespace nvlm::test
