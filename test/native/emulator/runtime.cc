@@ -48,8 +48,8 @@ void* take_poisoned(uint64_t bytes) {
   if (memory == MAP_FAILED) return nullptr;
   auto* const begin = static_cast<unsigned char*>(memory);
   for (uint64_t at = 0; at < bytes; at += kPiece) {
-    const void* const mapped = mmap(begin + at, std::min(kPiece, bytes - at), PROT_READ | PROT_WRITE,
-                                    MAP_PRIVATE | MAP_FIXED, poison, 0);
+    const void* const mapped =
+        mmap(begin + at, std::min(kPiece, bytes - at), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, poison, 0);
     if (mapped == MAP_FAILED) {
       munmap(memory, bytes);
       return nullptr;
