@@ -65,7 +65,7 @@ Line attention(const Machine& machine, const AttentionShape& s) {
   const Memory block_memory(machine, BatchBlock::bytes(limits));
   BatchBlock block;
   expect(block.open(limits, block_memory.as<void>(), machine.stream), "a batch");
-  Batch step;
+  DeviceBatch step;
   expect(block.upload(batch, &step), "a batch");
 
   const Scratch scratch(machine, attention_workspace(machine.info, rows, s.heads, s.kv_heads, s.head_dim));

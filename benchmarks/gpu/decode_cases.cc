@@ -47,8 +47,8 @@ struct NormedProduct {
   std::unique_ptr<Memory> in;
   Memory normal, scale, bias, out, apart;
   std::vector<std::unique_ptr<Memory>> matrix;
-  std::vector<Weight> weights;
-  Weight scale_weight{}, bias_weight{};
+  std::vector<DeviceWeight> weights;
+  DeviceWeight scale_weight{}, bias_weight{};
   nvlm_record norm_record{}, product_record{};
   Op norm{}, product{};
 };
@@ -98,7 +98,7 @@ Line norm_qkv_rope_write(const Machine& machine, const QkvShape& s) {
   const Memory cache(machine, cache_elements * 2), cache_apart(machine, cache_elements * 2);
   cache.fill_with(0);
   cache_apart.fill_with(0);
-  Batch batch{};
+  DeviceBatch batch{};
   batch.rows = 1;
   batch.position = position->as<int32_t>();
   batch.kv_slot = slot->as<int64_t>();

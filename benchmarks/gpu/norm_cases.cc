@@ -38,7 +38,7 @@ struct NormWeights {
   Pattern w_values, bias_values;
   int64_t cols;
   std::unique_ptr<Memory> w, bias;
-  Weight w_weight, bias_weight;
+  DeviceWeight w_weight, bias_weight;
 };
 
 }  // namespace
@@ -86,8 +86,8 @@ Line qk_norm(const Machine& machine, const std::string& name, int64_t rows, int6
   const auto enqueue = [&](int i) {
     Op op = op_of(machine, record);
     writes(&op, *qkv[static_cast<size_t>(i)], rows, 3 * width);
-    op.w = &query.w_weight;
-    op.scale = &key.w_weight;
+    op.q_norm = &query.w_weight;
+    op.k_norm = &key.w_weight;
     expect(enqueue_qk_norm(op), name);
   };
   enqueue(0);  // in place: later ones norm what is normed

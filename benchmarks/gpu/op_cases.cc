@@ -32,7 +32,7 @@ Line product(const Machine& machine, const ProductShape& s) {
   const Scratch scratch(machine, gemm_workspace(machine.info, s.rows, weight_rows, s.k));
   nvlm_record record{};
   record.op = s.op;
-  std::vector<Weight> weights;
+  std::vector<DeviceWeight> weights;
   for (int i = 0; i < buffers; ++i)
     weights.push_back({NVLM_MATRIX, swiglu, weight_rows, s.k, s.k, weight[static_cast<size_t>(i)]->as<void>()});
   const auto enqueue = [&](int i) {

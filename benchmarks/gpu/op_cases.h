@@ -38,7 +38,7 @@ inline void writes(Op* op, const Memory& memory, int64_t rows, int64_t cols) {
 }
 
 // Float32, the whole of it.
-inline Weight vector_of(const Memory& memory) {
+inline DeviceWeight vector_of(const Memory& memory) {
   const auto length = static_cast<int64_t>(memory.bytes() / sizeof(float));
   return {NVLM_VECTOR, false, 1, length, length, memory.as<void>()};
 }

@@ -41,8 +41,8 @@ Line patch_embed(const Machine& machine, const PatchShape& s) {
   const auto bias_memory = floats_on_device(machine, bias, s.n),
              class_memory = floats_on_device(machine, class_token, s.n),
              position_memory = floats_on_device(machine, positions, (patches + 1) * s.n);
-  const Weight bias_weight = vector_of(*bias_memory), class_weight = vector_of(*class_memory),
-               position_weight = vector_of(*position_memory);
+  const DeviceWeight bias_weight = vector_of(*bias_memory), class_weight = vector_of(*class_memory),
+                     position_weight = vector_of(*position_memory);
   WorkspaceNeed need = gemm_workspace(machine.info, s.tiles * patches, s.n, pitch);
   need.floats += patch_embed_workspace(s.tiles, s.side, s.patch);
   const Scratch scratch(machine, need);
@@ -51,13 +51,13 @@ Line patch_embed(const Machine& machine, const PatchShape& s) {
   record.c.side = s.side, record.c.patch = s.patch;
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    const Weight matrix_weight{NVLM_MATRIX, false, s.n, depth, pitch, weight[at]->as<void>()};
-    Batch batch{};
+    const DeviceWeight matrix_weight{NVLM_MATRIX, false, s.n, depth, pitch, weight[at]->as<void>()};
+    DeviceBatch batch{};
     batch.tiles = s.tiles;
     batch.pixels = in[at]->as<uint8_t>();
     Op op = op_of(machine, record);
     writes(&op, *out[at], rows, s.n);
-    op.w = &matrix_weight, op.bias = &bias_weight, op.scale = &class_weight, op.extra = &position_weight;
+    op.w = &matrix_weight, op.bias = &bias_weight, op.class_token = &class_weight, op.positions = &position_weight;
     op.batch = &batch;
     op.workspace = &scratch.workspace;
     expect(enqueue_patch_embed(op), s.name);

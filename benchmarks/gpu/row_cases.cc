@@ -49,7 +49,7 @@ Line rope_kv_write(const Machine& machine, const CacheShape& s) {
   std::vector<int32_t> positions;
   for (int32_t r = 0; r < s.rows; ++r) positions.push_back(kFirst + r);
   const auto position = on_device(machine, positions);
-  Batch batch{};
+  DeviceBatch batch{};
   batch.rows = s.rows;
   batch.position = position->as<int32_t>();
   batch.kv_slot = slots.memory->as<int64_t>();
@@ -94,7 +94,7 @@ Line kv_write(const Machine& machine, const CacheShape& s) {
   const Slots slots(machine, s.rows);
   const Buffers in = filled(machine, a, buffers, s.rows * cols),
                 cache = unwritten(machine, buffers, slots.cache_bytes(s));
-  Batch batch{};
+  DeviceBatch batch{};
   batch.rows = s.rows;
   batch.kv_slot = slots.memory->as<int64_t>();
   const nvlm_record record = cache_record(NVLM_KV_WRITE, s);
@@ -141,12 +141,12 @@ Line embed(const Machine& machine, const EmbedShape& s) {
     token.push_back(on_device(machine, ids));
     source.push_back(on_device(machine, from));
   }
-  const Weight w{NVLM_TABLE, false, s.vocab, s.n, s.n, table->as<void>()};
+  const DeviceWeight w{NVLM_TABLE, false, s.vocab, s.n, s.n, table->as<void>()};
   nvlm_record record{};
   record.op = NVLM_EMBED;
   const auto enqueue = [&](int i) {
     const auto at = static_cast<size_t>(i);
-    Batch batch{};
+    DeviceBatch batch{};
     batch.rows = s.rows;
     batch.token = token[at]->as<int32_t>();
     batch.source = source[at]->as<const bf16*>();
@@ -177,7 +177,7 @@ Line gather_rows(const Machine& machine, const std::string& name, int64_t outs, 
   // The last one's is the last row.
   for (int64_t i = 0; i < outs; ++i) from.push_back(static_cast<int32_t>((i + 1) * rows / outs - 1));
   const auto out_row = on_device(machine, from);
-  Batch batch{};
+  DeviceBatch batch{};
   batch.rows = rows;
   batch.outs = outs;
   batch.out_row = out_row->as<int32_t>();

@@ -66,7 +66,7 @@ Line sample(const Machine& machine, const std::string& name, int64_t vocab, nvlm
   const auto sampling = on_device<nvlm_sampling>(machine, {options});
   const Memory sampled(machine, sizeof(nvlm_sampled));
   sampled.fill_with(0xff);
-  Batch batch{};
+  DeviceBatch batch{};
   batch.outs = 1;
   batch.sampling = sampling->as<nvlm_sampling>();
   batch.sampled = sampled.as<nvlm_sampled>();

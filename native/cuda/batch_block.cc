@@ -147,7 +147,7 @@ BatchBlock::~BatchBlock() {
   if (sampled_) free_pinned(sampled_);
 }
 
-Status BatchBlock::upload(const nvlm_batch& b, Batch* out) {
+Status BatchBlock::upload(const nvlm_batch& b, DeviceBatch* out) {
   const Layout at(limits_);
   Image& image = images_[next_];
   next_ ^= 1;

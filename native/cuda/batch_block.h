@@ -32,7 +32,7 @@ class BatchBlock {
 
   // Copies the batch (checked before) to the device; `out` holds device addresses. The caller's arrays may go away
   // afterwards.
-  Status upload(const nvlm_batch& batch, Batch* out);
+  Status upload(const nvlm_batch& batch, DeviceBatch* out);
   // Enqueues the way back of what was sampled; after the stream was waited for, `sampled` reads it.
   Status download(int64_t outs);
   const nvlm_sampled* sampled() const { return sampled_; }

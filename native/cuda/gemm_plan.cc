@@ -18,7 +18,7 @@ constexpr uint32_t kProducts = [] {
 }();
 constexpr int kNewest = 1000;
 
-GemmKernel sm80(const char* name, const Tile& tile, int registers, GemmFunction function) {
+GemmKernel sm80(const char* name, const GemmTile& tile, int registers, GemmFunction function) {
   return {.name = name,
           .ops = kProducts,
           .min_capability = 80,
@@ -52,7 +52,7 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 double finish_clocks(nvlm_op op) { return op == NVLM_LINEAR_GELU ? 22 : op == NVLM_LINEAR_SWIGLU ? 18 : 12; }
 
 double clocks(const GemmKernel& kernel, const GemmProblem& p, const GemmDevice& device, int splits) {
-  const Tile& t = kernel.tile;
+  const GemmTile& t = kernel.tile;
   const int64_t blocks = gemm_tiles(t, p.rows, p.columns) * splits, each = ceil_div(blocks, device.multiprocessors);
   const int64_t resident = std::min<int64_t>(each, gemm_resident_blocks(kernel, device)),
                 waves = ceil_div(each, resident);
@@ -88,7 +88,7 @@ const char* rejection(const GemmKernel& kernel, const GemmProblem& problem, cons
 }
 
 GemmChoice best_splits(const GemmKernel& kernel, const GemmProblem& problem, const GemmDevice& device) {
-  const Tile& t = kernel.tile;
+  const GemmTile& t = kernel.tile;
   const int64_t tiles = gemm_tiles(t, problem.rows, problem.columns), steps = ceil_div(problem.depth, t.k);
   const int64_t slots = int64_t{device.multiprocessors} * gemm_resident_blocks(kernel, device);
   GemmChoice best{&kernel, 1, clocks(kernel, problem, device, 1)};
@@ -118,7 +118,7 @@ const std::vector<GemmKernel>& gemm_kernels() {
   return kernels;
 }
 
-int64_t gemm_tiles(const Tile& tile, int64_t rows, int64_t columns) {
+int64_t gemm_tiles(const GemmTile& tile, int64_t rows, int64_t columns) {
   return ceil_div(rows, tile.m) * ceil_div(columns, tile.n);
 }
 
@@ -149,7 +149,7 @@ GemmChoice plan_gemm(const GemmProblem& problem, const GemmDevice& device) {
 GemmWorkspace gemm_split_workspace(const GemmDevice& device, int64_t rows, int64_t columns, int64_t depth) {
   GemmWorkspace need{0, 0};
   for (const GemmKernel& kernel : gemm_kernels()) {
-    const Tile& t = kernel.tile;
+    const GemmTile& t = kernel.tile;
     const int64_t slots = int64_t{device.multiprocessors} * gemm_resident_blocks(kernel, device);
     const int64_t splits = std::min<int64_t>(kMaxSplits, ceil_div(depth, t.k) / kMinSplitSteps);
     if (splits < 2) continue;

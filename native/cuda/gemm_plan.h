@@ -13,7 +13,7 @@ namespace nvlm::gpu {
 
 // A block of warps_m * warps_n warps makes m x n of the product, `k` of the depth at a time, through a ring of `stages`
 // such pieces of a and b.
-struct Tile {
+struct GemmTile {
   int m, n, k, warps_m, warps_n, stages;
   constexpr int threads() const { return 32 * warps_m * warps_n; }
   constexpr uint32_t stage_bytes() const { return static_cast<uint32_t>((m + n) * k * 2); }
@@ -24,12 +24,12 @@ struct Tile {
 // Warps of 64 x 64 load each shared byte for most products; smaller tiles are for products that would leave
 // multiprocessors idle. Steps of 32 instead of 64 for 128x128, two blocks on any GPU: twice the barriers and addresses,
 // tensor cores at 0.72 instead of 0.90 in a simulation of Hopper's machine code.
-inline constexpr Tile kSm80_128x256{.m = 128, .n = 256, .k = 64, .warps_m = 2, .warps_n = 4, .stages = 3};
-inline constexpr Tile kSm80_128x128{.m = 128, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
-inline constexpr Tile kSm80_64x128{.m = 64, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
-inline constexpr Tile kSm80_64x64{.m = 64, .n = 64, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 4};
-inline constexpr Tile kSm80_32x64{.m = 32, .n = 64, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 4};
-inline constexpr Tile kSm80_16x64{.m = 16, .n = 64, .k = 64, .warps_m = 1, .warps_n = 4, .stages = 4};
+inline constexpr GemmTile kSm80_128x256{.m = 128, .n = 256, .k = 64, .warps_m = 2, .warps_n = 4, .stages = 3};
+inline constexpr GemmTile kSm80_128x128{.m = 128, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
+inline constexpr GemmTile kSm80_64x128{.m = 64, .n = 128, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 3};
+inline constexpr GemmTile kSm80_64x64{.m = 64, .n = 64, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 4};
+inline constexpr GemmTile kSm80_32x64{.m = 32, .n = 64, .k = 64, .warps_m = 2, .warps_n = 2, .stages = 4};
+inline constexpr GemmTile kSm80_16x64{.m = 16, .n = 64, .k = 64, .warps_m = 1, .warps_n = 4, .stages = 4};
 
 enum class GemmFunction { sm80_128x256, sm80_128x128, sm80_64x128, sm80_64x64, sm80_32x64, sm80_16x64 };
 
@@ -38,7 +38,7 @@ struct GemmKernel {
   uint32_t ops;                        // bit `1 << op`
   int min_capability, max_capability;  // 10 * major + minor
   WeightFormat format;
-  Tile tile;
+  GemmTile tile;
   uint32_t shared;  // bytes of a block
   int registers;    // of a thread: what ptxas reports, rounded up to 8 as they are dealt out
   int cluster;      // blocks
@@ -74,7 +74,7 @@ struct GemmCandidate {
 std::vector<GemmCandidate> gemm_candidates(const GemmProblem& problem, const GemmDevice& device);
 GemmChoice plan_gemm(const GemmProblem& problem, const GemmDevice& device);
 
-int64_t gemm_tiles(const Tile& tile, int64_t rows, int64_t columns);
+int64_t gemm_tiles(const GemmTile& tile, int64_t rows, int64_t columns);
 int gemm_resident_blocks(const GemmKernel& kernel, const GemmDevice& device);  // of one multiprocessor
 const std::vector<GemmKernel>& gemm_kernels();
 

@@ -17,7 +17,7 @@
 namespace nvlm::gpu {
 
 // An uploaded weight.
-struct Weight {
+struct DeviceWeight {
   nvlm_weight_use use;
   bool interleaved;           // rows 2i and 2i + 1 are a gate and its up row
   int64_t rows, cols, pitch;  // of a vector: 1, length, length
@@ -59,7 +59,7 @@ inline int32_t rows_per_tile(int32_t heads, int32_t kv_heads) {
 
 // A step: counts the host knows, and device addresses that stay the same from step to step (so that graphs can hold
 // them); what lies there changes.
-struct Batch {
+struct DeviceBatch {
   int64_t tiles, rows, outs;
   int32_t sequences;
   bool one_row_each;  // decode: sequence s has row s alone
@@ -91,9 +91,9 @@ struct Op {
   const bf16* in;  // [in_rows, in_cols]
   void* out;       // [out_rows, out_cols]: bf16, but float32 for logits (and for the input of sample)
   int64_t in_rows, in_cols, out_rows, out_cols;
-  const Weight *w, *bias, *scale, *extra;  // null: none
+  const DeviceWeight *w, *bias, *scale, *q_norm, *k_norm, *class_token, *positions;  // null: none
   KvCache self_kv, cross_kv;
-  const Batch* batch;
+  const DeviceBatch* batch;
   const Workspace* workspace;
   const DeviceInfo* device;
   Stream stream;

@@ -120,7 +120,7 @@ std::string check_layout(const nvlm_program& p) {
 // The launches of a step, in order.
 class Step {
  public:
-  Step(const nvlm_plan& plan, const Batch& batch, const volatile int32_t* cancel)
+  Step(const nvlm_plan& plan, const DeviceBatch& batch, const volatile int32_t* cancel)
       : plan_(plan), batch_(batch), cancel_(cancel) {}
 
   // Stops between records; `cancelled` tells why.
@@ -185,7 +185,7 @@ class Step {
     return t.rows_each * count(t.extent);
   }
 
-  const Weight* weight(int32_t w) const { return w < 0 ? nullptr : &plan_.weights[static_cast<size_t>(w)]; }
+  const DeviceWeight* weight(int32_t w) const { return w < 0 ? nullptr : &plan_.weights[static_cast<size_t>(w)]; }
 
   Op resolve(const nvlm_record& r) const {
     Op op{};
@@ -206,7 +206,10 @@ class Step {
     op.w = weight(r.w);
     op.bias = weight(r.bias);
     op.scale = weight(r.scale);
-    op.extra = weight(r.extra);
+    op.q_norm = weight(r.q_norm);
+    op.k_norm = weight(r.k_norm);
+    op.class_token = weight(r.class_token);
+    op.positions = weight(r.positions);
     op.self_kv = cache(plan_.program.self_kv);
     op.cross_kv = cache(plan_.program.cross_kv);
     op.batch = &batch_;
@@ -221,7 +224,7 @@ class Step {
   }
 
   const nvlm_plan& plan_;
-  const Batch& batch_;
+  const DeviceBatch& batch_;
   const volatile int32_t* cancel_;
   Status last_ = Status::ok;
 };
@@ -233,7 +236,7 @@ nvlm_status step_status(nvlm_device* device, const nvlm_plan& plan, Status statu
 
 // Runs the step as a graph, which is recorded when a step of this shape comes the second time: the first time its
 // kernels are loaded, which the driver may not do while it records, and a shape that never comes again costs no graph.
-nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const StepShape& shape, const Batch& batch) {
+nvlm_status run_recorded(nvlm_device* device, nvlm_plan* plan, const StepShape& shape, const DeviceBatch& batch) {
   Graph& graph = plan->graphs.at(shape).graph;
   if (!graph) {
     if (const Status status = begin_capture(device->stream); status != Status::ok)
@@ -303,7 +306,7 @@ nvlm_status run(nvlm_device* device, nvlm_plan* plan, const nvlm_batch* batch, c
   if (wrong.empty()) wrong = BatchBlock::excess(plan->limits, *batch);
   if (!wrong.empty()) return device->refuse(NVLM_INVALID, std::move(wrong));
   if (nvlm::cancelled(cancel)) return NVLM_CANCELLED;
-  Batch step_batch;
+  DeviceBatch step_batch;
   if (const Status status = plan->block.upload(*batch, &step_batch); status != Status::ok)
     return device->check(status, "sending a batch");
   const StepShape shape{step_batch.tiles, step_batch.rows, step_batch.outs, step_batch.sampled != nullptr};

@@ -31,7 +31,7 @@ struct nvlm_plan : nvlm::ProgramCopy {
   nvlm_plan(nvlm_device* on, const nvlm_program& from) : ProgramCopy(from), device(on) {}
 
   nvlm_device* device;
-  std::vector<nvlm::gpu::Weight> weights;  // `packed`, as launchers take them
+  std::vector<nvlm::gpu::DeviceWeight> weights;  // `packed`, as launchers take them
   nvlm::gpu::BatchLimits limits;
   void* block_memory = nullptr;
   void* workspace_memory = nullptr;

@@ -15,7 +15,7 @@ struct Op {
   const float* in;  // [in_rows, in_cols]
   float* out;       // [out_rows, out_cols]
   int64_t in_rows, in_cols, out_rows, out_cols;
-  const nvlm_weight *w, *bias, *scale, *extra;  // nullptr: none
+  const nvlm_weight *w, *bias, *scale, *q_norm, *k_norm, *class_token, *positions;  // nullptr: none
   const nvlm_kv_cache *self_kv, *cross_kv;
   void* scratch;  // as many bytes as Kernel::scratch asked for, 64-byte aligned, contents undefined
   Threads threads;

@@ -41,7 +41,10 @@ Op bind(const Device& device, const Plan& plan, const nvlm_record& record, const
   op.w = weight(record.w);
   op.bias = weight(record.bias);
   op.scale = weight(record.scale);
-  op.extra = weight(record.extra);
+  op.q_norm = weight(record.q_norm);
+  op.k_norm = weight(record.k_norm);
+  op.class_token = weight(record.class_token);
+  op.positions = weight(record.positions);
   op.self_kv = &plan.program.self_kv;
   op.cross_kv = &plan.program.cross_kv;
   return op;

@@ -7,13 +7,6 @@
 
 namespace nvlm {
 
-nvlm_record ProgramBuilder::record(nvlm_op op) {
-  nvlm_record r{};
-  r.op = op;
-  r.in = r.out = r.w = r.bias = r.scale = r.extra = -1;
-  return r;
-}
-
 Value ProgramBuilder::add(nvlm_record r, nvlm_extent extent, int64_t rows_each, int64_t cols) {
   program_.tensors.push_back({extent, rows_each, cols, 0, r.op == NVLM_LOGITS ? NVLM_F32 : activations_});
   r.out = static_cast<int32_t>(program_.tensors.size()) - 1;
@@ -30,11 +23,11 @@ void ProgramBuilder::add_in_place(nvlm_record r) { program_.records.push_back(r)
 
 Value ProgramBuilder::patch_embed(Linear patch, WeightId class_token, WeightId positions, int tile_side,
                                   int patch_side) {
-  nvlm_record r = record(NVLM_PATCH_EMBED);
+  nvlm_record r = nvlm_empty_record(NVLM_PATCH_EMBED);
   r.w = patch.w;
   r.bias = patch.bias;
-  r.scale = class_token;
-  r.extra = positions;
+  r.class_token = class_token;
+  r.positions = positions;
   r.c.side = tile_side;
   r.c.patch = patch_side;
   const int64_t grid = tile_side / patch_side;
@@ -42,7 +35,7 @@ Value ProgramBuilder::patch_embed(Linear patch, WeightId class_token, WeightId p
 }
 
 Value ProgramBuilder::norm(nvlm_op op, Value x, WeightId w, WeightId bias, float eps) {
-  nvlm_record r = record(op);
+  nvlm_record r = nvlm_empty_record(op);
   r.in = x.id;
   r.w = w;
   r.bias = bias;
@@ -56,17 +49,17 @@ Value ProgramBuilder::layer_norm(Value x, WeightId w, WeightId bias, float eps) 
 }
 
 void ProgramBuilder::qk_norm(Value qkv, WeightId q, WeightId k, int true_width, float eps) {
-  nvlm_record r = record(NVLM_QK_NORM);
+  nvlm_record r = nvlm_empty_record(NVLM_QK_NORM);
   r.out = qkv.id;
-  r.w = q;
-  r.scale = k;
+  r.q_norm = q;
+  r.k_norm = k;
   r.c.true_width = true_width;
   r.c.eps = eps;
   add_in_place(r);
 }
 
 Value ProgramBuilder::product(nvlm_op op, Value x, Linear l) {
-  nvlm_record r = record(op);
+  nvlm_record r = nvlm_empty_record(op);
   r.in = x.id;
   r.w = l.w;
   r.bias = l.bias;
@@ -81,7 +74,7 @@ Value ProgramBuilder::linear_swiglu(Value x, WeightId gate_up) {
 Value ProgramBuilder::logits(Value x, WeightId head) { return product(NVLM_LOGITS, x, {head, kNoWeight}); }
 
 void ProgramBuilder::linear_residual(Value x, Value h, Linear l, WeightId scale) {
-  nvlm_record r = record(NVLM_LINEAR_RESIDUAL);
+  nvlm_record r = nvlm_empty_record(NVLM_LINEAR_RESIDUAL);
   r.in = h.id;
   r.out = x.id;
   r.w = l.w;
@@ -96,7 +89,7 @@ void ProgramBuilder::linear_gated_residual(Value x, Value h, Linear l, WeightId 
 }
 
 void ProgramBuilder::rope_kv_write(Value qkv, int heads, int kv_heads, int head_dim, float theta, int layer) {
-  nvlm_record r = record(NVLM_ROPE_KV_WRITE);
+  nvlm_record r = nvlm_empty_record(NVLM_ROPE_KV_WRITE);
   r.out = qkv.id;
   r.c.heads = heads;
   r.c.kv_heads = kv_heads;
@@ -107,7 +100,7 @@ void ProgramBuilder::rope_kv_write(Value qkv, int heads, int kv_heads, int head_
 }
 
 void ProgramBuilder::kv_write(Value kv, int kv_heads, int head_dim, int cross_layer) {
-  nvlm_record r = record(NVLM_KV_WRITE);
+  nvlm_record r = nvlm_empty_record(NVLM_KV_WRITE);
   r.in = kv.id;
   r.c.kv_heads = kv_heads;
   r.c.head_dim = head_dim;
@@ -116,7 +109,7 @@ void ProgramBuilder::kv_write(Value kv, int kv_heads, int head_dim, int cross_la
 }
 
 Value ProgramBuilder::attention(Value q, nvlm_key_source keys, int heads, int kv_heads, int head_dim, int layer) {
-  nvlm_record r = record(NVLM_ATTENTION);
+  nvlm_record r = nvlm_empty_record(NVLM_ATTENTION);
   r.in = q.id;
   r.c.source = keys;
   r.c.heads = heads;
@@ -134,7 +127,7 @@ Value ProgramBuilder::tile_attention(Value qkv, int heads, int head_dim, int til
 
 Value ProgramBuilder::pixel_shuffle_norm(Value x, WeightId w, WeightId bias, float eps, int grid, int ratio,
                                          bool transposed) {
-  nvlm_record r = record(NVLM_PIXEL_SHUFFLE_NORM);
+  nvlm_record r = nvlm_empty_record(NVLM_PIXEL_SHUFFLE_NORM);
   r.in = x.id;
   r.w = w;
   r.bias = bias;
@@ -147,19 +140,19 @@ Value ProgramBuilder::pixel_shuffle_norm(Value x, WeightId w, WeightId bias, flo
 }
 
 Value ProgramBuilder::embed(WeightId table) {
-  nvlm_record r = record(NVLM_EMBED);
+  nvlm_record r = nvlm_empty_record(NVLM_EMBED);
   r.w = table;
   return add(r, NVLM_ROWS, 1, weights_.cols(table));
 }
 
 Value ProgramBuilder::gather_rows(Value x) {
-  nvlm_record r = record(NVLM_GATHER_ROWS);
+  nvlm_record r = nvlm_empty_record(NVLM_GATHER_ROWS);
   r.in = x.id;
   return add(r, NVLM_OUTS, 1, program_.tensors[x.id].cols);
 }
 
 void ProgramBuilder::sample(Value logits) {
-  nvlm_record r = record(NVLM_SAMPLE);
+  nvlm_record r = nvlm_empty_record(NVLM_SAMPLE);
   r.in = logits.id;
   add_in_place(r);
 }

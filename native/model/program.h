@@ -75,7 +75,6 @@ class ProgramBuilder {
   Value add(nvlm_record record, nvlm_extent extent, int64_t rows_each, int64_t cols);
   Value add_like(nvlm_record record, Value like, int64_t cols);
   void add_in_place(nvlm_record record);
-  static nvlm_record record(nvlm_op op);
 
   const WeightTable& weights_;
   const nvlm_dtype activations_;

@@ -121,8 +121,8 @@ class ProgramCheck {
         require(out->extent == NVLM_TILES && out->rows_each == patches + 1, "the output does not fit the patches");
         weight(r.w, NVLM_MATRIX, out->cols, int64_t{3} * c.patch * c.patch, "the patch kernel does not fit");
         vector(r.bias, out->cols, "the bias does not fit");
-        vector(r.scale, out->cols, "the class token does not fit");
-        return vector(r.extra, (patches + 1) * out->cols, "the positions do not fit");
+        vector(r.class_token, out->cols, "the class token does not fit");
+        return vector(r.positions, (patches + 1) * out->cols, "the positions do not fit");
       }
       case NVLM_RMS_NORM:
       case NVLM_LAYER_NORM:
@@ -132,8 +132,8 @@ class ProgramCheck {
         return vector(r.bias, in->cols, "the norm's bias does not fit", r.op == NVLM_RMS_NORM);
       case NVLM_QK_NORM:
         require(out->cols % 3 == 0 && c.true_width >= 0, "columns must be [q|k|v]");
-        vector(r.w, out->cols / 3, "the query norm does not fit");
-        return vector(r.scale, out->cols / 3, "the key norm does not fit");
+        vector(r.q_norm, out->cols / 3, "the query norm does not fit");
+        return vector(r.k_norm, out->cols / 3, "the key norm does not fit");
       case NVLM_LINEAR:
       case NVLM_LINEAR_GELU:
       case NVLM_LINEAR_SWIGLU:

@@ -9,12 +9,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define NVLM_BACKEND_VERSION 3
+#define NVLM_BACKEND_VERSION 4
 #define NVLM_PAGE_KEYS 64 /* keys in one kv page: [kv_heads][64][head_dim] */
 
 typedef enum nvlm_status {
@@ -46,21 +47,21 @@ typedef struct nvlm_tensor {
   nvlm_dtype dtype;  /* capabilities.activations, logits apart: those are float32 on every device */
 } nvlm_tensor;
 
-/* ---- Ops. `in`, `out`, `residual` are tensor numbers; `w`, `bias`, `scale` weights. ----
+/* ---- Ops. `in`, `out` and `residual` are tensors; the other operands weights. ----
  * rows below: rows of the tensor. Shapes in brackets are row-major. Sums are float32 (weights are widened); a device
  * whose activations are bf16 rounds what it writes. */
 
 typedef enum nvlm_op {
   /* out [tiles*(patches+1), n] = class token, then pixels·wᵀ + bias, + position. Pixels come from batch.pixels, u8
-   * [tiles, side, side, 3], normalised as (x/255 − mean)/std. w [n, 3*patch*patch] (channel, y, x), bias [n], scale =
-   * class token [n], extra = positions [patches+1, n]. c: side, patch. */
+   * [tiles, side, side, 3], normalised as (x/255 − mean)/std. w [n, 3*patch*patch] (channel, y, x), bias [n],
+   * class_token [n], positions [patches+1, n]. c: side, patch. */
   NVLM_PATCH_EMBED,
   /* out = in / rms(in) * w: sum of squares divided by c.true_width (0: cols), c.eps inside the root. */
   NVLM_RMS_NORM,
   /* out = (in − mean)/sqrt(var + eps) * w + bias. */
   NVLM_LAYER_NORM,
-  /* in place on out [rows, 3*width]: the first `width` columns by w, the next by `scale`, each RMS-normalised over all
-     heads together, c.true_width. */
+  /* in place on out [rows, 3*width]: the first `width` columns by q_norm, the next by k_norm, each RMS-normalised over
+     all heads together, c.true_width. */
   NVLM_QK_NORM,
   /* out [rows, n] = in [rows, k]·wᵀ + bias. w [n, k]; bias may be -1. */
   NVLM_LINEAR,
@@ -113,10 +114,21 @@ typedef struct nvlm_constants {
 
 typedef struct nvlm_record {
   nvlm_op op;
-  int32_t in, out;               /* tensor numbers; -1: none */
-  int32_t w, bias, scale, extra; /* weight numbers in the program's weight table; -1: none */
+  int32_t in, out; /* tensor numbers; -1: none */
+  /* Weight numbers in the program's weight table; -1: none. */
+  int32_t w, bias, scale, q_norm, k_norm, class_token, positions;
   nvlm_constants c;
 } nvlm_record;
+
+/* One that names no tensor and no weight yet. */
+static inline nvlm_record nvlm_empty_record(nvlm_op op) {
+  nvlm_record r;
+  memset(&r, 0, sizeof r);
+  r.op = op;
+  r.in = r.out = -1;
+  r.w = r.bias = r.scale = r.q_norm = r.k_norm = r.class_token = r.positions = -1;
+  return r;
+}
 
 typedef struct nvlm_weight nvlm_weight; /* opaque: packed as the backend likes */
 typedef struct nvlm_device nvlm_device;

@@ -40,8 +40,8 @@ void qk_norm(const host::Op& op) {
   const double width = op.c().true_width ? op.c().true_width : static_cast<double>(n);
   for (int64_t r = 0; r < op.out_rows; ++r) {
     float* q = op.out + r * op.out_cols;
-    rms(q, q, op.w->floats(), n, width, op.c().eps);
-    rms(q + n, q + n, op.scale->floats(), n, width, op.c().eps);
+    rms(q, q, op.q_norm->floats(), n, width, op.c().eps);
+    rms(q + n, q + n, op.k_norm->floats(), n, width, op.c().eps);
   }
 }
 

@@ -13,7 +13,7 @@ void patch_embed(const host::Op& op) {
   for (int64_t tile = 0; tile < op.batch->tiles; ++tile) {
     const uint8_t* pixels = op.batch->pixels + tile * side * side * 3;
     float* out = op.out + tile * (grid * grid + 1) * n;
-    for (int64_t i = 0; i < n; ++i) out[i] = op.scale->floats()[i] + op.extra->floats()[i];
+    for (int64_t i = 0; i < n; ++i) out[i] = op.class_token->floats()[i] + op.positions->floats()[i];
     for (int64_t p = 0; p < grid * grid; ++p) {
       const int64_t top = p / grid * patch, left = p % grid * patch;
       for (int64_t i = 0; i < n; ++i) {
@@ -27,7 +27,7 @@ void patch_embed(const host::Op& op) {
             }
           }
         }
-        out[(p + 1) * n + i] = static_cast<float>(sum + op.extra->floats()[(p + 1) * n + i]);
+        out[(p + 1) * n + i] = static_cast<float>(sum + op.positions->floats()[(p + 1) * n + i]);
       }
     }
   }

@@ -171,9 +171,10 @@ std::vector<float> run_product(gpu::Stream stream, const Case& c, const Operands
   const DeviceArray<bf16> out =
       c.op == NVLM_LINEAR_RESIDUAL ? DeviceArray<bf16>(o.before, stream) : DeviceArray<bf16>(count, stream);
   const DeviceArray<float> out_floats(c.op == NVLM_LOGITS ? count : 0, stream);
-  const gpu::Weight w{NVLM_MATRIX, c.op == NVLM_LINEAR_SWIGLU, o.weight_rows, c.depth, c.depth, w_data.get()};
-  const gpu::Weight bias{NVLM_VECTOR, false, 1, o.weight_rows, o.weight_rows, bias_data.get()};
-  const gpu::Weight scale{NVLM_VECTOR, false, 1, int64_t(o.scale.size()), int64_t(o.scale.size()), scale_data.get()};
+  const gpu::DeviceWeight w{NVLM_MATRIX, c.op == NVLM_LINEAR_SWIGLU, o.weight_rows, c.depth, c.depth, w_data.get()};
+  const gpu::DeviceWeight bias{NVLM_VECTOR, false, 1, o.weight_rows, o.weight_rows, bias_data.get()};
+  const gpu::DeviceWeight scale{NVLM_VECTOR,     false, 1, int64_t(o.scale.size()), int64_t(o.scale.size()),
+                                scale_data.get()};
   nvlm_record record{};
   record.op = c.op;
   record.c.tanh_gate = c.scale == Case::tanh_gate;
@@ -304,7 +305,7 @@ void refused() {
   const gpu::Workspace none{};
   nvlm_record record{};
   record.op = NVLM_LINEAR;
-  gpu::Weight w{NVLM_MATRIX, false, 16, 24, 24, nullptr};
+  gpu::DeviceWeight w{NVLM_MATRIX, false, 16, 24, 24, nullptr};
   gpu::Op op{};
   op.record = &record;
   op.in_rows = op.out_rows = 8;
@@ -365,9 +366,9 @@ void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits,
   const DeviceArray<bf16> w_data(w, stream), out(size_t(c.tiles * (patches + 1) * c.n), stream);
   const DeviceArray<float> bias_data(bias, stream), token_data(token, stream), position_data(positions, stream);
   const auto vector = [](const DeviceArray<float>& v) {
-    return gpu::Weight{NVLM_VECTOR, false, 1, int64_t(v.count()), int64_t(v.count()), v.get()};
+    return gpu::DeviceWeight{NVLM_VECTOR, false, 1, int64_t(v.count()), int64_t(v.count()), v.get()};
   };
-  const gpu::Weight weight{NVLM_MATRIX, false, c.n, k, pitch, w_data.get()},
+  const gpu::DeviceWeight weight{NVLM_MATRIX, false, c.n, k, pitch, w_data.get()},
       biases = vector(bias_data), class_token = vector(token_data), position = vector(position_data);
   const gpu::DeviceInfo info = device();
   const int64_t floats = gpu::patch_embed_workspace(c.tiles, c.side, c.patch);
@@ -378,7 +379,7 @@ void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits,
   record.op = NVLM_PATCH_EMBED;
   record.c.side = c.side;
   record.c.patch = c.patch;
-  gpu::Batch batch{};
+  gpu::DeviceBatch batch{};
   batch.tiles = c.tiles;
   batch.pixels = pixel_data.get();
   gpu::Op op{};
@@ -388,8 +389,8 @@ void check_patches(gpu::Stream stream, const PatchCase& c, bool room_for_splits,
   op.out_cols = c.n;
   op.w = &weight;
   op.bias = &biases;
-  op.scale = &class_token;
-  op.extra = &position;
+  op.class_token = &class_token;
+  op.positions = &position;
   op.batch = &batch;
   op.workspace = &workspace.view;
   op.device = &info;

@@ -82,8 +82,8 @@ void product(gpu::Stream stream, std::mt19937_64& random, const Case& t) {
   const DeviceArray<float> d_bias(bias, stream), d_scale(scale, stream), d_logits(logits ? t.rows * t.n : 1, stream);
   const DeviceArray<bf16> d_out =
       t.op == NVLM_LINEAR_RESIDUAL ? DeviceArray<bf16>(before, stream) : DeviceArray<bf16>(t.rows * t.n, stream);
-  const gpu::Weight weight{NVLM_MATRIX, swiglu, width, t.k, t.k, d_w.get()}, shift = vector_of(d_bias),
-                                                                             factor = vector_of(d_scale);
+  const gpu::DeviceWeight weight{NVLM_MATRIX, swiglu, width, t.k, t.k, d_w.get()}, shift = vector_of(d_bias),
+                                                                                   factor = vector_of(d_scale);
   Fixture f(stream, t.op);
   f.record.c.tanh_gate = t.scale == Case::tanh;
   f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = t.rows, f.op.in_cols = t.k, f.op.out_cols = t.n,
@@ -139,7 +139,7 @@ void product(gpu::Stream stream, std::mt19937_64& random, const Case& t) {
 struct Normed {
   DeviceArray<bf16> in, normal;
   DeviceArray<float> w, bias;
-  gpu::Weight weight, shift;
+  gpu::DeviceWeight weight, shift;
   Fixture f;
   Normed(gpu::Stream stream, std::mt19937_64& random, bool layer, int64_t rows, int64_t k, int32_t true_width)
       : in(random_bf16(random, rows * k), stream),
@@ -168,7 +168,8 @@ void norm_product(gpu::Stream stream, std::mt19937_64& random, bool layer, nvlm_
   const DeviceArray<bf16> w(random_bf16(random, width * k, 0.05f), stream), apart(rows * n, stream),
       fused(rows * n, stream);
   const DeviceArray<float> bias(random_floats(random, width), stream);
-  const gpu::Weight weight{NVLM_MATRIX, what == NVLM_LINEAR_SWIGLU, width, k, k, w.get()}, shift = vector_of(bias);
+  const gpu::DeviceWeight weight{NVLM_MATRIX, what == NVLM_LINEAR_SWIGLU, width, k, k, w.get()},
+      shift = vector_of(bias);
   Fixture f(stream, what);
   f.record.in = 1, f.record.out = 2;
   f.op.in = norm.normal.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = k, f.op.out_cols = n,
@@ -186,7 +187,7 @@ void norm_product(gpu::Stream stream, std::mt19937_64& random, bool layer, nvlm_
 void refusals(gpu::Stream stream, std::mt19937_64& random) {
   Normed norm(stream, random, false, 2, 64, 0);
   const DeviceArray<bf16> w(random_bf16(random, 64 * 64), stream), out(5 * 64, stream);
-  const gpu::Weight weight{NVLM_MATRIX, false, 64, 64, 64, w.get()};
+  const gpu::DeviceWeight weight{NVLM_MATRIX, false, 64, 64, 64, w.get()};
   Fixture f(stream, NVLM_LINEAR);
   f.record.in = 1;
   f.op.in = norm.normal.get(), f.op.in_rows = f.op.out_rows = 2, f.op.in_cols = f.op.out_cols = 64, f.op.w = &weight,
@@ -224,7 +225,7 @@ void norm_qkv(gpu::Stream stream, std::mt19937_64& random, bool layer, int64_t r
   for (int64_t r = 1; r < rows; ++r) slot[r] = std::max(slot[r], slot[r - 1] + 1);
   const DeviceArray<int32_t> d_position(position, stream);
   const DeviceArray<int64_t> d_slot(slot, stream);
-  const gpu::Weight weight{NVLM_MATRIX, false, n, k, k, w.get()}, shift = vector_of(bias);
+  const gpu::DeviceWeight weight{NVLM_MATRIX, false, n, k, k, w.get()}, shift = vector_of(bias);
   Fixture qkv(stream, NVLM_LINEAR), rope(stream, NVLM_ROPE_KV_WRITE);
   qkv.record.in = 1, qkv.record.out = 2, rope.record.in = -1, rope.record.out = 2;
   qkv.op.in = norm.normal.get(), qkv.op.in_rows = qkv.op.out_rows = rows, qkv.op.in_cols = k, qkv.op.out_cols = n,

@@ -83,7 +83,7 @@ void batch(gpu::Stream stream, std::mt19937_64& random, int64_t vocab, Logits ki
   const DeviceArray<float> d_logits(logits, stream), scratch(gpu::sample_workspace(outs, vocab), stream);
   const DeviceArray<nvlm_sampling> d_sampling(sampling, stream);
   const DeviceArray<nvlm_sampled> d_sampled(outs, stream);
-  gpu::Batch b{};
+  gpu::DeviceBatch b{};
   b.outs = outs, b.sampling = d_sampling.get(), b.sampled = d_sampled.get();
   const gpu::Workspace workspace{scratch.get(), static_cast<int64_t>(scratch.count()), nullptr, 0};
   nvlm_record record{};

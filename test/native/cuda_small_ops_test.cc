@@ -44,7 +44,7 @@ void norms(gpu::Stream stream, std::mt19937_64& random, int64_t rows, int64_t co
   const std::vector<float> w = random_floats(random, cols, 1, 0.3f), bias = random_floats(random, cols);
   const DeviceArray<bf16> d_in(in, stream), d_out(rows * cols, stream);
   const DeviceArray<float> d_w(w, stream), d_bias(bias, stream);
-  const gpu::Weight weight = vector_of(d_w), shift = vector_of(d_bias);
+  const gpu::DeviceWeight weight = vector_of(d_w), shift = vector_of(d_bias);
   LauncherFixture f(stream);
   f.record.c.eps = 1e-6f, f.record.c.true_width = true_width;
   f.op.in = d_in.get(), f.op.in_rows = f.op.out_rows = rows, f.op.in_cols = f.op.out_cols = cols,
@@ -70,10 +70,10 @@ void qk_norm(gpu::Stream stream, std::mt19937_64& random, int64_t rows, int64_t 
   const std::vector<float> wq = random_floats(random, width, 1, 0.3f), wk = random_floats(random, width, 1, 0.3f);
   const DeviceArray<bf16> d(qkv, stream);
   const DeviceArray<float> d_wq(wq, stream), d_wk(wk, stream);
-  const gpu::Weight q = vector_of(d_wq), k = vector_of(d_wk);
+  const gpu::DeviceWeight q = vector_of(d_wq), k = vector_of(d_wk);
   LauncherFixture f(stream);
   f.record.c.eps = 1e-6f, f.record.c.true_width = true_width;
-  f.op.out = d.get(), f.op.out_rows = rows, f.op.out_cols = cols, f.op.w = &q, f.op.scale = &k;
+  f.op.out = d.get(), f.op.out_rows = rows, f.op.out_cols = cols, f.op.q_norm = &q, f.op.k_norm = &k;
   expect_ok(gpu::enqueue_qk_norm(f.op), "qk_norm");
   std::vector<double> expected(rows * cols), limit(rows * cols, 0.0);
   for (int64_t r = 0; r < rows; ++r) {
@@ -94,7 +94,7 @@ void pixel_shuffle(gpu::Stream stream, std::mt19937_64& random, int64_t tiles, i
   const std::vector<float> w = random_floats(random, cols, 1, 0.3f), bias = random_floats(random, cols);
   const DeviceArray<bf16> d_in(in, stream), d_out(rows * cols, stream);
   const DeviceArray<float> d_w(w, stream), d_bias(bias, stream);
-  const gpu::Weight weight = vector_of(d_w), shift = vector_of(d_bias);
+  const gpu::DeviceWeight weight = vector_of(d_w), shift = vector_of(d_bias);
   LauncherFixture f(stream);
   f.record.c.eps = 1e-5f, f.record.c.grid = grid, f.record.c.ratio = ratio, f.record.c.transpose = transpose;
   f.batch.tiles = tiles;
@@ -215,7 +215,7 @@ void rows_of(gpu::Stream stream, std::mt19937_64& random, int64_t n) {
   const DeviceArray<int32_t> d_token(token, stream);
   const DeviceArray<const bf16*> d_source(pointers, stream);
   const DeviceArray<bf16> d_out(rows * n, stream);
-  const gpu::Weight weight{NVLM_TABLE, false, vocab, n, pitch, d_table.get()};
+  const gpu::DeviceWeight weight{NVLM_TABLE, false, vocab, n, pitch, d_table.get()};
   LauncherFixture f(stream);
   f.batch.token = d_token.get(), f.batch.source = d_source.get();
   f.op.out = d_out.get(), f.op.out_rows = rows, f.op.out_cols = n, f.op.w = &weight;

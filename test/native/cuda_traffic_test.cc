@@ -166,7 +166,7 @@ void products() {
         const DeviceArray<float> bias(random_floats(random, static_cast<size_t>(columns)), stream),
             parts(static_cast<size_t>(splits * rows * columns), stream);
         const DeviceArray<uint32_t> counters(std::vector<uint32_t>(1, 0), stream);
-        const gpu::Weight matrix{NVLM_MATRIX, pairs, columns, depth, depth, w.get()}, shift = vector_of(bias);
+        const gpu::DeviceWeight matrix{NVLM_MATRIX, pairs, columns, depth, depth, w.get()}, shift = vector_of(bias);
         LauncherFixture f(stream);
         f.record.op = op;
         f.workspace = {parts.get(), static_cast<int64_t>(parts.count()), counters.get(), 1};
@@ -222,7 +222,8 @@ void largest() {
     const DeviceArray<float> scale(random_floats(random, kColumns), stream);
     const DeviceArray<int32_t> position(std::vector<int32_t>(rows, 0), stream);
     const DeviceArray<int64_t> slot(std::vector<int64_t>{0, 1, 2, 3}, stream);
-    const gpu::Weight matrix{NVLM_MATRIX, false, kOut, kColumns, kColumns, w.get()}, norm_scale = vector_of(scale);
+    const gpu::DeviceWeight matrix{NVLM_MATRIX, false, kOut, kColumns, kColumns, w.get()},
+        norm_scale = vector_of(scale);
     LauncherFixture norm(stream), product(stream), rope(stream);
     norm.record.op = NVLM_RMS_NORM, norm.record.out = product.record.in = 1, norm.record.c.eps = 1e-6f;
     norm.op.in = in.get(), norm.op.w = &norm_scale, norm.op.in_rows = norm.op.out_rows = rows,

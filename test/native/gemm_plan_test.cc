@@ -118,7 +118,7 @@ void rejections() {
 
 void table() {
   for (const GemmKernel& k : gemm_kernels()) {
-    const Tile& t = k.tile;
+    const GemmTile& t = k.tile;
     test::check(k.shared == t.shared_bytes() && t.stages >= 3 && k.cluster == 1 && k.min_capability == 80, k.name);
     test::check(t.m * t.n * 4 <= int(t.ring_bytes()), std::string(k.name) + ": the ring cannot hold the tile");
     test::check(k.registers * t.threads() <= 65536 && k.registers <= 256, std::string(k.name) + ": registers");

@@ -68,8 +68,8 @@ void qk_norm(const host::Op& op) {
   parallel_rows(op.threads, op.out_rows, row_grain(2 * n), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       float* q = op.out + r * op.out_cols;
-      rms_row(q, q, op.w->floats(), n, true_width(op, n), op.c().eps);
-      rms_row(q + n, q + n, op.scale->floats(), n, true_width(op, n), op.c().eps);
+      rms_row(q, q, op.q_norm->floats(), n, true_width(op, n), op.c().eps);
+      rms_row(q + n, q + n, op.k_norm->floats(), n, true_width(op, n), op.c().eps);
     }
   });
 }

@@ -25,9 +25,9 @@ void patch_embed(const host::Op& op) {
     const auto count = static_cast<int>(std::min<int64_t>(kRows, patches - first));
     const uint8_t* pixels = op.batch->pixels + tile * side * side * 3;
     float* out = op.out + tile * (patches + 1) * n;
-    const float* positions = op.extra->floats();
+    const float* positions = op.positions->floats();
     if (first == 0) {
-      for (int64_t i = 0; i < n; ++i) out[i] = op.scale->floats()[i] + positions[i];
+      for (int64_t i = 0; i < n; ++i) out[i] = op.class_token->floats()[i] + positions[i];
     }
     float* rows = static_cast<float*>(op.scratch) + thread * kRows * k;
     const float* x[kRows];

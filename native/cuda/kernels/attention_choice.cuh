@@ -23,7 +23,7 @@ struct PagedKeys {
 };
 
 inline PagedKeys paged_keys(const Op& op) {
-  const Batch& b = *op.batch;
+  const DeviceBatch& b = *op.batch;
   const int32_t layer = op.c().layer;
   if (op.c().source == NVLM_KEYS_SELF)
     return {op.self_kv.keys(layer), op.self_kv.values(layer), b.self_begin, b.self_end, b.self_pages};

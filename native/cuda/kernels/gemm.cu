@@ -51,7 +51,7 @@ GemmDevice gemm_device(const DeviceInfo& device, const Workspace& workspace) {
 
 Status enqueue_product(Product product, const GemmChoice& choice, const Workspace& workspace, Stream stream) {
   if (!choice.kernel) return Status::no_kernel;
-  const Tile& t = choice.kernel->tile;
+  const GemmTile& t = choice.kernel->tile;
   const int64_t tiles = gemm_tiles(t, product.rows, product.columns);
   if (tiles > INT32_MAX) return Status::invalid;
   if (choice.splits > 1 &&

@@ -126,11 +126,11 @@ __device__ __forceinline__ TilePlace tile_place(int rows, int columns) {
 
 }  // namespace sm80
 
-// A tile as a type: nvcc cannot name kernels by values of a class, so each instance derives its own; nor call Tile's
-// functions, which belong to the host.
-template <Tile t>
+// A tile as a type: nvcc cannot name kernels by values of a class, so each instance derives its own; nor call
+// GemmTile's functions, which belong to the host.
+template <GemmTile t>
 struct Sm80 {
-  static constexpr Tile tile = t;
+  static constexpr GemmTile tile = t;
   static constexpr int threads = t.threads(), stage_elements = static_cast<int>(t.stage_bytes() / 2),
                        ring_elements = static_cast<int>(t.ring_bytes() / 2);
 };
@@ -138,7 +138,7 @@ struct Sm80 {
 template <typename Instance>
 __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_constant__ Product p) {
   // ---- Constants ----
-  constexpr Tile t = Instance::tile;
+  constexpr GemmTile t = Instance::tile;
   constexpr int kThreads = Instance::threads, kStage = Instance::stage_elements, kPieces = t.k / 16;
   constexpr int kMPieces = t.m / t.warps_m / 16, kNPieces = t.n / t.warps_n / 8;
   static_assert(kMPieces >= 1 && kNPieces % 2 == 0 && kPieces % 2 == 0,
@@ -294,7 +294,7 @@ __global__ void __launch_bounds__(Instance::threads) gemm_sm80(const __grid_cons
 
 template <typename Instance>
 Status launch_sm80(const Product& product, Stream stream) {
-  constexpr Tile t = Instance::tile;
+  constexpr GemmTile t = Instance::tile;
   const Status status = allow_shared(gemm_sm80<Instance>, t.shared_bytes());
   if (status != Status::ok) return status;
   const dim3 grid(static_cast<uint32_t>(gemm_tiles(t, product.rows, product.columns)),

@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(gemv::kThreads, gemv::Shape<rows>::blocks)
 template <int rows>
 Status enqueue(const Op& op) {
   const int64_t groups = gemv::groups_of<rows>(op);
-  const gemv::Plan p = gemv::plan<rows>(*op.device, groups, op.in_cols / gemv::kChunk, false);
+  const gemv::LaunchShape p = gemv::launch_shape<rows>(*op.device, groups, op.in_cols / gemv::kChunk, false);
   const gemv::Args<rows> args{gemv::work_of(op, op.in, groups, p, {}), gemv::write_of<rows>(op)};
   return launch(gemv_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, op.stream, kDependent}, args);
 }

@@ -43,7 +43,7 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
 }
 
 template <int rows>
-struct Product {
+struct WarpProduct {
   static constexpr int kColumns = Shape<rows>::columns, kDepth = Shape<rows>::depth;
   const uint4* w;
   uint32_t start[kColumns];  // of the group's weight rows, in chunks: half the registers of pointers
@@ -240,7 +240,7 @@ __device__ __forceinline__ void run(const Work& work, const Output& output) {
   float* scratch = normed ? shared.take<float>(rows * kNormScratch) : nullptr;
 
   // The first weights are under way before anything else.
-  Product<rows> product;
+  WarpProduct<rows> product;
   product.w = work.w;
   const auto aim = [&](int group) {
     const bool some = group < work.groups;
@@ -298,7 +298,7 @@ __device__ __forceinline__ void run(const Work& work, const Output& output) {
 
 // ---- Launching ----
 
-struct Plan {
+struct LaunchShape {
   int32_t split, stage;
   uint32_t grid, shared;
 };
@@ -306,9 +306,9 @@ struct Plan {
 // Warps enough for every multiprocessor, then as few turns of a resident grid as do, all blocks with the same number of
 // them.
 template <int rows>
-Plan plan(const DeviceInfo& device, int64_t groups, int64_t chunks, bool normed) {
+LaunchShape launch_shape(const DeviceInfo& device, int64_t groups, int64_t chunks, bool normed) {
   using S = Shape<rows>;
-  Plan p{1, 0, 0, 0};
+  LaunchShape p{1, 0, 0, 0};
   while (p.split < kWarps && groups * p.split < int64_t{16} * device.multiprocessors && chunks >= int64_t{64} * p.split)
     p.split *= 2;
   p.stage = static_cast<int32_t>(normed || chunks < S::stage ? chunks : S::stage);
@@ -331,7 +331,7 @@ inline bool fits(const Op& op) {
          op.w->rows > 0 && op.w->rows <= INT32_MAX - kMaxRows && op.w->rows * op.w->pitch / kChunk <= INT32_MAX;
 }
 
-inline Work work_of(const Op& op, const bf16* in, int64_t groups, const Plan& p, const Norm& norm) {
+inline Work work_of(const Op& op, const bf16* in, int64_t groups, const LaunchShape& p, const Norm& norm) {
   return {in,
           static_cast<const uint4*>(op.w->data),
           static_cast<uint32_t>(op.w->pitch / kChunk),

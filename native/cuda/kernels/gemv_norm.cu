@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(gemv::kThreads, gemv::Shape<rows>::blocks)
 template <int rows>
 Status enqueue(const Op& norm, const Op& op) {
   const int64_t groups = gemv::groups_of<rows>(op);
-  const gemv::Plan p = gemv::plan<rows>(*op.device, groups, op.in_cols / gemv::kChunk, true);
+  const gemv::LaunchShape p = gemv::launch_shape<rows>(*op.device, groups, op.in_cols / gemv::kChunk, true);
   const gemv::Args<rows> args{gemv::work_of(op, norm.in, groups, p, gemv::norm_of(norm)), gemv::write_of<rows>(op)};
   if (const Status s = allow_shared(norm_gemv_kernel<rows>, p.shared); s != Status::ok) return s;
   return launch(norm_gemv_kernel<rows>, Launch{dim3(p.grid), dim3(gemv::kThreads), p.shared, op.stream, kDependent},

@@ -80,7 +80,7 @@ template <int rows>
 Status enqueue(const Op& norm, const Op& qkv, const Op& rope) {
   const nvlm_constants& c = rope.c();
   const int64_t groups = qkv.w->rows / gemv::Shape<rows>::columns, chunks = qkv.in_cols / gemv::kChunk;
-  const gemv::Plan p = gemv::plan<rows>(*qkv.device, groups, chunks, true);
+  const gemv::LaunchShape p = gemv::launch_shape<rows>(*qkv.device, groups, chunks, true);
   Args<rows> args{gemv::work_of(qkv, norm.in, groups, p, gemv::norm_of(norm)),
                   {qkv.bias ? qkv.bias->vector() : nullptr,
                    rope.batch->position,

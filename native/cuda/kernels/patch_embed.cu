@@ -107,8 +107,8 @@ Status enqueue_patch_embed(const Op& op) {
   const int64_t grid = side / patch, patches = grid * grid, rows = tiles * patches, depth = padded_depth(patch),
                 floats = row_floats(tiles, side, patch);
   if (tiles < 0 || op.out_rows != tiles * (patches + 1) || rows > INT32_MAX / 2 || op.w->rows != n ||
-      op.w->cols != 3 * patch * patch || op.w->pitch != depth || !op.bias || op.bias->cols != n || !op.scale ||
-      op.scale->cols != n || !op.extra || op.extra->cols * op.extra->rows != (patches + 1) * n ||
+      op.w->cols != 3 * patch * patch || op.w->pitch != depth || !op.bias || op.bias->cols != n || !op.class_token ||
+      op.class_token->cols != n || !op.positions || op.positions->cols * op.positions->rows != (patches + 1) * n ||
       op.workspace->float_count < floats) {
     return Status::invalid;
   }
@@ -117,8 +117,8 @@ Status enqueue_patch_embed(const Op& op) {
   PatchArgs args{.pixels = op.batch->pixels,
                  .rows = reinterpret_cast<bf16*>(op.workspace->floats),
                  .out = op.out_bf16(),
-                 .class_token = op.scale->vector(),
-                 .positions = op.extra->vector(),
+                 .class_token = op.class_token->vector(),
+                 .positions = op.positions->vector(),
                  .side = side,
                  .patch = patch,
                  .grid = static_cast<int32_t>(grid),
@@ -149,7 +149,7 @@ Status enqueue_patch_embed(const Op& op) {
                                      .out = op.out,
                                      .bias = op.bias->vector(),
                                      .scale = nullptr,
-                                     .positions = op.extra->vector()}};
+                                     .positions = op.positions->vector()}};
   Workspace rest = *op.workspace;
   rest.floats += floats;
   rest.float_count -= floats;

@@ -1,5 +1,5 @@
-// qk_norm (ops/ops.h): in place on out [rows, 3 * width], columns [q | k | v]; q by w, k by scale, each over all heads
-// together; v stays.
+// qk_norm (ops/ops.h): in place on out [rows, 3 * width], columns [q | k | v]; q by q_norm, k by k_norm, each over all
+// heads together; v stays.
 //
 // grid: rows x 2 (q, k) | block: 32 to 1024 threads, 8 to 64 columns each (norm_row.cuh) | shared: 256 bytes | bound by
 // memory
@@ -40,7 +40,7 @@ Status enqueue_qk_norm(const Op& op) {
   if (op.out_cols % 3) return Status::invalid;
   const int64_t width = op.out_cols / 3;
   const float divisor = static_cast<float>(op.c().true_width ? op.c().true_width : width);
-  const QkNormArgs args{op.out_bf16(), op.w->vector(), op.scale->vector(), width, divisor, op.c().eps};
+  const QkNormArgs args{op.out_bf16(), op.q_norm->vector(), op.k_norm->vector(), width, divisor, op.c().eps};
   return launch_norm<QkNorm>(width, dim3(static_cast<uint32_t>(op.out_rows), 2), op.stream, args);
 }
 

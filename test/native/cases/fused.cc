@@ -120,8 +120,7 @@ class Chain {
 
   // With an output of n columns, unless n is 0.
   nvlm_record record(nvlm_op op, int32_t in, int64_t n) {
-    nvlm_record r = OpCase().record;
-    r.op = op;
+    nvlm_record r = nvlm_empty_record(op);
     r.in = in;
     if (n > 0) r.out = c_.add(Tensor{extent_, 1, n, {}});
     return r;

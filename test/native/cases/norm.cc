@@ -80,8 +80,8 @@ OpCase qk_norm_case(int64_t rows, int64_t n, int32_t true_width) {
   c.record.c.eps = 1e-6f;
   c.record.c.true_width = true_width;
   c.record.out = c.add(Tensor{NVLM_TILES, 1, 3 * n, random.uniforms(rows * 3 * n)});
-  c.record.w = c.add(vector_weight(random.uniforms(n, 0.5f, 2)));
-  c.record.scale = c.add(vector_weight(random.uniforms(n, 0.5f, 2)));
+  c.record.q_norm = c.add(vector_weight(random.uniforms(n, 0.5f, 2)));
+  c.record.k_norm = c.add(vector_weight(random.uniforms(n, 0.5f, 2)));
   c.bytes = 16.0 * static_cast<double>(rows * n);
   c.bounds = [n](const std::vector<float>& truth) {
     Bounds b;

@@ -23,8 +23,8 @@ OpCase patch_embed_case(int64_t tiles, int32_t side, int32_t patch, int64_t n, n
   const std::vector<float> bias = random.uniforms(n), positions = random.uniforms((patches + 1) * n);
   c.record.w = c.add(w);
   c.record.bias = c.add(vector_weight(bias));
-  c.record.scale = c.add(vector_weight(random.uniforms(n)));
-  c.record.extra = c.add(vector_weight(positions));
+  c.record.class_token = c.add(vector_weight(random.uniforms(n)));
+  c.record.positions = c.add(vector_weight(positions));
   c.flops = 2.0 * static_cast<double>(tiles * patches * n * k);
   const std::vector<uint8_t> pixels = c.batch.pixels;
   c.bounds = [=](const std::vector<float>& truth) {

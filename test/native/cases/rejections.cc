@@ -234,8 +234,8 @@ void other_programs(const Device& device) {
   refused(device, layer, "the norm's bias", [](OpCase& c) { c.record.bias = -1; });
   refused(device, qk, "[q|k|v]", [](OpCase& c) { c.tensors[0].cols = 28; });
   refused(device, qk, "[q|k|v]", [](OpCase& c) { c.record.c.true_width = -1; });
-  refused(device, qk, "the query norm", [](OpCase& c) { c.record.w = vector_of_one(c); });
-  refused(device, qk, "the key norm", [](OpCase& c) { c.record.scale = vector_of_one(c); });
+  refused(device, qk, "the query norm", [](OpCase& c) { c.record.q_norm = vector_of_one(c); });
+  refused(device, qk, "the key norm", [](OpCase& c) { c.record.k_norm = vector_of_one(c); });
 
   const OpCase patch = first_named(patch_embed_cases(), "patch_embed");
   refused(device, patch, "multiple of patch", [](OpCase& c) { c.record.c.patch = 3; });
@@ -244,10 +244,10 @@ void other_programs(const Device& device) {
   refused(device, patch, "multiple of patch", [](OpCase& c) { c.record.c.side = 1 << 17; });
   refused(device, patch, "does not fit the patches", [](OpCase& c) { c.tensors[0].rows_each = 3; });
   refused(device, patch, "does not fit the patches", [](OpCase& c) { c.tensors[0].extent = NVLM_ROWS; });
-  refused(device, patch, "the patch kernel", [](OpCase& c) { c.record.w = c.record.extra; });
-  refused(device, patch, "the bias", [](OpCase& c) { c.record.bias = c.record.extra; });
-  refused(device, patch, "the class token", [](OpCase& c) { c.record.scale = c.record.extra; });
-  refused(device, patch, "the positions", [](OpCase& c) { c.record.extra = c.record.bias; });
+  refused(device, patch, "the patch kernel", [](OpCase& c) { c.record.w = c.record.positions; });
+  refused(device, patch, "the bias", [](OpCase& c) { c.record.bias = c.record.positions; });
+  refused(device, patch, "the class token", [](OpCase& c) { c.record.class_token = c.record.positions; });
+  refused(device, patch, "the positions", [](OpCase& c) { c.record.positions = c.record.bias; });
 
   const OpCase shuffle = first_named(pixel_shuffle_cases(), "pixel_shuffle_norm");
   refused(device, shuffle, "multiple of ratio", [](OpCase& c) { c.record.c.ratio = 3; });

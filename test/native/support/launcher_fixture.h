@@ -12,7 +12,7 @@ constexpr double kRound = 1.0 / 256, kFloat = 1.0 / (1 << 24);
 
 struct LauncherFixture {
   nvlm_record record{};
-  gpu::Batch batch{};
+  gpu::DeviceBatch batch{};
   gpu::Workspace workspace{};
   gpu::DeviceInfo device{};
   gpu::Op op{};
@@ -24,7 +24,7 @@ struct LauncherFixture {
   LauncherFixture& operator=(const LauncherFixture&) = delete;
 };
 
-inline gpu::Weight vector_of(const DeviceArray<float>& v) {
+inline gpu::DeviceWeight vector_of(const DeviceArray<float>& v) {
   return {NVLM_VECTOR, false, 1, static_cast<int64_t>(v.count()), static_cast<int64_t>(v.count()), v.get()};
 }
 

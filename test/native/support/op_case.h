@@ -108,7 +108,7 @@ struct Bounds {
 struct OpCase {
   std::string name;
   std::vector<nvlm_record> before;  // a chain: these run first, `record` last. Mostly none
-  nvlm_record record{};
+  nvlm_record record = nvlm_empty_record(NVLM_OP_COUNT);
   std::vector<Tensor> tensors;
   std::vector<Weight> weights;
   Batch batch;
@@ -124,7 +124,6 @@ struct OpCase {
   std::shared_ptr<void> kept;   // memory that the batch points to
   double flops = 0, bytes = 0;  // for --time
 
-  OpCase() { record.in = record.out = record.w = record.bias = record.scale = record.extra = -1; }
   int32_t add(Tensor tensor) {
     tensors.push_back(std::move(tensor));
     return static_cast<int32_t>(tensors.size()) - 1;
