@@ -45,9 +45,9 @@ test.each([
   ['an architecture by name', 'lib/model/load.ts', `\nif (name === 'NVLM-H') stop();`, 'load.ts:2 names'],
   ['a folder without a row', 'lib/utils/all.ts', '', 'utils has no line'],
   ['an include that points up', 'native/model/fit.cc', '#include "engine/engine.h"', 'fit.cc:1 includes'],
-  ['one that points sideways', 'native/cpu/backend.cc', '#include "image/tiles.h"', 'backend.cc:1 includes'],
+  ['one that points sideways', 'native/cpu/backend.cc', '#include "image/cut_tiles.h"', 'backend.cc:1 includes'],
   ['CUDA outside its folder', 'native/model/fit.cc', '\n#include <cuda_runtime.h>', 'fit.cc:2 includes'],
-  ['more of image than cuda/ may know', 'native/cuda/op.h', '#include "image/tiles.h"', 'op.h:1 includes'],
+  ['more of image than cuda/ may know', 'native/cuda/op.h', '#include "image/cut_tiles.h"', 'op.h:1 includes'],
 ])('%s is found', async (_, name, text, finding) => {
   const { code, said } = await check({ [name]: text });
   expect([code, said]).toEqual([1, expect.stringContaining(finding)]);

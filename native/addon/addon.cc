@@ -5,7 +5,7 @@
 #include <napi.h>
 
 #include "addon/engine_object.h"
-#include "addon/functions.h"
+#include "addon/exports.h"
 #include "addon/js.h"
 
 namespace nvlm {
@@ -13,13 +13,13 @@ namespace {
 
 constexpr int kInterfaceVersion = 2;  // as in lib/engine/native.ts
 
-Napi::Object init(Napi::Env env, Napi::Object exports) {
-  exports.Set("interfaceVersion", kInterfaceVersion);
-  exports.Set("inspect", js::function<inspect>(env, "inspect"));
-  exports.Set("createEngine", js::function<EngineObject::create>(env, "createEngine"));
-  exports.Set("cutTiles", js::function<cut_tiles_js>(env, "cutTiles"));
-  exports.Set("devices", js::function<devices>(env, "devices"));
-  return exports;
+Napi::Object init(Napi::Env env, Napi::Object object) {
+  object.Set("interfaceVersion", kInterfaceVersion);
+  object.Set("inspect", js::function<exports::inspect>(env, "inspect"));
+  object.Set("createEngine", js::function<EngineObject::create>(env, "createEngine"));
+  object.Set("cutTiles", js::function<exports::cut_tiles>(env, "cutTiles"));
+  object.Set("devices", js::function<exports::devices>(env, "devices"));
+  return object;
 }
 
 NODE_API_MODULE(nvlm, init)

@@ -157,7 +157,7 @@ Napi::Value logprobs_to_js(Napi::Env env, const std::vector<Logprob>& logprobs) 
   return list;
 }
 
-Napi::Object memory_to_js(Napi::Env env, const MemoryPlan& memory) {
+Napi::Object memory_to_js(Napi::Env env, const MemoryUse& memory) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("weights", memory.weights);
   object.Set("kvCache", memory.kv_cache);
@@ -198,7 +198,6 @@ const char* name_of(Event::Type type) {
     case Event::Type::progress: return "progress";
     case Event::Type::loaded: return "loaded";
     case Event::Type::error: return "error";
-    case Event::Type::log: return "log";
     case Event::Type::closed: return "closed";
   }
   return "";
@@ -286,10 +285,6 @@ Napi::Object event_to_js(Napi::Env env, const Event& event) {
     case Event::Type::error:
       object.Set("request", event.request);
       object.Set("code", event.code);
-      object.Set("message", event.text);
-      break;
-    case Event::Type::log:
-      object.Set("level", event.code);
       object.Set("message", event.text);
       break;
     case Event::Type::closed: break;

@@ -6,8 +6,8 @@
 
 #include "addon/async_task.h"
 #include "addon/convert.h"
-#include "addon/functions.h"
-#include "image/tiles.h"
+#include "addon/exports.h"
+#include "image/cut_tiles.h"
 #include "platform/memory.h"
 #include "platform/thread_pool.h"
 
@@ -71,7 +71,7 @@ class CutTilesTask final : public AsyncTask {
 
 }  // namespace
 
-Napi::Value cut_tiles_js(const Napi::CallbackInfo& info) {
+Napi::Value exports::cut_tiles(const Napi::CallbackInfo& info) {
   if (info[3].IsFunction()) (new CutTilesTask(info[0], info[1], info[2], info[3].As<Napi::Function>()))->Queue();
   return info.Env().Undefined();
 }

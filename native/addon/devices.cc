@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "addon/async_task.h"
-#include "addon/functions.h"
+#include "addon/exports.h"
 #include "model/backends.h"
 
 namespace nvlm {
@@ -52,7 +52,7 @@ class DevicesTask final : public AsyncTask {
 
 }  // namespace
 
-Napi::Value devices(const Napi::CallbackInfo& info) {
+Napi::Value exports::devices(const Napi::CallbackInfo& info) {
   if (info[1].IsFunction()) (new DevicesTask(info[0], info[1].As<Napi::Function>()))->Queue();
   return info.Env().Undefined();
 }

@@ -1,7 +1,7 @@
 // inspect(options, done): config and tensor headers only, read on libuv's pool.
 #include "addon/async_task.h"
 #include "addon/convert.h"
-#include "addon/functions.h"
+#include "addon/exports.h"
 
 namespace nvlm {
 namespace {
@@ -21,7 +21,7 @@ class InspectTask final : public AsyncTask {
 
 }  // namespace
 
-Napi::Value inspect(const Napi::CallbackInfo& info) {
+Napi::Value exports::inspect(const Napi::CallbackInfo& info) {
   if (info[1].IsFunction()) (new InspectTask(info[0], info[1].As<Napi::Function>()))->Queue();
   return info.Env().Undefined();
 }

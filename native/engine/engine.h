@@ -52,10 +52,10 @@ struct Logprob {
 };
 
 struct Event {
-  enum class Type { text, finish, encoded, pixels_free, progress, loaded, error, log, closed } type;
+  enum class Type { text, finish, encoded, pixels_free, progress, loaded, error, closed } type;
   uint64_t request = 0;  // 0: the load
-  std::string text;      // text: UTF-8, whole characters; error, log: the message
-  std::string code;      // error: its code; finish: "stop" or "length"; log: "info" or "warn"
+  std::string text;      // text: UTF-8, whole characters; error: the message
+  std::string code;      // error: its code; finish: "stop" or "length"
   std::vector<int32_t> ids;
   std::vector<Logprob> logprobs;
   int stop_string = -1;  // index of the matched stop string
@@ -67,7 +67,7 @@ struct Event {
 };
 
 struct Stats {
-  MemoryPlan memory;  // measured
+  MemoryUse memory;  // measured
   int active_requests = 0, images = 0;
   int free_self_pages = 0, free_cross_pages = 0;
   // How often the encoder and the cross projection really ran (tiles; images).

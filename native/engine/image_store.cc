@@ -10,17 +10,17 @@ ImageStore::ImageStore(Model& model) : model_(model), pages_(model.cross_page_co
 ImageStore::~ImageStore() = default;
 
 ImageRef ImageStore::create(int tiles, const std::vector<std::vector<int32_t>>& tile_tags) const {
-  auto image = std::make_shared<Image>();
+  auto image = std::make_shared<StoredImage>();
   image->tiles = tiles;
   image->cross = cross_tokens(model_.config(), tiles, tile_tags);
   return image;
 }
 
-int ImageStore::pages_needed(const Image& image) {
+int ImageStore::pages_needed(const StoredImage& image) {
   return (static_cast<int>(image.cross.size()) + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS;
 }
 
-uint64_t ImageStore::bytes(const Image& image) const {
+uint64_t ImageStore::bytes(const StoredImage& image) const {
   const ModelConfig& config = model_.config();
   return static_cast<uint64_t>(image.tiles) * static_cast<uint64_t>(config.tokens_per_tile()) *
          model_.image_token_bytes();
@@ -52,14 +52,14 @@ bool ImageStore::use(const std::vector<ImageRef>& images) {
     if (image->users++ == 0) idle_.remove(image.get());
   }
   int needed = 0;
-  std::vector<Image*> without;
+  std::vector<StoredImage*> without;
   for (const ImageRef& image : images) {
     if (!image->pages.empty() || std::find(without.begin(), without.end(), image.get()) != without.end()) continue;
     needed += pages_needed(*image);
     without.push_back(image.get());
   }
   int evictable = 0;
-  for (const Image* image : idle_) evictable += static_cast<int>(image->pages.size());
+  for (const StoredImage* image : idle_) evictable += static_cast<int>(image->pages.size());
   if (needed > pages_.available() + evictable) {
     leave(images);
     return false;
@@ -68,7 +68,7 @@ bool ImageStore::use(const std::vector<ImageRef>& images) {
     drop_pages(*idle_.front());
     idle_.pop_front();
   }
-  for (Image* image : without) image->pages = std::move(*pages_.take(pages_needed(*image)));
+  for (StoredImage* image : without) image->pages = std::move(*pages_.take(pages_needed(*image)));
   return true;
 }
 
@@ -83,7 +83,7 @@ void ImageStore::leave(const std::vector<ImageRef>& images) {
   }
 }
 
-void ImageStore::project(Image& image, BatchBuilder& batches, const volatile int32_t* cancel) {
+void ImageStore::project(StoredImage& image, BatchBuilder& batches, const volatile int32_t* cancel) {
   const int count = static_cast<int>(image.cross.size());
   const int most = model_.description().options.step_rows;
   for (int from = 0; from < count; from += most) {
@@ -117,7 +117,7 @@ ImageRef ImageStore::find(uint64_t handle) const {
 void ImageStore::release(uint64_t handle) {
   const auto found = by_handle_.find(handle);
   if (found == by_handle_.end()) return;
-  Image& image = *found->second;
+  StoredImage& image = *found->second;
   image.kept = false;
   if (image.users == 0) {
     idle_.remove(&image);
@@ -126,7 +126,7 @@ void ImageStore::release(uint64_t handle) {
   by_handle_.erase(found);
 }
 
-void ImageStore::drop_pages(Image& image) {
+void ImageStore::drop_pages(StoredImage& image) {
   pages_.give_back(image.pages);
   image.projected = false;
 }

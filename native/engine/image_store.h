@@ -18,7 +18,7 @@
 
 namespace nvlm {
 
-struct Image {
+struct StoredImage {
   int tiles = 0;
   std::vector<CrossToken> cross;  // what is cross-attended, in key order; empty for D
   // Device memory [tiles * tokens_per_tile] rows of model.image_token_bytes(); null before it is encoded.
@@ -29,7 +29,7 @@ struct Image {
   bool kept = false;           // has a handle
 };
 
-using ImageRef = std::shared_ptr<Image>;
+using ImageRef = std::shared_ptr<StoredImage>;
 
 class ImageStore {
  public:
@@ -40,7 +40,7 @@ class ImageStore {
 
   // An image that is not encoded yet. tile_tags: see cross_tokens.
   ImageRef create(int tiles, const std::vector<std::vector<int32_t>>& tile_tags) const;
-  static int pages_needed(const Image& image);
+  static int pages_needed(const StoredImage& image);
 
   // Device memory for the tokens of these images, as one block in their order: they are encoded in one batch. Throws
   // Error("out-of-memory").
@@ -52,7 +52,7 @@ class ImageStore {
   bool use(const std::vector<ImageRef>& images);
   void leave(const std::vector<ImageRef>& images);
   // Fills the pages of an image that is in use.
-  void project(Image& image, BatchBuilder& batches, const volatile int32_t* cancel);
+  void project(StoredImage& image, BatchBuilder& batches, const volatile int32_t* cancel);
 
   // Gives the image a handle; null for one that is not known (any more).
   uint64_t keep(ImageRef image);
@@ -62,17 +62,17 @@ class ImageStore {
   int kept() const { return static_cast<int>(by_handle_.size()); }
   int pages() const { return pages_.total(); }
   int free_pages() const { return pages_.available(); }
-  uint64_t bytes(const Image& image) const;
+  uint64_t bytes(const StoredImage& image) const;
   uint64_t encoded_tiles() const { return encoded_tiles_; }
   uint64_t cross_projections() const { return cross_projections_; }
 
  private:
-  void drop_pages(Image& image);
+  void drop_pages(StoredImage& image);
 
   Model& model_;
   PagePool pages_;
   std::unordered_map<uint64_t, ImageRef> by_handle_;
-  std::list<Image*> idle_;  // kept images with pages and without users, least recently used first
+  std::list<StoredImage*> idle_;  // kept images with pages and without users, least recently used first
   uint64_t last_handle_ = 0, encoded_tiles_ = 0, cross_projections_ = 0;
 };
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/tile_cutting.h"
+#include "engine/request_tiles.h"
 
 namespace nvlm {
 namespace {

@@ -16,7 +16,7 @@
 #include "engine/image_store.h"
 #include "engine/page_pool.h"
 #include "engine/sequence.h"
-#include "image/tiles.h"
+#include "image/cut_tiles.h"
 #include "platform/error.h"
 
 namespace nvlm {

@@ -66,8 +66,7 @@ nvlm_dtype supported_dtype(const SafetensorsEntry& entry, const std::string& fil
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    text += (i ? ", " : "") + (shape[i] < 0 ? std::string("any") : std::to_string(shape[i]));
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
   return text + "]";
 }
 
@@ -155,10 +154,7 @@ const StoredTensor& Checkpoint::get(const std::string& name, const std::vector<s
     corrupt("The checkpoint " + folder_ + " lacks the tensor " + name + " of shape " + shape_text(expected_shape) +
             ". Check that config.json belongs to these weights, and that all files are there.");
   }
-  bool same = tensor->shape.size() == expected_shape.size();
-  for (std::size_t i = 0; same && i < expected_shape.size(); ++i)
-    same = expected_shape[i] < 0 || expected_shape[i] == tensor->shape[i];
-  if (!same) {
+  if (tensor->shape != expected_shape) {
     corrupt("The tensor " + name + " in " + tensor->file + " has the shape " + shape_text(tensor->shape) +
             ", but config.json asks for " + shape_text(expected_shape) +
             ". Check that config.json belongs to these weights.");
@@ -183,13 +179,6 @@ void Checkpoint::expect_all_used() const {
   corrupt("The checkpoint " + folder_ + " has " + std::to_string(count) + (count == 1 ? " tensor" : " tensors") +
           " that its config.json has no place for: " + names + (count > 5 ? ", …" : "") +
           ". Check that config.json belongs to these weights.");
-}
-
-std::uint64_t Checkpoint::bytes() const {
-  std::uint64_t total = 0;
-  // Below the sizes of mapped files, so it can't overflow.
-  for (const auto& [name, tensor] : tensors_) total += tensor.bytes;
-  return total;
 }
 
 }  // namespace nvlm

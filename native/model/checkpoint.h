@@ -49,7 +49,7 @@ class Checkpoint {
   // nullptr when there is none. Does not count as used.
   const StoredTensor* find(const std::string& name) const;
 
-  // The tensor, which must have exactly this shape (-1: any size), and counts as used. Throws corrupt-checkpoint naming
+  // The tensor, which must have exactly this shape, and counts as used. Throws corrupt-checkpoint naming
   // the tensor, the file and both shapes.
   const StoredTensor& get(const std::string& name, const std::vector<std::int64_t>& expected_shape);
 
@@ -66,7 +66,6 @@ class Checkpoint {
   }
 
   const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
-  std::uint64_t bytes() const;  // of all tensors
 
  private:
   Checkpoint() = default;

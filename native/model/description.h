@@ -18,7 +18,7 @@ struct ParameterCounts {
 struct Description {
   ModelConfig config;
   LoadOptions options;  // as resolved: no zeros left
-  MemoryPlan memory;
+  MemoryUse memory;
   ParameterCounts parameters;
   std::string instruction_set;       // of the CPU; empty for other devices
   std::vector<std::string> program;  // the decoder's, a line an op

@@ -54,7 +54,7 @@ std::string what_would_fit(const LoadOptions& options, const Device& device, uin
 }  // namespace
 
 void refuse_if_too_large(const Description& description, const Device& device) {
-  const MemoryPlan& plan = description.memory;
+  const MemoryUse& plan = description.memory;
   const uint64_t available = description.memory_free;
   if (available == 0 || plan.total() <= available) return;
   const bool on_host = !device.has_own_memory();

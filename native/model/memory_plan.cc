@@ -33,9 +33,9 @@ nvlm_kv_cache plan_cross_cache(const ModelConfig& config, const LoadOptions& opt
           activations};
 }
 
-MemoryPlan plan_memory(const Blueprint& blueprint, const Device& device) {
+MemoryUse plan_memory(const Blueprint& blueprint, const Device& device) {
   const LoadOptions& options = blueprint.options;
-  MemoryPlan plan;
+  MemoryUse plan;
   plan.weights = blueprint.weights.packed_bytes(device);
   plan.kv_cache = nvlm_kv_cache_bytes(&blueprint.self_kv);
   plan.cross_cache = nvlm_kv_cache_bytes(&blueprint.cross_kv);

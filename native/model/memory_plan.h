@@ -11,9 +11,9 @@ namespace nvlm {
 struct Blueprint;
 class Device;
 
-// Bytes by what they are for. What `load` allocates equals what was planned, `images` apart: it is a budget, filled by
-// image tokens as they come.
-struct MemoryPlan {
+// Bytes by what they are for, as planned or as measured. What `load` allocates equals the plan, `images` apart: that is
+// a budget, filled by image tokens as they come.
+struct MemoryUse {
   uint64_t weights = 0, kv_cache = 0, cross_cache = 0, activations = 0, images = 0;
   uint64_t total() const { return weights + kv_cache + cross_cache + activations + images; }
 };
@@ -23,6 +23,6 @@ struct MemoryPlan {
 nvlm_kv_cache plan_self_cache(const ModelConfig& config, const LoadOptions& options, nvlm_dtype activations);
 nvlm_kv_cache plan_cross_cache(const ModelConfig& config, const LoadOptions& options, nvlm_dtype activations);
 
-MemoryPlan plan_memory(const Blueprint& blueprint, const Device& device);
+MemoryUse plan_memory(const Blueprint& blueprint, const Device& device);
 
 }  // namespace nvlm

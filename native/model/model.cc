@@ -29,17 +29,17 @@ class DeviceMemory {
 };
 
 // A compiled program, freed with the object. Empty for a program without records.
-class Plan {
+class CompiledProgram {
  public:
-  Plan(const Device& device, const nvlm_program& program) : device_(device) {
+  CompiledProgram(const Device& device, const nvlm_program& program) : device_(device) {
     if (program.record_count)
       device.check(device.backend.compile(device.handle, &program, &plan_), "compiling a program");
   }
-  ~Plan() {
+  ~CompiledProgram() {
     if (plan_) device_.backend.free_plan(device_.handle, plan_);
   }
-  Plan(const Plan&) = delete;
-  Plan& operator=(const Plan&) = delete;
+  CompiledProgram(const CompiledProgram&) = delete;
+  CompiledProgram& operator=(const CompiledProgram&) = delete;
 
   void run(const nvlm_batch& batch, const volatile int32_t* cancel, const char* doing) const {
     device_.check(device_.backend.run(device_.handle, plan_, &batch, cancel), doing);
@@ -94,7 +94,7 @@ class LoadedModel final : public Model {
 
   const Description& description() const override { return description_; }
 
-  bool cut(const nvlm_picture& picture, uint8_t* tiles) override {
+  bool cut_tiles(const nvlm_picture& picture, uint8_t* tiles) override {
     if (!device_->backend.cut_tiles) return false;
     const nvlm_status status = device_->backend.cut_tiles(device_->handle, &picture, tiles);
     // A device that is full still serves: the host has memory of its own.
@@ -152,7 +152,7 @@ class LoadedModel final : public Model {
     device_->check(device_->backend.read(device_->handle, out, from, bytes), "reading logits");
   }
 
-  MemoryPlan measured() const override {
+  MemoryUse measured() const override {
     return {measured_weights_, measured_self_, measured_cross_, measured_activations_, measured_images_};
   }
 
@@ -181,7 +181,7 @@ class LoadedModel final : public Model {
   DeviceMemory cross_kv_;
   uint64_t measured_cross_;
   DeviceMemory arena_;
-  Plan encode_, cross_projection_, decode_text_, decode_cross_;
+  CompiledProgram encode_, cross_projection_, decode_text_, decode_cross_;
   uint64_t measured_activations_;
   uint64_t measured_images_ = 0;
   bool last_cross_ = false;

@@ -25,9 +25,9 @@ class Model {
   virtual const Description& description() const = 0;
   const ModelConfig& config() const { return description().config; }
 
-  // Cuts a picture into tiles on the device: u8 [tiles, side, side, 3] in host memory, byte for byte as image/tiles.h
-  // does. False: it is left to the host.
-  virtual bool cut(const nvlm_picture& picture, uint8_t* tiles) = 0;
+  // Cuts a picture into tiles on the device: u8 [tiles, side, side, 3] in host memory, byte for byte as
+  // image/cut_tiles.h does. False: it is left to the host.
+  virtual bool cut_tiles(const nvlm_picture& picture, uint8_t* tiles) = 0;
   // Device memory for the tokens of an image: [tiles * tokens_per_tile, hidden] of the device's activations. Throws
   // Error("out-of-memory").
   virtual void* alloc_image(int tiles) = 0;
@@ -47,7 +47,7 @@ class Model {
   // Logits [outs, vocab] of the last step.
   virtual void read_logits(float* out, int64_t outs) = 0;
 
-  virtual MemoryPlan measured() const = 0;
+  virtual MemoryUse measured() const = 0;
 };
 
 }  // namespace nvlm

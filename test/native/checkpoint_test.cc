@@ -42,9 +42,15 @@ Checkpoint open_files(const Files& files) {
       "folder");
 }
 
+std::uint64_t bytes_of(const Checkpoint& checkpoint) {
+  std::uint64_t total = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors()) total += tensor.bytes;
+  return total;
+}
+
 void opens(const std::string& header, std::size_t data_bytes) {
   const Files files{{"model.safetensors", safetensors(header, data_bytes)}};
-  check(open_files(files).bytes() == data_bytes, header);
+  check(bytes_of(open_files(files)) == data_bytes, header);
 }
 
 void refuses(const std::string& header, std::size_t data_bytes, const std::string& fragment,
@@ -81,7 +87,7 @@ void values_are_those_of_the_file() {
   check(std::memcmp(b.data, numbers, 8) == 0, "bytes of b");
   test::equal(b.bytes, std::uint64_t{8}, "bytes");
   test::equal(b.dtype, NVLM_F32, "dtype");
-  test::equal(c.get("a", {-1, 1}).dtype, NVLM_BF16, "a size of -1 fits any");
+  test::equal(c.get("a", {1, 1}).dtype, NVLM_BF16, "dtype of a");
   test::equal(c.tensors().size(), std::size_t{2}, "metadata is no tensor");
   c.expect_all_used();
 }
@@ -90,7 +96,7 @@ void wrong_use_names_the_tensor() {
   const Files files{
       {"model.safetensors", safetensors(R"({"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", 24)}};
   Checkpoint c = open_files(files);
-  throws("corrupt-checkpoint", {"missing.weight", "[4, any]", "lacks"}, [&] { c.get("missing.weight", {4, -1}); });
+  throws("corrupt-checkpoint", {"missing.weight", "[4, 2]", "lacks"}, [&] { c.get("missing.weight", {4, 2}); });
   throws("corrupt-checkpoint", {" w ", "model.safetensors", "[2, 3]", "[3, 2]"}, [&] { c.get("w", {3, 2}); });
   throws("corrupt-checkpoint", {"[2, 3]", "[6]"}, [&] { c.get("w", {6}); });
   throws("corrupt-checkpoint", {"[2, 3]", "[2]"}, [&] { c.get("w", {2}); });
@@ -200,7 +206,7 @@ void shards_follow_the_index() {
       R"({"metadata":{},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})");
   Checkpoint c = open_files(good);
   test::equal(c.get("b", {1}).file, std::string("model-00002-of-00002.safetensors"), "file of b");
-  test::equal(c.bytes(), std::uint64_t{6}, "bytes");
+  test::equal(bytes_of(c), std::uint64_t{6}, "bytes");
 
   refuses_index("{", "corrupt-checkpoint", "index.json");
   refuses_index("[]", "corrupt-checkpoint", "weight_map");

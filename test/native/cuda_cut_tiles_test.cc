@@ -1,4 +1,4 @@
-// Tiles cut through the CUDA library's table, in the emulator, byte for byte as image/tiles.h cuts them; which
+// Tiles cut through the CUDA library's table, in the emulator, byte for byte as image/cut_tiles.h cuts them; which
 // image_test holds to Pillow.
 //
 // What could break: weights of the wrong axis, a pass that isn't needed, pictures longer than a staging buffer, memory
@@ -8,7 +8,7 @@
 #include <random>
 
 #include "emulator/control.h"
-#include "image/tiles.h"
+#include "image/cut_tiles.h"
 #include "ops/ops.h"
 #include "support/check.h"
 #include "support/golden.h"

@@ -66,7 +66,7 @@ void check_tiles(Model& model, const test::GoldenCase& golden, int k) {
 void check_case(const std::string& name, int step_rows = 0) {
   const test::GoldenCase golden = test::load_golden(name);
   const std::unique_ptr<Model> model = Model::load(options_for(golden, step_rows), nullptr, nullptr);
-  const MemoryPlan plan = model->description().memory, measured = model->measured();
+  const MemoryUse plan = model->description().memory, measured = model->measured();
   test::equal(measured.weights, plan.weights, "weights as planned");
   // 2 bytes each, 4 in vectors: less than with a second copy of the embedding, which a tied head must not make.
   const ParameterCounts& p = model->description().parameters;

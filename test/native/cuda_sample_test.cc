@@ -10,8 +10,8 @@
 #include "cases/cases.h"
 #include "cuda/cut_tiles.h"
 #include "cuda/launchers.h"
+#include "image/cut_tiles.h"
 #include "image/resample.h"
-#include "image/tiles.h"
 #include "reference/kernels.h"
 #include "support/device_arrays.h"
 

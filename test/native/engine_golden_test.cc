@@ -166,7 +166,7 @@ int main() {
     run("bundled model " + name + ": every part of the memory is what was planned", [&] {
       Rig rig(bundled(name), 8);
       if (!rig.loaded()) return;
-      const MemoryPlan measured = rig.engine->stats().memory, plan = rig.log.description()->memory;
+      const MemoryUse measured = rig.engine->stats().memory, plan = rig.log.description()->memory;
       test::equal(measured.weights, plan.weights, "weights");
       test::equal(measured.kv_cache, plan.kv_cache, "key/value cache");
       test::equal(measured.cross_cache, plan.cross_cache, "cross-attention cache");

@@ -1,5 +1,5 @@
 // Resampling and tile cutting against the golden tiles, bit for bit, and what bands, threads and odd sizes could break.
-#include "image/tiles.h"
+#include "image/cut_tiles.h"
 
 #include <cstring>
 #include <mutex>

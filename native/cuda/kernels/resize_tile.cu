@@ -1,4 +1,4 @@
-// Resizing a picture and cutting it into tiles, byte for byte as image/resample.cc and image/tiles.cc do (Pillow's
+// Resizing a picture and cutting it into tiles, byte for byte as image/resample.cc and image/cut_tiles.cc do (Pillow's
 // bicubic): rgb u8 [height, width, 3] -> out u8 [rows * columns, side, side, 3]. The weights come from the host
 // (bicubic_taps), fixed point with 22 fractional bits; sums are int32 and exact, so that no order of additions matters.
 //

@@ -98,7 +98,6 @@ class EventLog {
         break;
       case Event::Type::progress: ++progress_; break;
       case Event::Type::closed: ++closed_; break;
-      case Event::Type::log: break;
     }
     changed_.notify_all();
   }

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "image/tiles.h"
+#include "image/cut_tiles.h"
 #include "model/model.h"
 #include "platform/error.h"
 #include "support/families.h"
@@ -56,17 +56,17 @@ class FakeModel final : public Model {
   static constexpr int kVocab = 1000;
 
   const Description& description() const override { return description_; }
-  bool cut(const nvlm_picture& p, uint8_t* tiles) override {
+  bool cut_tiles(const nvlm_picture& p, uint8_t* tiles) override {
     if (!control_->cuts) return false;
     ++control_->inside;
     while (control_->hold_cut) std::this_thread::sleep_for(std::chrono::microseconds(200));
     --control_->inside;
     if (control_->fail_cut) throw Error("internal", "planted in cut");
     ++control_->pictures;
-    cut_tiles(p.rgb, p.width, p.height, p.columns, p.rows, p.side, p.thumbnail != 0, tiles,
-              [](int64_t n, const std::function<void(int64_t)>& body) {
-                for (int64_t i = 0; i < n; ++i) body(i);
-              });
+    nvlm::cut_tiles(p.rgb, p.width, p.height, p.columns, p.rows, p.side, p.thumbnail != 0, tiles,
+                    [](int64_t n, const std::function<void(int64_t)>& body) {
+                      for (int64_t i = 0; i < n; ++i) body(i);
+                    });
     return true;
   }
   void* alloc_image(int tiles) override {
@@ -131,7 +131,7 @@ class FakeModel final : public Model {
     if (out != batch.outs) throw Error("internal", "out rows are out of order");
   }
   void read_logits(float*, int64_t) override {}
-  MemoryPlan measured() const override { return {}; }
+  MemoryUse measured() const override { return {}; }
 
   static inline int cross_pages = 8;
 

@@ -10,7 +10,7 @@ class ForwardingModel : public Model {
   explicit ForwardingModel(Model& model) : model_(model) {}  // which outlives this
 
   const Description& description() const override { return model_.description(); }
-  bool cut(const nvlm_picture& picture, uint8_t* tiles) override { return model_.cut(picture, tiles); }
+  bool cut_tiles(const nvlm_picture& picture, uint8_t* tiles) override { return model_.cut_tiles(picture, tiles); }
   void* alloc_image(int tiles) override { return model_.alloc_image(tiles); }
   void free_image(void* tokens, int tiles) override { model_.free_image(tokens, tiles); }
   void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) override {
@@ -26,7 +26,7 @@ class ForwardingModel : public Model {
     model_.step(batch, cross, cancel);
   }
   void read_logits(float* out, int64_t outs) override { model_.read_logits(out, outs); }
-  MemoryPlan measured() const override { return model_.measured(); }
+  MemoryUse measured() const override { return model_.measured(); }
 
  protected:
   Model& model_;

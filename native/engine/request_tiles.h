@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "image/tiles.h"
+#include "image/cut_tiles.h"
 #include "model/model.h"
 
 namespace nvlm {

@@ -1,4 +1,4 @@
-#include "image/tiles.h"
+#include "image/cut_tiles.h"
 
 #include <algorithm>
 #include <atomic>
@@ -19,9 +19,9 @@ constexpr std::int64_t kScratchBytes = std::int64_t{4} << 20;
 // The image resized to (columns·side, rows·side) and cut, in bands of output rows that are computed apart from each
 // other. A band resamples the source rows it needs horizontally into scratch; at the seams a few source rows are
 // resampled twice, which is the price of bounded memory.
-class Picture {
+class TileCutter {
  public:
-  Picture(const std::uint8_t* rgb, int width, int height, int columns, int rows, int side, std::uint8_t* out)
+  TileCutter(const std::uint8_t* rgb, int width, int height, int columns, int rows, int side, std::uint8_t* out)
       : rgb_(rgb),
         width_(width),
         height_(height),
@@ -107,17 +107,17 @@ void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int 
   // An exception must not leave a body: it may run on a thread that has nobody to catch it.
   std::atomic<bool> refused{false};
   try {
-    std::vector<Picture> pictures;
-    pictures.emplace_back(rgb, width, height, columns, rows, side, out);
+    std::vector<TileCutter> cutters;
+    cutters.emplace_back(rgb, width, height, columns, rows, side, out);
     if (thumbnail)
-      pictures.emplace_back(rgb, width, height, 1, 1, side, out + std::int64_t{3} * side * side * columns * rows);
-    const std::int64_t first = pictures[0].bands();
-    parallel_for(first + (thumbnail ? pictures[1].bands() : 0), [&](std::int64_t band) {
+      cutters.emplace_back(rgb, width, height, 1, 1, side, out + std::int64_t{3} * side * side * columns * rows);
+    const std::int64_t first = cutters[0].bands();
+    parallel_for(first + (thumbnail ? cutters[1].bands() : 0), [&](std::int64_t band) {
       try {
         if (band < first) {
-          pictures[0].cut_band(band);
+          cutters[0].cut_band(band);
         } else {
-          pictures[1].cut_band(band - first);
+          cutters[1].cut_band(band - first);
         }
       } catch (const std::bad_alloc&) {
         refused = true;

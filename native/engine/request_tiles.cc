@@ -1,4 +1,4 @@
-#include "engine/tile_cutting.h"
+#include "engine/request_tiles.h"
 #include "platform/error.h"
 
 #include <string>
@@ -35,7 +35,7 @@ std::vector<uint8_t> cut_images(Model& model, const std::vector<ImageInput>& ima
     const bool thumbnail = count > image.columns * image.rows;
     const nvlm_picture picture{image.pixels, image.width,      image.height, image.columns,
                                image.rows,   config.tile_size, thumbnail};
-    if (!model.cut(picture, out))
+    if (!model.cut_tiles(picture, out))
       cut_tiles(image.pixels, image.width, image.height, image.columns, image.rows, config.tile_size, thumbnail, out,
                 parallel_for);
     out += static_cast<size_t>(count) * tile_bytes;
