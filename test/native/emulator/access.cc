@@ -46,6 +46,7 @@ bool all_written(const uint8_t* state, uint64_t bytes) {
     return std::memcmp(state + at, &expected, sizeof expected) == 0;
   };
   switch (bytes) {
+    case 1: return *state == kWritten;
     case 2: return same(uint16_t{}, 0);
     case 4: return same(uint32_t{}, 0);
     case 8: return same(uint64_t{}, 0);

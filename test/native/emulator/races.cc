@@ -8,6 +8,7 @@ namespace {
 // Unordered readers of one cell: one a warp and block.
 struct Crowd {
   std::vector<Access> readers;
+  size_t last = 0;  // whose warp read last: mostly it is the next one too
 };
 std::vector<Crowd> crowds(1);  // number 0 is none
 
@@ -59,20 +60,18 @@ std::optional<Conflict> note_read(Cell& cell, const Actor& actor, uint8_t bytes,
       return {};
     }
     cell.crowd = static_cast<uint32_t>(crowds.size());
-    crowds.push_back({{cell.reader}});
+    crowds.push_back({{cell.reader}, 0});
   }
-  std::vector<Access>& readers = crowds[cell.crowd].readers;
+  auto& [readers, last] = crowds[cell.crowd];
   // Those of launches that were waited for need not be remembered.
   if (!readers.empty() && !actor.grid->blocks.contains(readers.back().block))
     std::erase_if(readers, [&](const Access& a) { return ordered(a, actor); });
-  const auto mine = std::find_if(readers.begin(), readers.end(), [&](const Access& a) {
-    return a.block == me.block && a.thread / 32 == me.thread / 32;
-  });
-  if (mine == readers.end()) {
-    readers.push_back(me);
-  } else {
-    *mine = me;
+  const auto of_my_warp = [&](const Access& a) { return a.block == me.block && a.thread / 32 == me.thread / 32; };
+  if (last >= readers.size() || !of_my_warp(readers[last])) {
+    last = static_cast<size_t>(std::find_if(readers.begin(), readers.end(), of_my_warp) - readers.begin());
+    if (last == readers.size()) readers.emplace_back();
   }
+  readers[last] = me;
   return {};
 }
 
