@@ -245,10 +245,10 @@ void largest() {
     const gpu::DeviceInfo& device = *product.op.device;
     const std::string instance = "<" + std::to_string(rows) + ">";
     test::equal(all["gemv_kernel" + instance].shared,
-                gpu::gemv::plan<rows>(device, 1, INT32_MAX / gpu::gemv::kChunk, false).shared,
+                gpu::gemv::launch_shape<rows>(device, 1, INT32_MAX / gpu::gemv::kChunk, false).shared,
                 "shared memory of gemv_kernel" + instance);
     test::equal(all["norm_gemv_kernel" + instance].shared,
-                gpu::gemv::plan<rows>(device, 1, kColumns / gpu::gemv::kChunk, true).shared,
+                gpu::gemv::launch_shape<rows>(device, 1, kColumns / gpu::gemv::kChunk, true).shared,
                 "shared memory of norm_gemv_kernel" + instance);
   });
 }
