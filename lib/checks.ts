@@ -54,11 +54,11 @@ export function checkKeys(
   for (const key of Object.keys(object)) {
     if (allowed.includes(key)) continue;
     const near = nearest(key, allowed);
-    const mend =
+    const fix =
       near === undefined
         ? `Known are ${allowed.join(', ')}.`
         : `Did you mean ${near}? Known are ${allowed.join(', ')}.`;
-    throw new NvlmError(code, `${where}.${key} is not known. ${mend}`);
+    throw new NvlmError(code, `${where}.${key} is not known. ${fix}`);
   }
 }
 
@@ -71,10 +71,10 @@ export function isWithin(value: unknown, { kind, min, max }: Range): value is nu
 export function optionalNumber(value: unknown, name: string, range: Range): number | undefined {
   if (value === undefined || isWithin(value, range)) return value;
   const kind = range.kind === 'integer' ? 'an integer' : 'a number';
-  const mend = `Leave it out for the default (${range.fallback ?? range.default}).`;
+  const fix = `Leave it out for the default (${range.fallback ?? range.default}).`;
   throw new NvlmError(
     'bad-option',
-    `Expected ${kind} between ${range.min} and ${range.max} for ${name} but received ${show(value)}. ${mend}`,
+    `Expected ${kind} between ${range.min} and ${range.max} for ${name} but received ${show(value)}. ${fix}`,
   );
 }
 

@@ -8,106 +8,106 @@ export interface ErrorDescription {
   /** When it happens: one sentence. */
   readonly description: string;
   /** What to do: one sentence. */
-  readonly mend: string;
+  readonly fix: string;
 }
 
 /** Every code an NvlmError can carry. A code never changes its meaning. */
 export const errorTable = {
   'unknown-model': {
     description: 'The given name is neither a bundled model nor a folder that exists.',
-    mend: 'Use a name that `nvlm models` lists, or the path of a checkpoint folder.',
+    fix: 'Use a name that `nvlm models` lists, or the path of a checkpoint folder.',
   },
   'not-a-checkpoint': {
     description:
       'The folder has no config.json, weights or tokenizer, so it is not a checkpoint in Hugging Face layout.',
-    mend: 'Point at the folder that holds config.json, *.safetensors and tokenizer.json (or vocab.json and merges.txt).',
+    fix: 'Point at the folder that holds config.json, *.safetensors and tokenizer.json (or vocab.json and merges.txt).',
   },
   'corrupt-checkpoint': {
     description:
       'A file of the checkpoint is truncated or contradicts itself, or a tensor is missing, unexpected or of the wrong shape.',
-    mend: 'Download or copy the named file again and compare its checksum.',
+    fix: 'Download or copy the named file again and compare its checksum.',
   },
   'unsupported-architecture': {
     description:
       'The file config.json names an architecture other than NVLM_D, NVLM_X or NVLM_H, or a decoder other than Qwen2 or Llama.',
-    mend: 'Use a checkpoint of the NVLM 1.0 family.',
+    fix: 'Use a checkpoint of the NVLM 1.0 family.',
   },
   'unsupported-dtype': {
     description: 'A tensor is stored in a type other than bfloat16, float16 or float32.',
-    mend: 'Convert the checkpoint to bfloat16.',
+    fix: 'Convert the checkpoint to bfloat16.',
   },
   'unsupported-config': {
     description: 'A key of config.json has a value that is not supported or contradicts another key.',
-    mend: 'Correct the named key, or use another checkpoint.',
+    fix: 'Correct the named key, or use another checkpoint.',
   },
   'out-of-memory': {
     description:
       'The memory the model will need is more than is free on its device (control-group limit included), or an allocation failed.',
-    mend: 'Lower contextLength or maxSequences to what the message says would fit, close other models, or use a device with more memory.',
+    fix: 'Lower contextLength or maxSequences to what the message says would fit, close other models, or use a device with more memory.',
   },
   'not-an-image': {
     description: 'The bytes are not an image in a supported format.',
-    mend: 'Give a JPEG, PNG, WebP, GIF, TIFF or AVIF file, or raw pixels { data, width, height, channels }.',
+    fix: 'Give a JPEG, PNG, WebP, GIF, TIFF or AVIF file, or raw pixels { data, width, height, channels }.',
   },
   'truncated-image': {
     description: 'The image file is cut off or damaged.',
-    mend: 'Get the file again; a partly downloaded or partly written file cannot be used.',
+    fix: 'Get the file again; a partly downloaded or partly written file cannot be used.',
   },
   'image-too-large': {
     description: 'The image has more pixels than the limit; this is found out before it is decoded.',
-    mend: 'Make the image smaller, or raise the load option maxPixels.',
+    fix: 'Make the image smaller, or raise the load option maxPixels.',
   },
   'too-many-images': {
     description: 'The messages hold more images than the model was loaded for.',
-    mend: 'Leave images out, or raise the load option maxImages.',
+    fix: 'Leave images out, or raise the load option maxImages.',
   },
   'prompt-too-long': {
     description: 'The prompt, its image tokens included, leaves no room for an answer in the context.',
-    mend: 'Shorten the text, lower maxTiles, leave images out, or load with a larger contextLength.',
+    fix: 'Shorten the text, lower maxTiles, leave images out, or load with a larger contextLength.',
   },
   'bad-option': {
     description: 'An option has an unknown name, or a value outside of its range.',
-    mend: 'Correct the named option; the message gives the allowed range or the nearest name.',
+    fix: 'Correct the named option; the message gives the allowed range or the nearest name.',
   },
   'bad-messages': {
     description: 'The messages are not in the form the API takes.',
-    mend: 'Give [{ role, content }], where content is a string or parts { type: "text", text } and { type: "image", image }.',
+    fix: 'Give [{ role, content }], where content is a string or parts { type: "text", text } and { type: "image", image }.',
   },
   aborted: {
     description: 'The signal was aborted, or the stream was left before its end.',
-    mend: 'Nothing to fix: call again if the answer is still wanted.',
+    fix: 'Nothing to do: call again if the answer is still wanted.',
   },
   closed: {
     description: 'The model was closed before or during the call, or the image handle was released.',
-    mend: 'Load the model again; call close() only when all answers have arrived.',
+    fix: 'Load the model again; call close() only when all answers have arrived.',
   },
   'stream-used': {
     description: 'A stream was iterated a second time.',
-    mend: 'Keep the parts while reading, or call stream() again.',
+    fix: 'Keep the parts while reading, or call stream() again.',
   },
   'addon-not-found': {
     description: 'The native addon for this platform could not be loaded.',
-    mend: 'Reinstall with install scripts allowed and compilers present, or on a platform that has a prebuild.',
+    fix: 'Reinstall with install scripts allowed and compilers present, or on a platform that has a prebuild.',
   },
   'device-unavailable': {
     description: 'The asked device does not exist here or cannot be used; the message says why.',
-    mend: "Do what the message says, or use device 'cpu' or 'auto'; `nvlm devices` lists what there is.",
+    fix: "Do what the message says, or use device 'cpu' or 'auto'; `nvlm devices` lists what there is.",
   },
   'device-failed': {
     description: 'A GPU or its driver failed while it worked; the process can no longer use it.',
-    mend: "End the process and start it anew. If it fails again, check the GPU with nvidia-smi, or use device 'cpu'.",
+    fix: "End the process and start it anew. If it fails again, check the GPU with nvidia-smi, or use device 'cpu'.",
   },
   'wrong-model': {
     description: 'An encoded image was given to another model than the one that encoded it.',
-    mend: 'Encode the image again with the model that is to read it.',
+    fix: 'Encode the image again with the model that is to read it.',
   },
   'file-not-found': {
     description: 'A path or file URL names no file that can be read.',
-    mend: 'Check the path; relative paths start at the working directory of the process.',
+    fix: 'Check the path; relative paths start at the working directory of the process.',
   },
   internal: {
     description: 'Something happened that should be impossible.',
-    mend: 'Please report it with the message and what was called.',
+    fix: 'Please report it with the message and what was called.',
   },
 } as const satisfies Record<string, ErrorDescription>;
 

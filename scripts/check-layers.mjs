@@ -17,7 +17,7 @@ const reserved = [
   {
     text: /['"]NVLM-[A-Z]['"]/g,
     files: ['types/output', 'prompt/families'],
-    mend: 'A family is a row of lib/prompt/families.ts: give it a field, and ask for that.',
+    fix: 'A family is a row of lib/prompt/families.ts: give it a field, and ask for that.',
   },
 ];
 
@@ -80,11 +80,8 @@ function arrows(folder) {
 function misplaced(file, text) {
   return reserved
     .filter(({ files }) => !files.includes(stem(file)))
-    .flatMap(({ text: pattern, mend }) =>
-      Array.from(
-        text.matchAll(pattern),
-        match => `lib/${file}:${lineOf(text, match.index)} names ${match[0]}. ${mend}`,
-      ),
+    .flatMap(({ text: pattern, fix }) =>
+      Array.from(text.matchAll(pattern), match => `lib/${file}:${lineOf(text, match.index)} names ${match[0]}. ${fix}`),
     );
 }
 

@@ -33,12 +33,12 @@ for (const [page, make] of Object.entries(pages)) {
 
 function errorPage() {
   const rows = Object.entries(errorTable).map(
-    ([code, { description, mend }]) => `| \`${code}\` | ${description} | ${mend} |`,
+    ([code, { description, fix }]) => `| \`${code}\` | ${description} | ${fix} |`,
   );
   return `# Which errors can I get?
 
 Every failure is an \`NvlmError\` with a \`code\` from this table; match the code, or test with \`NvlmError.is(error)\`, rather than with
-\`instanceof\`, which fails across copies of the package and realms. \`error.message\` names the thing, the limit and the mend; \`error.cause\` is kept.
+\`instanceof\`, which fails across copies of the package and realms. \`error.message\` names the thing, the limit and the fix; \`error.cause\` is kept.
 
 | code | when | what to do |
 | --- | --- | --- |

@@ -118,14 +118,14 @@ function installSystemTools() {
   }
   if (packages.length === 0) return;
 
-  const mend = `apt-get install ${packages.join(' ')}`;
+  const fix = `apt-get install ${packages.join(' ')}`;
   const isRoot = process.getuid() === 0;
   if (!has('apt-get'))
     fail(
       `missing: ${packages.join(', ')}, and this system has no apt-get. Install them with its package manager, then run the command again.`,
     );
   if (!isRoot && !has('sudo'))
-    fail(`missing: ${packages.join(', ')}, and this user may not install them. Run as root: ${mend}`);
+    fail(`missing: ${packages.join(', ')}, and this user may not install them. Run as root: ${fix}`);
 
   console.error(`setup: system packages ${packages.join(', ')}`);
   const sudo = process.stdin.isTTY ? ['sudo'] : ['sudo', '-n'];
@@ -137,7 +137,7 @@ function installSystemTools() {
   apt('update', '-qq');
   apt('install', '-y', '-qq', '--no-install-recommends', ...packages);
   const left = missing();
-  if (left.length > 0) fail(`could not install ${left.join(', ')}. Run as root: ${mend}`);
+  if (left.length > 0) fail(`could not install ${left.join(', ')}. Run as root: ${fix}`);
 }
 
 function has(command) {
@@ -151,11 +151,11 @@ function has(command) {
   });
 }
 
-function run(command, args, mend) {
+function run(command, args, fix) {
   try {
     execFileSync(command, args, { cwd: root, stdio: ['inherit', 2, 2] });
   } catch {
-    fail(mend);
+    fail(fix);
   }
 }
 

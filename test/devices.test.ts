@@ -111,11 +111,11 @@ describe('the option device', () => {
     expect([code, stderr]).toEqual([0, '']);
     const reason =
       "Emulator can't run the kernels of this package (no kernel image is available for execution on the device). ";
-    const mend = "Install a newer driver, build the package from source with NVLM_CUDA_ARCHS=80, or use device: 'cpu'.";
+    const fix = "Install a newer driver, build the package from source with NVLM_CUDA_ARCHS=80, or use device: 'cpu'.";
     expect(stdout.trim().split('\n')).toEqual([
-      `info The model runs on the CPU. ${reason}${mend}`,
+      `info The model runs on the CPU. ${reason}${fix}`,
       'cpu',
-      `device-unavailable ${reason}${mend}`,
+      `device-unavailable ${reason}${fix}`,
     ]);
   });
 

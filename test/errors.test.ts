@@ -2,10 +2,10 @@ import { errorTable, NvlmError } from 'nvlm';
 import { abortedError, fromNative } from 'nvlm/dist/errors.js';
 import { runInNewContext } from 'node:vm';
 
-test('every code has a description and a mend, each one sentence', () => {
-  for (const [code, { description, mend }] of Object.entries(errorTable)) {
+test('every code has a description and a fix, each one sentence', () => {
+  for (const [code, { description, fix }] of Object.entries(errorTable)) {
     expect([code, description]).toEqual([code, expect.stringMatching(/^[A-Z].*\.$/)]);
-    expect([code, mend]).toEqual([code, expect.stringMatching(/^[A-Z].*\.$/)]);
+    expect([code, fix]).toEqual([code, expect.stringMatching(/^[A-Z].*\.$/)]);
   }
 });
 

@@ -1,4 +1,4 @@
-// Why a GPU can or can't be used: in words that name the mend.
+// Why a GPU can or can't be used: in words that name the fix.
 #pragma once
 
 #include <string>

@@ -15,11 +15,11 @@ struct BackendChoice {
   int device = 0;                           // which of the backend's
   std::string id;                           // "cpu", "reference", "cuda:0", "emulator"
   std::shared_ptr<DynamicLibrary> library;  // keeps a backend that was opened at run time
-  std::string fallback;                     // "auto" took the CPU: why, and the mend; else empty
+  std::string fallback;                     // "auto" took the CPU: why, and the fix; else empty
 };
 
 // `cuda_library`: the file of the CUDA backend, or of what stands in for it; empty: there is none. Throws
-// Error("bad-option") for a name that means nothing, Error("device-unavailable") with reason and mend for a device that
+// Error("bad-option") for a name that means nothing, Error("device-unavailable") with reason and fix for a device that
 // was asked for and can't be used.
 BackendChoice choose_backend(const std::string& device, const std::string& cuda_library);
 

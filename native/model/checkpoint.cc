@@ -31,26 +31,26 @@ bool is_plain_file_name(const std::string& name) {
 
 // tensor name -> shard file, from the index.
 std::map<std::string, std::string> parse_index(std::span<const std::byte> bytes) {
-  const std::string mend = ". Download or copy the checkpoint again.";
+  const std::string fix = ". Download or copy the checkpoint again.";
   if (bytes.size() > kMaxIndexBytes)
     corrupt(std::string("The file ") + kIndex + " has " + std::to_string(bytes.size()) +
-            " bytes, more than an index needs" + mend);
+            " bytes, more than an index needs" + fix);
   const char* const text = reinterpret_cast<const char*>(bytes.data());
   const json index = json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (!index.is_object() || map == index.end() || !map->is_object()) {
-    corrupt(std::string("The file ") + kIndex + " holds no JSON object with a weight_map" + mend);
+    corrupt(std::string("The file ") + kIndex + " holds no JSON object with a weight_map" + fix);
   }
   std::map<std::string, std::string> files;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || !is_plain_file_name(file.get_ref<const std::string&>())) {
       const std::string shown = file.is_string() ? printable(file.get<std::string>()) : "no string";
       corrupt(std::string("The weight_map of ") + kIndex + " names the file '" + shown + "' for the tensor '" +
-              printable(tensor) + "', but a shard is a *.safetensors file of the same folder" + mend);
+              printable(tensor) + "', but a shard is a *.safetensors file of the same folder" + fix);
     }
     files.emplace(tensor, file.get<std::string>());
   }
-  if (files.empty()) corrupt(std::string("The weight_map of ") + kIndex + " is empty" + mend);
+  if (files.empty()) corrupt(std::string("The weight_map of ") + kIndex + " is empty" + fix);
   return files;
 }
 

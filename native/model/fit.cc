@@ -59,14 +59,14 @@ void refuse_if_too_large(const Description& description, const Device& device) {
   if (available == 0 || plan.total() <= available) return;
   const bool on_host = !device.has_own_memory();
   const std::string would_fit = what_would_fit(description.options, device, available);
-  const std::string mend = !would_fit.empty()         ? "Load it with " + would_fit
-                           : plan.weights < available ? "Lower maxImages and maxTiles too"
-                                                      : "Use a device with more memory";
+  const std::string fix = !would_fit.empty()         ? "Load it with " + would_fit
+                          : plan.weights < available ? "Lower maxImages and maxTiles too"
+                                                     : "Use a device with more memory";
   throw Error("out-of-memory", "The model needs " + megabytes(plan.total()) + " (weights " + megabytes(plan.weights) +
                                    ", key/value cache " + megabytes(plan.kv_cache + plan.cross_cache) +
                                    ", activations " + megabytes(plan.activations) + ", images " +
                                    megabytes(plan.images) + ") but only " + megabytes(available) + " are free" +
-                                   (on_host ? "" : " on " + device.choice.id) + ". " + mend +
+                                   (on_host ? "" : " on " + device.choice.id) + ". " + fix +
                                    (on_host ? ", or free memory." : ", free memory, or use device: 'cpu'."));
 }
 

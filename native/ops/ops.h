@@ -271,7 +271,7 @@ typedef struct nvlm_capabilities {
 typedef struct nvlm_device_description {
   char name[256];
   int32_t available;
-  char reason[512]; /* why not, and the mend; empty when available */
+  char reason[512]; /* why not, and the fix; empty when available */
   uint64_t memory_free, memory_total;
   int32_t compute_major, compute_minor; /* NVIDIA's compute capability */
   int32_t driver;                       /* newest CUDA version of the driver: 13000 is 13.0 */
@@ -319,8 +319,7 @@ typedef struct nvlm_backend {
   nvlm_status (*cut_tiles)(nvlm_device* device, const nvlm_picture* picture, uint8_t* tiles);
   uint64_t (*used_bytes)(
       nvlm_device* device); /* measured: everything allocated through this device and not yet freed */
-  const char* (*last_error)(
-      nvlm_device* device); /* NULL: of this thread's last failed open, a sentence with its mend */
+  const char* (*last_error)(nvlm_device* device); /* NULL: of this thread's last failed open, a sentence with its fix */
 } nvlm_backend;
 
 const nvlm_backend* nvlm_cpu_backend(void);       /* native/cpu */

@@ -8,7 +8,7 @@
 
 namespace nvlm {
 
-// `code` is a key of the table in lib/errors.ts; the message is a sentence of fact and one of mend.
+// `code` is a key of the table in lib/errors.ts; the message is a sentence of fact and one that says what to do.
 class Error : public std::runtime_error {
  public:
   Error(std::string code, const std::string& message) : std::runtime_error(message), code_(std::move(code)) {}

@@ -1,5 +1,5 @@
 // What could break: a device name that means something else than it says, a library that is missing or of another
-// version taken all the same, a reason without its mend, "auto" that fails instead of falling back, a library that
+// version taken all the same, a reason without its fix, "auto" that fails instead of falling back, a library that
 // stays open.
 #include "model/backends.h"
 
@@ -59,7 +59,7 @@ int main() {
     test::check(!other.library && !is_open(kOtherVersion), "the library is closed");
   });
 
-  test::run("a library that can't be used is refused with its name, the reason and the mend", [] {
+  test::run("a library that can't be used is refused with its name, the reason and the fix", [] {
     test::throws("device-unavailable", {"no CUDA library", "Install", "device: 'cpu'"},
                  [] { choose_backend("cuda", ""); });
     test::throws("device-unavailable", {"/nowhere/nvlm_cuda.so could not be opened", "device: 'cpu'"},

@@ -138,11 +138,11 @@ void gives_memory_back() {
   equal(free_now(), before, "after closing");
 }
 
-// Why a GPU can't be used, and the mend.
+// Why a GPU can't be used, and the fix.
 void says_why_not() {
   struct Case {
     int driver, devices, major;
-    const char *reason, *mend;
+    const char *reason, *fix;
   };
   const Case cases[] = {
       {0, 1, 8, "no NVIDIA driver", "Install one of version 580"},
@@ -158,7 +158,7 @@ void says_why_not() {
     nvlm_device_description d{};
     table.describe(0, &d);
     const std::string reason = d.reason;
-    check(!d.available && holds(reason, c.reason) && holds(reason, c.mend) && holds(reason, "device: 'cpu'"),
+    check(!d.available && holds(reason, c.reason) && holds(reason, c.fix) && holds(reason, "device: 'cpu'"),
           std::string(c.reason) + ": " + reason);
     const nvlm_open_options options{};
     nvlm_device* device = nullptr;

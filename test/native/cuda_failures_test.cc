@@ -1,6 +1,6 @@
 // An engine on a GPU whose memory is full, or that fails: each allocation is refused once, and some launches are
 // faults. What could break: something that is taken twice, freed twice or left half made, a graph that was half
-// recorded, an error without a code or a mend, a process that ends.
+// recorded, an error without a code or a fix, a process that ends.
 #include <algorithm>
 #include <cstdlib>
 #include <set>
@@ -68,7 +68,7 @@ bool answered(const test::Outcome& got, const test::Outcome& expected) {
   return got.code == expected.code && got.ids == expected.ids;
 }
 
-// Of what failed, a code with a mend; all else as if nothing had been.
+// Of what failed, a code with a fix; all else as if nothing had been.
 void each_allocation_fails_once(const Life& truth) {
   std::set<std::string> places;
   // Without memory for cutting tiles on the device the host cuts them, and nobody sees a failure. After as many in a
