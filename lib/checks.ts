@@ -13,9 +13,9 @@ export interface Range {
   readonly default?: number;
 }
 
-/** How a received value is shown in a message: short, on one line, without running a user's code. */
-export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+/** How a received value is shown in a message: short, on one line, without running a user's code. Texts have at most `longest` characters. */
+export function show(value: unknown, longest = 60): string {
+  if (typeof value === 'string') return JSON.stringify(shorten(value, longest));
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'object' && value !== null) {
     if (types.isProxy(value)) return 'a proxy';
@@ -26,10 +26,15 @@ export function show(value: unknown): string {
   return inspect(value);
 }
 
+/** The beginning of a text that may be of any length. */
+export function shorten(text: string, longest = 60): string {
+  return text.length > longest ? `${text.slice(0, longest - 3)}...` : text;
+}
+
 /** What something thrown by others says; it may be anything, even what cannot be made a string. */
 export function showThrown(thrown: unknown): string {
   try {
-    return String(thrown);
+    return shorten(String(thrown), 200);
   } catch {
     return show(thrown);
   }
@@ -58,7 +63,7 @@ export function checkKeys(
       near === undefined
         ? `Known are ${allowed.join(', ')}.`
         : `Did you mean ${near}? Known are ${allowed.join(', ')}.`;
-    throw new NvlmError(code, `${where}.${key} is not known. ${fix}`);
+    throw new NvlmError(code, `${where}.${shorten(key)} is not known. ${fix}`);
   }
 }
 

@@ -46,7 +46,8 @@ export const errorTable = {
     fix: 'Lower contextLength or maxSequences to what the message says would fit, close other models, or use a device with more memory.',
   },
   'not-an-image': {
-    description: 'The bytes are not an image in a supported format.',
+    description:
+      'What was given is not an image in a supported format, or of a kind that its decoder lacks; the message names what was found.',
     fix: 'Give a JPEG, PNG, WebP, GIF, TIFF or AVIF file, or raw pixels { data, width, height, channels }.',
   },
   'truncated-image': {
@@ -54,8 +55,9 @@ export const errorTable = {
     fix: 'Get the file again; a partly downloaded or partly written file cannot be used.',
   },
   'image-too-large': {
-    description: 'The image has more pixels than the limit; this is found out before it is decoded.',
-    fix: 'Make the image smaller, or raise the load option maxPixels.',
+    description:
+      'The image has more pixels than the limit, a side over 1048576, or 2 GiB or more of bytes; this is found out before it is decoded.',
+    fix: 'Make the image smaller, or raise the load option maxPixels if that is the limit.',
   },
   'too-many-images': {
     description: 'The messages hold more images than the model was loaded for.',
@@ -102,8 +104,8 @@ export const errorTable = {
     fix: 'Encode the image again with the model that is to read it.',
   },
   'file-not-found': {
-    description: 'A path or file URL names no file that can be read.',
-    fix: 'Check the path; relative paths start at the working directory of the process.',
+    description: 'A path or file URL names no file that can be read; the message says why.',
+    fix: 'Check the path and its permissions; relative paths start at the working directory of the process.',
   },
   internal: {
     description: 'Something happened that should be impossible.',

@@ -98,6 +98,17 @@ describe('nvlm tiles', () => {
     expect(Math.min(...line)).toBeLessThan(120);
   });
 
+  test('tells of frames that it left out', async () => {
+    const animated = join(__dirname, 'fixtures', 'images', 'animated.webp');
+    const drawn = await runCli(['tiles', animated, '-o', join(folder, 'first.png')]);
+    expect(drawn.stdout).toContain('; the first of 3 pictures in the file');
+    const asked = await runCli(['ask', animated, 'What is this?', '--max-tokens', '1']);
+    expect([asked.code, asked.stderr]).toEqual([
+      0,
+      expect.stringMatching(/^nvlm: messages\[0\]\.content\[0\]\.image holds 3 pictures .*\n$/),
+    ]);
+  });
+
   test('writes the picture to standard output', async () => {
     const { code, stderr } = await runCli(['tiles', '-', '-o', '-'], readFileSync(picture));
     expect(code).toBe(0);

@@ -20,7 +20,7 @@ test('the result has text, finish reason, tokens, usage and timings', async () =
   expect(result).toMatchObject({ text: '$26.14', finishReason: 'stop', stopString: null });
   expect(model.detokenize(result.tokens)).toBe('$26.14');
   const { usage, timings } = result;
-  expect(usage.images).toEqual([{ width: 672, height: 1008, columns: 2, rows: 3, tiles: 7, tokens: 112 }]);
+  expect(usage.images).toEqual([{ width: 672, height: 1008, columns: 2, rows: 3, tiles: 7, tokens: 112, pages: 1 }]);
   expect(usage.imageTokens).toBe(112);
   expect(usage.promptTokens).toBe(usage.textTokens + 112);
   expect(usage.generatedTokens).toBe(result.tokens.length);

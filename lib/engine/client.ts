@@ -125,6 +125,11 @@ export class EngineClient {
     if (!this.#closing) this.#engine.release(handle);
   }
 
+  /** Tells the user's `onLog`. */
+  log(entry: LogEntry): void {
+    tell(this.#listeners.onLog, entry);
+  }
+
   stats(): ReturnType<NativeEngine['stats']> {
     if (this.#closing) throw closedError();
     return this.#engine.stats();
@@ -174,7 +179,7 @@ export class EngineClient {
         tell(this.#listeners.onProgress, { loaded: event.loaded, total: event.total });
         break;
       case 'log':
-        tell(this.#listeners.onLog, { level: event.level, message: event.message });
+        this.log({ level: event.level, message: event.message });
         break;
       case 'pixels-free':
         this.#pinned.delete(event.request);

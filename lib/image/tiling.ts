@@ -72,7 +72,7 @@ export function imageUsage(
   width: number,
   height: number,
   config: TilingConfig & { tokensPerTile: number },
-): ImageUsage {
+): Omit<ImageUsage, 'pages'> {
   const grid = chooseGrid(width, height, config);
   const tiles = tileCount(grid, config.useThumbnail);
   return { width, height, ...grid, tiles, tokens: tiles * config.tokensPerTile };

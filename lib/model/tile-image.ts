@@ -1,7 +1,8 @@
 /** What a model sees of an image: its tiles, without running a model. */
 
 import { addon, asPromise } from '../engine/native.js';
-import { interpretSource, readPixels } from '../image/source.js';
+import { readPixels } from '../image/pixels.js';
+import { interpretSource } from '../image/source.js';
 import { chooseGrid, tileCount } from '../image/tiling.js';
 import { checkOptions, knownOptions } from '../options/read.js';
 import { tileOptions } from '../options/table.js';
@@ -16,7 +17,7 @@ export async function tileImage(image: ImageInput, options?: TileOptions): Promi
   const source = interpretSource(image, 'image');
   // No model runs, so no GPU need be woken.
   const model = await inspect(name as string, { device: 'cpu', maxTiles });
-  const { data, width, height } = await readPixels(source, { orient, maxPixels, where: 'image' });
+  const { data, width, height, pages } = await readPixels(source, { orient, maxPixels, where: 'image' });
   const grid = chooseGrid(width, height, model);
   const count = tileCount(grid, model.useThumbnail);
   const thumbnail = count > grid.columns * grid.rows;
@@ -26,5 +27,5 @@ export async function tileImage(image: ImageInput, options?: TileOptions): Promi
   );
   const size = tileSize * tileSize * 3;
   const pixels = Array.from({ length: count }, (_, tile) => bytes.subarray(tile * size, (tile + 1) * size));
-  return { width, height, ...grid, tileSize, tags: tileTags(count), pixels };
+  return { width, height, pages, ...grid, tileSize, tags: tileTags(count), pixels };
 }

@@ -2,9 +2,10 @@
 
 import type { NativeDescription, NativeImage } from '../engine/native-types.js';
 import { closedError, NvlmError } from '../errors.js';
-import { readPixels, readSize } from '../image/source.js';
+import { type ImageSize, readPixels, readSize } from '../image/pixels.js';
 import { imageUsage } from '../image/tiling.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import type { LogEntry } from '../types/input.js';
 import type { ImageUsage, TokenCount } from '../types/output.js';
 import { familyOf } from './families.js';
 import type { CallImage } from './messages.js';
@@ -12,8 +13,8 @@ import { encodePrompt, type Prompt, type PromptMessage, promptRuns } from './tem
 
 /** What of a loaded model shapes its prompts. */
 export interface PromptContext {
-  /** Owner of the images that it encoded. */
-  client: object;
+  /** Owner of the images that it encoded; tells the user what there is to tell. */
+  client: { log(entry: LogEntry): void };
   description: NativeDescription;
   tokenizer: Tokenizer;
   /** Most pixels of an image. */
@@ -48,7 +49,7 @@ export async function prepareImage(context: PromptContext, image: CallImage): Pr
     maxPixels: context.maxPixels,
     where: image.where,
   });
-  const usage = usageOf(context, pixels, image.maxTiles);
+  const usage = usageOf(context, pixels, image);
   const native = {
     pixels: pixels.data,
     width: pixels.width,
@@ -63,7 +64,7 @@ export async function prepareImage(context: PromptContext, image: CallImage): Pr
 export async function measureImage(context: PromptContext, image: CallImage): Promise<ImageUsage> {
   if (image.source.kind === 'encoded') return fromEncoder(context, image).usage;
   const size = await readSize(image.source, { orient: image.orient, maxPixels: context.maxPixels, where: image.where });
-  return usageOf(context, size, image.maxTiles);
+  return usageOf(context, size, image);
 }
 
 /** Encodes the messages for images of the given cost. */
@@ -115,11 +116,15 @@ function fromEncoder(context: PromptContext, image: CallImage): PreparedImage {
   return { native: { handle: stored.id }, usage: stored.usage };
 }
 
+/** What an image of this size costs. Pictures of its file that are left out are told. */
 function usageOf(
-  context: PromptContext,
-  size: { width: number; height: number },
-  maxTiles: number | undefined,
+  { client, description }: PromptContext,
+  { width, height, pages }: ImageSize,
+  { where, maxTiles }: CallImage,
 ): ImageUsage {
-  const { description } = context;
-  return imageUsage(size.width, size.height, { ...description, maxTiles: maxTiles ?? description.maxTiles });
+  if (pages > 1) {
+    const message = `${where} holds ${pages} pictures (frames or pages), and only the first is read. Give the others as images of their own.`;
+    client.log({ level: 'warn', message });
+  }
+  return { ...imageUsage(width, height, { ...description, maxTiles: maxTiles ?? description.maxTiles }), pages };
 }

@@ -19,7 +19,7 @@ export interface RawImage {
 
 /**
  * An image: a path, a file URL, a data: URL, the bytes of a file, a Blob, raw pixels, or an image that was encoded before. JPEG, PNG,
- * WebP, GIF (first frame), TIFF and AVIF. Nothing is fetched: http(s) URLs are refused.
+ * WebP, GIF, TIFF and AVIF; of several frames or pages the first. Nothing is fetched: http(s) URLs are refused.
  */
 export type ImageInput = string | URL | Uint8Array | ArrayBuffer | Blob | RawImage | EncodedImage;
 
@@ -27,7 +27,7 @@ export type ImageInput = string | URL | Uint8Array | ArrayBuffer | Blob | RawIma
 export interface ImageOptions {
   /** Most tiles, thumbnail not counted; 1 to the model's maxTiles. Default: the model's. */
   maxTiles?: number;
-  /** Whether the EXIF orientation is applied. Default: true. */
+  /** Whether the orientation that the file's EXIF or XMP gives is applied. Default: true. */
   orient?: boolean;
 }
 

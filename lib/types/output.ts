@@ -11,6 +11,8 @@ export interface ImageUsage {
   tiles: number;
   /** Image tokens of all tiles, in the sequence or cross-attended. */
   tokens: number;
+  /** Pictures in its file: frames of an animation, pages. Only the first is read. 1 for most files, and for raw pixels. */
+  pages: number;
 }
 
 /** An image that `model.encodeImage` encoded: give it wherever that model takes an image, and the encoder does not run again. */
@@ -113,6 +115,8 @@ export interface Tiles {
   /** Pixels of the image, after orientation. */
   width: number;
   height: number;
+  /** Pictures in its file; only the first is read. */
+  pages: number;
   columns: number;
   rows: number;
   /** Side of a tile in pixels. */
