@@ -6,7 +6,7 @@ import { show } from '../checks.js';
 import { type GenerateOptions, type LoadOptions, load, NvlmError } from '../index.js';
 import { callOptions, imageOptions, loadOptions } from '../options/table.js';
 import { addFlags } from './flags.js';
-import { imageArgument, interruptSignal, progressLine } from './terminal.js';
+import { imageArgument, interruptSignal, printWarning, progressLine } from './terminal.js';
 
 const loadFlags = ['device', 'threads', 'maxTiles'] as const;
 const callFlags = ['maxTokens', 'temperature', 'topK', 'topP', 'seed', 'stop'] as const;
@@ -55,7 +55,7 @@ async function ask(given: string[], options: AskOptions): Promise<void> {
   const { onProgress, clear } = progressLine();
   const { model: name, device, threads, maxTiles, system, orient, json, ...sampling } = options;
   const images = await Promise.all(given.slice(0, -1).map(imageArgument));
-  const model = await load(name, { device, threads, maxTiles, onProgress, signal }).finally(clear);
+  const model = await load(name, { device, threads, maxTiles, onProgress, onLog: printWarning, signal }).finally(clear);
   try {
     const request: GenerateOptions = {
       ...sampling,

@@ -1,7 +1,7 @@
 /** What the commands share of the terminal: standard input, progress, interruption, sizes. */
 
 import { buffer } from 'node:stream/consumers';
-import type { LoadProgress } from '../index.js';
+import type { LoadProgress, LogEntry } from '../index.js';
 
 /** An image argument: `-` is standard input, anything else is for the library to judge. */
 export async function imageArgument(argument: string): Promise<string | Uint8Array> {
@@ -16,6 +16,11 @@ export function progressLine(): { onProgress?: (progress: LoadProgress) => void;
       process.stderr.write(`\rLoading ${Math.floor((100 * loaded) / Math.max(total, 1))}%`),
     clear: () => process.stderr.write('\r\x1b[K'),
   };
+}
+
+/** Shows on stderr what the library warns of. */
+export function printWarning({ level, message }: LogEntry): void {
+  if (level === 'warn') process.stderr.write(`nvlm: ${message}\n`);
 }
 
 /** A signal that Ctrl-C aborts. `done` gives Ctrl-C back its usual meaning. */

@@ -37,10 +37,10 @@ async function tiles(image: string, { output, model, maxTiles, orient, json }: T
   const png = await draw(cut).png().toBuffer();
   if (output === '-') process.stdout.write(png);
   else await sharp(png).toFile(output);
-  const { width, height, columns, rows, tileSize, tags } = cut;
+  const { width, height, pages, columns, rows, tileSize, tags } = cut;
   const report = json
-    ? JSON.stringify({ width, height, columns, rows, tileSize, tags }, null, 2)
-    : `${width}x${height} pixels, ${columns}x${rows} grid of ${tileSize}, ${tags.length} tiles`;
+    ? JSON.stringify({ width, height, pages, columns, rows, tileSize, tags }, null, 2)
+    : `${width}x${height} pixels, ${columns}x${rows} grid of ${tileSize}, ${tags.length} tiles${pages > 1 ? `; the first of ${pages} pictures in the file` : ''}`;
   // The picture itself may be on stdout.
   (output === '-' ? process.stderr : process.stdout).write(`${report}\n`);
 }

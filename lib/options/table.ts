@@ -240,7 +240,7 @@ export const imageOptions = {
   orient: {
     kind: 'boolean',
     default: true,
-    text: 'whether the EXIF orientation is applied',
+    text: "whether the orientation that the file's EXIF or XMP gives is applied",
     flag: { help: 'do not apply the EXIF orientation' },
   },
 } as const satisfies Rows<ImageOptions>;

@@ -1,5 +1,6 @@
 // Pillow's bicubic resampling, bit for bit (spec section 3): two passes of integer weights over RGB bytes, each rounded
-// to 8 bits.
+// to 8 bits. The order of the passes is Pillow's before 12.2, which resizes what is over 100 times as high as wide
+// vertically first.
 #pragma once
 
 #include <cstdint>
