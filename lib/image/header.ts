@@ -78,7 +78,7 @@ export async function readHeader(bytes: Uint8Array, format: Format, where: strin
 /** The error of a file that the decoder found cut off or damaged, unless it says that it lacks something. */
 export function undecodable(cause: unknown, format: Format | 'raw', where: string): NvlmError {
   const message = lastLine(cause);
-  const isLack = (format === 'tiff' || format === 'avif') && LACKS.test(message);
+  const isLack = format === 'tiff' ? TIFF_LACKS.test(message) : format === 'avif' && AVIF_LACKS.test(message);
   if (!isLack) return damaged(cause, where);
   return refusal(
     `${where} is ${format === 'avif' ? 'an AVIF' : 'a TIFF'} file that ${UNREAD} (${message}). ${CONVERT}`,
@@ -90,9 +90,10 @@ const LACKING = 'which the decoder does not read.';
 const UNREAD = 'the decoder does not read';
 const CONVERT = 'Convert it to PNG or baseline JPEG first.';
 
-/** How libtiff, libheif and libvips say that they lack something. A damaged file can't make them say so. */
-const LACKS =
+/** How libtiff and libvips say that they lack something, and how libheif does. A damaged file does not make them say so. */
+const TIFF_LACKS =
   /not configured|not implemented|not supported|unsupported (?!image format)|no known route|can not handle|channel limit/i;
+const AVIF_LACKS = /heif: unsupported/i;
 
 async function readTiffHeader(bytes: Uint8Array, where: string): Promise<Header> {
   const tiff = readTiff(bytes);
