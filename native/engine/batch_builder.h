@@ -39,14 +39,17 @@ class BatchBuilder {
 
   int rows_ = 0, sequences_ = 0, outs_ = 0;
   bool cross_ = false, sources_ = false;
-  std::vector<int32_t> token_, position_, self_begin_, self_end_, cross_begin_, cross_end_;  // [rows]
-  std::vector<const void*> source_;                                                          // [rows]
-  std::vector<int64_t> slot_;                                                                // [rows]
-  std::vector<int32_t> row_begin_, self_page_begin_, cross_page_begin_;                      // [sequences + 1]
-  std::vector<int32_t> self_page_, self_fill_, cross_page_, cross_fill_;
-  std::vector<int32_t> out_row_;         // [outs]
-  std::vector<nvlm_sampling> sampling_;  // [outs]
-  std::vector<nvlm_sampled> sampled_;    // [outs]
+  std::vector<int32_t> token_, position_;                                // [rows]
+  std::vector<const void*> source_;                                      // [rows], each null or an image token [hidden]
+  std::vector<int64_t> slot_;                                            // [rows]
+  std::vector<int32_t> self_begin_, self_end_;                           // [rows], keys [begin, end)
+  std::vector<int32_t> cross_begin_, cross_end_;                         // [rows], keys [begin, end)
+  std::vector<int32_t> row_begin_, self_page_begin_, cross_page_begin_;  // [sequences + 1]
+  std::vector<int32_t> self_page_, self_fill_;    // [pages of all sequences], from self_page_begin_ on
+  std::vector<int32_t> cross_page_, cross_fill_;  // the same for cross pages
+  std::vector<int32_t> out_row_;                  // [outs]
+  std::vector<nvlm_sampling> sampling_;           // [outs]
+  std::vector<nvlm_sampled> sampled_;             // [outs]
 };
 
 }  // namespace nvlm

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <variant>
 
 #include "engine/cancellation.h"
 #include "engine/scheduler.h"
@@ -71,19 +72,16 @@ struct Engine::Impl {
     model.reset();
     pool.reset();
     publish(nullptr);
-    Event closed;
-    closed.type = Event::Type::closed;
-    sink(std::move(closed));
+    sink(event_of(Event::Type::closed, 0));
   }
 
   std::unique_ptr<Model> load() {
     cancellation.work({Cancellation::kLoad});
     std::unique_ptr<Model> model;
-    Event event;
-    const std::unique_ptr<Error> error = caught([&] {
+    Event event = event_of(Event::Type::loaded, 0);
+    std::unique_ptr<Error> error = caught([&] {
       const auto progress = [this](uint64_t loaded, uint64_t total) {
-        Event step;
-        step.type = Event::Type::progress;
+        Event step = event_of(Event::Type::progress, 0);
         step.loaded = loaded;
         step.total = total;
         sink(std::move(step));
@@ -91,23 +89,16 @@ struct Engine::Impl {
       model = loader(options, progress, cancellation.flag());
       threads = model->description().options.threads;
       pool = ThreadPool::acquire(threads);
-      event.type = Event::Type::loaded;
       event.description = std::make_shared<Description>(model->description());
     });
-    if (error || cancellation.stopping() || cancellation.cancelled(Cancellation::kLoad)) {
+    if (cancellation.stopping()) {
+      error = std::make_unique<Error>("closed", "The model was closed while it was loading. Load it again.");
+    } else if (cancellation.cancelled(Cancellation::kLoad)) {
+      error = std::make_unique<Error>("aborted", "Loading was aborted. Load the model again if it is still wanted.");
+    }
+    if (error) {
       model.reset();
-      event = {};
-      event.type = Event::Type::error;
-      if (cancellation.stopping()) {
-        event.code = "closed";
-        event.text = "The model was closed while it was loading. Load it again.";
-      } else if (cancellation.cancelled(Cancellation::kLoad)) {
-        event.code = "aborted";
-        event.text = "Loading was aborted. Load the model again if it is still wanted.";
-      } else {
-        event.code = error->code();
-        event.text = error->what();
-      }
+      event = error_event(0, *error);
     }
     cancellation.leave(Cancellation::kLoad);
     if (model) {
@@ -151,12 +142,7 @@ struct Engine::Impl {
     if (const auto* encode = std::get_if<Encode>(&command)) id = encode->id;
     if (id == 0) return;
     cancellation.leave(id);
-    Event event;
-    event.type = Event::Type::error;
-    event.request = id;
-    event.code = error.code();
-    event.text = error.what();
-    emit(std::move(event));
+    emit(error_event(id, error));
   }
 
   // Events leave at the end of a turn, when the counts that stats() answers are up to date; the caller's pixels are let

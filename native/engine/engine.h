@@ -10,61 +10,13 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <variant>
 #include <vector>
 
+#include "engine/event.h"
+#include "engine/request.h"
 #include "model/model.h"
-#include "model/routing.h"
 
 namespace nvlm {
-
-// Pixels to be cut into a grid of tiles, or an image encoded before.
-struct ImageInput {
-  const uint8_t* pixels = nullptr;  // RGB; must stay valid until the `pixels_free` event
-  int width = 0, height = 0, columns = 0, rows = 0;
-  uint64_t handle = 0;
-};
-
-struct Sampling {  // see nvlm_sampling
-  float temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
-  int top_k = 0, top_logprobs = -1;
-  uint64_t seed = 0;
-};
-
-struct Request {
-  Prompt prompt;  // image_tiles is filled in by the engine
-  std::vector<ImageInput> images;
-  std::vector<std::vector<int32_t>> tile_tags;  // H: ids of <tile_1>, <tile_2>, …
-  int max_tokens = 0;
-  std::vector<int32_t> stop_ids;
-  std::vector<std::string> stop_strings;  // bytes
-  Sampling sampling;
-};
-
-struct Timings {  // milliseconds
-  double queued = 0, cut_tiles = 0, encode_tiles = 0, prefill = 0, decode = 0;
-};
-
-struct Logprob {
-  int32_t id;
-  float logprob;
-  std::vector<std::pair<int32_t, float>> top;
-};
-
-struct Event {
-  enum class Type { text, finish, encoded, pixels_free, progress, loaded, error, closed } type;
-  uint64_t request = 0;  // 0: the load
-  std::string text;      // text: UTF-8, whole characters; error: the message
-  std::string code;      // error: its code; finish: "stop" or "length"
-  std::vector<int32_t> ids;
-  std::vector<Logprob> logprobs;
-  int stop_string = -1;  // index of the matched stop string
-  int generated = 0;
-  uint64_t handle = 0, bytes = 0, loaded = 0, total = 0;
-  int tiles = 0;
-  Timings timings;
-  std::shared_ptr<const Description> description;  // loaded
-};
 
 struct Stats {
   MemoryUse memory;  // measured

@@ -20,10 +20,10 @@ namespace nvlm {
 
 struct StoredImage {
   int tiles = 0;
-  std::vector<CrossToken> cross;  // what is cross-attended, in key order; empty for D
-  // Device memory [tiles * tokens_per_tile] rows of model.image_token_bytes(); null before it is encoded.
+  std::vector<CrossToken> cross;  // [cross tokens], in key order; empty: nothing of it is cross-attended
+  // Device memory [tiles * tokens_per_tile, hidden], a row being model.image_token_bytes(); null before it is encoded.
   std::shared_ptr<char> tokens;
-  std::vector<int32_t> pages;  // cross pages; empty: none reserved
+  std::vector<int32_t> pages;  // [ceil(cross tokens / 64)] cross pages; empty: none reserved
   bool projected = false;      // the pages hold the keys and values
   int users = 0;               // admitted requests; the pages stay while there are any
   bool kept = false;           // has a handle

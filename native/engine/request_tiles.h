@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/request.h"
 #include "image/cut_tiles.h"
 #include "model/model.h"
 

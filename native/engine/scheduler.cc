@@ -10,13 +10,6 @@
 namespace nvlm {
 namespace {
 
-Event event_of(Event::Type type, uint64_t request) {
-  Event event;
-  event.type = type;
-  event.request = request;
-  return event;
-}
-
 int pages_for(int keys) { return (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS; }
 
 }  // namespace
@@ -189,75 +182,6 @@ void Scheduler::admit() {
   }
 }
 
-void Scheduler::step() {
-  if (running_.empty()) return;
-  const uint64_t token_bytes = model_.image_token_bytes();
-  std::vector<Sequence*> outs;
-  std::vector<uint64_t> ids;
-  std::vector<std::pair<Sequence*, int>> added;
-  batches_.clear();
-  const auto add = [&](Sequence& sequence) {
-    const int count = std::min(sequence.pending(), batches_.room());
-    if (count == 0) return;
-    batches_.add(sequence, count, token_bytes);
-    ids.push_back(sequence.id);
-    added.emplace_back(&sequence, count);
-    if (count == sequence.pending()) outs.push_back(&sequence);
-  };
-  for (const SequencePtr& sequence : running_) {
-    if (!sequence->reading()) add(*sequence);
-  }
-  for (const SequencePtr& sequence : running_) {
-    if (sequence->reading()) add(*sequence);
-  }
-
-  cancellation_.work(ids);
-  const nvlm_batch batch = batches_.step_batch();
-  const std::unique_ptr<Error> error = caught([&] { model_.step(batch, batches_.cross(), cancellation_.flag()); });
-  if (cancellation_.stopping()) return;  // end_all follows
-
-  std::vector<uint64_t> ended;
-  if (error) {
-    for (const auto& [sequence, count] : added) {
-      give_back(*sequence);
-      fail(sequence->id, *error);
-      ended.push_back(sequence->id);
-    }
-  } else {
-    for (const auto& [sequence, count] : added) {
-      sequence->fed += count;
-      // Image tokens are in the keys and values now; those of a handle stay for the next prompt.
-      if (sequence->reading()) continue;
-      for (const ImageRef& image : sequence->fresh) image->tokens.reset();
-    }
-    for (size_t i = 0; i < outs.size(); ++i) {
-      Sequence& sequence = *outs[i];
-      const nvlm_sampled& sampled = batches_.sampled(static_cast<int>(i));
-      if (sampled.token < 0 || sampled.token >= model_.config().decoder.vocab) {
-        give_back(sequence);
-        fail(sequence.id,
-             Error("internal",
-                   "The model's logits for token " + std::to_string(sequence.generated + 1) +
-                       " of the answer are not finite numbers. The checkpoint may be damaged; compare its checksum."));
-        ended.push_back(sequence.id);
-        continue;
-      }
-      for (Event& event : accept(sequence, sampled, vocabulary_)) {
-        if (event.type == Event::Type::finish) {
-          end(sequence);
-          ended.push_back(sequence.id);
-        }
-        emit_(std::move(event));
-      }
-    }
-  }
-  std::erase_if(running_, [&](const SequencePtr& sequence) {
-    return std::find(ended.begin(), ended.end(), sequence->id) != ended.end();
-  });
-}
-
-// ---- Stages of a request ----
-
 bool Scheduler::reserve(Sequence& sequence) {
   auto pages = self_pages_.take(pages_for(sequence.positions()));
   if (!pages) return false;
@@ -265,12 +189,6 @@ bool Scheduler::reserve(Sequence& sequence) {
   if (images_.use(sequence.images)) return true;
   self_pages_.give_back(sequence.self_pages);
   return false;
-}
-
-void Scheduler::give_back(Sequence& sequence) {
-  if (sequence.self_pages.empty()) return;  // was never admitted
-  self_pages_.give_back(sequence.self_pages);
-  images_.leave(sequence.images);
 }
 
 void Scheduler::prepare(Sequence& sequence) {
@@ -306,6 +224,77 @@ void Scheduler::run_encoder(const std::vector<ImageRef>& images, const std::vect
   timings.encode_tiles = milliseconds_since(start);
 }
 
+void Scheduler::step() {
+  if (running_.empty()) return;
+  const std::vector<Share> shares = fill_batch();
+  std::vector<uint64_t> ids;
+  for (const Share& share : shares) ids.push_back(share.sequence->id);
+  cancellation_.work(ids);
+  const std::unique_ptr<Error> error =
+      caught([&] { model_.step(batches_.step_batch(), batches_.cross(), cancellation_.flag()); });
+  if (cancellation_.stopping()) return;  // end_all follows
+
+  std::vector<const Sequence*> ended;
+  int outs = 0;
+  for (const auto& [sequence, rows, samples] : shares) {
+    bool goes_on = true;
+    if (error) {
+      give_back(*sequence);
+      fail(sequence->id, *error);
+      goes_on = false;
+    } else {
+      sequence->fed += rows;
+      // Image tokens are in the keys and values now; those of a handle stay for the next prompt.
+      if (!sequence->reading()) {
+        for (const ImageRef& image : sequence->fresh) image->tokens.reset();
+      }
+      if (samples) goes_on = take(*sequence, batches_.sampled(outs++));
+    }
+    if (!goes_on) ended.push_back(sequence);
+  }
+  std::erase_if(running_, [&](const SequencePtr& sequence) {
+    return std::find(ended.begin(), ended.end(), sequence.get()) != ended.end();
+  });
+}
+
+std::vector<Scheduler::Share> Scheduler::fill_batch() {
+  std::vector<Share> shares;
+  batches_.clear();
+  const auto add = [&](Sequence& sequence) {
+    const int rows = std::min(sequence.pending(), batches_.room());
+    if (rows == 0) return;
+    shares.push_back({&sequence, rows, rows == sequence.pending()});
+    batches_.add(sequence, rows, model_.image_token_bytes());
+  };
+  for (const SequencePtr& sequence : running_) {
+    if (!sequence->reading()) add(*sequence);
+  }
+  for (const SequencePtr& sequence : running_) {
+    if (sequence->reading()) add(*sequence);
+  }
+  return shares;
+}
+
+bool Scheduler::take(Sequence& sequence, const nvlm_sampled& sampled) {
+  if (sampled.token < 0 || sampled.token >= model_.config().decoder.vocab) {
+    give_back(sequence);
+    fail(sequence.id,
+         Error("internal",
+               "The model's logits for token " + std::to_string(sequence.generated + 1) +
+                   " of the answer are not finite numbers. The checkpoint may be damaged; compare its checksum."));
+    return false;
+  }
+  bool goes_on = true;
+  for (Event& event : accept(sequence, sampled, vocabulary_)) {
+    if (event.type == Event::Type::finish) {
+      end(sequence);
+      goes_on = false;
+    }
+    emit_(std::move(event));
+  }
+  return goes_on;
+}
+
 // ---- How requests end ----
 
 bool Scheduler::guarded(uint64_t id, const std::function<void()>& action) {
@@ -320,10 +309,13 @@ bool Scheduler::guarded(uint64_t id, const std::function<void()>& action) {
 
 void Scheduler::fail(uint64_t id, const Error& error) {
   cancellation_.leave(id);
-  Event event = event_of(Event::Type::error, id);
-  event.code = error.code();
-  event.text = error.what();
-  emit_(std::move(event));
+  emit_(error_event(id, error));
+}
+
+void Scheduler::give_back(Sequence& sequence) {
+  if (sequence.self_pages.empty()) return;  // was never admitted
+  self_pages_.give_back(sequence.self_pages);
+  images_.leave(sequence.images);
 }
 
 void Scheduler::end(Sequence& sequence) {

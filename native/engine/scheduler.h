@@ -13,8 +13,10 @@
 #include "engine/batch_builder.h"
 #include "engine/cancellation.h"
 #include "engine/engine.h"
+#include "engine/event.h"
 #include "engine/image_store.h"
 #include "engine/page_pool.h"
+#include "engine/request.h"
 #include "engine/sequence.h"
 #include "image/cut_tiles.h"
 #include "platform/error.h"
@@ -49,22 +51,35 @@ class Scheduler {
     Clock::time_point submitted;
   };
 
+  // A sequence's part of a step.
+  struct Share {
+    Sequence* sequence;
+    int rows;
+    bool samples;  // the rows are its last pending ones: the next token is sampled from the last of them
+  };
+
+  int context() const;  // positions of one sequence
+  void check_fits(const Sequence& sequence, const std::vector<int32_t>& cross_count) const;
+
   void end_cancelled();
   void encode_one();
   void admit();
   void step();
 
-  int context() const;  // positions of one sequence
-  void check_fits(const Sequence& sequence, const std::vector<int32_t>& cross_count) const;
+  // Stages of admission: pages (false: not enough are free yet), then images encoded and projected.
   bool reserve(Sequence& sequence);
-  void give_back(Sequence& sequence);
   void prepare(Sequence& sequence);
   std::vector<uint8_t> cut(uint64_t id, const std::vector<ImageInput>& pixels, Timings& timings);
   void run_encoder(const std::vector<ImageRef>& images, const std::vector<uint8_t>& tiles, Timings& timings);
 
+  // Stages of a step: every sequence's rows, then each sampled token (false: it ended its request).
+  std::vector<Share> fill_batch();
+  bool take(Sequence& sequence, const nvlm_sampled& sampled);
+
   // Runs something that may throw; false: it threw, and the request has been ended with that error.
   bool guarded(uint64_t id, const std::function<void()>& action);
   void fail(uint64_t id, const Error& error);
+  void give_back(Sequence& sequence);
   void end(Sequence& sequence);  // pages and id; the caller has sent the last event and drops the sequence
 
   Model& model_;

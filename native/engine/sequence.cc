@@ -6,18 +6,9 @@
 namespace nvlm {
 namespace {
 
-Event text_event(const Sequence& sequence) {
-  Event event;
-  event.type = Event::Type::text;
-  event.request = sequence.id;
-  return event;
-}
-
 Event finish_event(Sequence& sequence, const char* reason, int stop_string) {
   sequence.timings.decode = milliseconds_since(sequence.stage_began);
-  Event event;
-  event.type = Event::Type::finish;
-  event.request = sequence.id;
+  Event event = event_of(Event::Type::finish, sequence.id);
   event.code = reason;
   event.stop_string = stop_string;
   event.generated = sequence.generated;
@@ -47,7 +38,7 @@ std::vector<Event> accept(Sequence& sequence, const nvlm_sampled& sampled, const
     sequence.timings.prefill = milliseconds_since(sequence.stage_began);
     sequence.stage_began = Clock::now();
   }
-  Event event = text_event(sequence);
+  Event event = event_of(Event::Type::text, sequence.id);
   const std::vector<int32_t>& stop_ids = sequence.request.stop_ids;
   if (std::find(stop_ids.begin(), stop_ids.end(), sampled.token) != stop_ids.end()) {
     flush(sequence, event.text);

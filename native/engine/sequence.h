@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "engine/detokenizer.h"
-#include "engine/engine.h"
+#include "engine/event.h"
 #include "engine/image_store.h"
+#include "engine/request.h"
 #include "engine/stop_strings.h"
 #include "engine/vocabulary.h"
 
@@ -34,13 +35,13 @@ struct Sequence {
   Request request;
 
   // Of the request's images, in its order; those of `fresh` are still pixels and stand in `images` too.
-  std::vector<ImageRef> images;
-  std::vector<ImageRef> fresh;
-  std::vector<ImageInput> fresh_pixels;
+  std::vector<ImageRef> images;          // [images]
+  std::vector<ImageRef> fresh;           // [images given as pixels]
+  std::vector<ImageInput> fresh_pixels;  // the same
   Routing routing;
 
-  std::vector<int32_t> self_pages;
-  std::vector<int32_t> cross_pages, cross_fill;  // those of all images, in key order
+  std::vector<int32_t> self_pages;               // [ceil(positions() / 64)]
+  std::vector<int32_t> cross_pages, cross_fill;  // [cross pages of all images], in key order
 
   int prompt_length = 0;
   std::vector<int32_t> history;  // prompt, then answer

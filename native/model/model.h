@@ -33,7 +33,7 @@ class Model {
   virtual void* alloc_image(int tiles) = 0;
   virtual void free_image(void* tokens, int tiles) = 0;
   virtual uint64_t image_token_bytes() const = 0;  // of one token
-  // tiles: u8 [count, side, side, 3] in host memory, any count; out: device memory of alloc_image.
+  // tiles: u8 [count, side, side, 3] in host memory, any count; out: device memory [count * tokens_per_tile, hidden].
   virtual void encode(const uint8_t* tiles, int count, void* out, const volatile int32_t* cancel) = 0;
 
   virtual int self_page_count() const = 0;   // pages of 64 keys in the kv cache
@@ -44,7 +44,7 @@ class Model {
   // One decoder step; at most options.step_rows rows, options.max_sequences outs. `cross`: some row attends to cross
   // pages; otherwise no cross block runs.
   virtual void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) = 0;
-  // Logits [outs, vocab] of the last step.
+  // Logits [outs, vocab] of the last step: what the tests hold to the reference.
   virtual void read_logits(float* out, int64_t outs) = 0;
 
   virtual MemoryUse measured() const = 0;

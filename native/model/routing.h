@@ -18,11 +18,11 @@ struct Prompt {
                 // alone
     int32_t position, length, image, tile;
   };
-  std::vector<int32_t> ids;
-  std::vector<int32_t> image_tiles;  // tiles of each image, thumbnail included
-  std::vector<Slot> slots;
-  std::vector<Tag> tags;
-  std::vector<int32_t> image_ends;  // first position behind each image's block
+  std::vector<int32_t> ids;          // [positions]
+  std::vector<int32_t> image_tiles;  // [images], tiles of each, thumbnail included
+  std::vector<Slot> slots;           // [tiles in the sequence], ascending
+  std::vector<Tag> tags;             // [tags that limit attention]
+  std::vector<int32_t> image_ends;   // [images], first position after each image's block
 };
 
 // One cross-attended token of an image: an embedding (of a tile's tag) or a row of the image's tokens.
@@ -42,11 +42,11 @@ struct Routing {
     int32_t row;    // row of that image's tokens
   };
   std::vector<Source> sources;                  // [positions]
-  std::vector<int32_t> cross_begin, cross_end;  // [positions], key numbers along the sequence's cross pages
+  std::vector<int32_t> cross_begin, cross_end;  // [positions], keys [begin, end) along the sequence's cross pages
   bool cross = false;                           // some position attends to something
 };
 
-// cross_count[i]: number of cross tokens of image i. Throws Error("internal") on anything that does not fit the config
+// cross_count: [images], cross tokens of each. Throws Error("internal") on anything that does not fit the config
 // (sizes, order, overlaps).
 Routing route(const ModelConfig& config, const Prompt& prompt, const std::vector<int32_t>& cross_count);
 

@@ -73,9 +73,9 @@ class WeightTable {
 
   Checkpoint& checkpoint_;
   uint64_t* counter_ = nullptr;
-  std::vector<nvlm_weight_source> sources_;
-  std::vector<DummyRows> dummy_rows_;  // ascending by weight
-  std::vector<nvlm_weight*> uploaded_;
+  std::vector<nvlm_weight_source> sources_;  // [weights]
+  std::vector<DummyRows> dummy_rows_;        // ascending by weight
+  std::vector<nvlm_weight*> uploaded_;       // [weights], or fewer while they are uploaded
 };
 
 }  // namespace nvlm
