@@ -91,6 +91,16 @@ int main() {
     });
   }
 
+  run("an image's tokens are freed once the prompt is read, while the answer goes on", [] {
+    Rig rig;
+    rig.control->hold_from_step = 1;  // the first step reads the whole prompt
+    const uint64_t id = rig.engine->submit(image_request(kNvlmD, 2, 2, 3, 10));
+    check(eventually([&] { return rig.control->inside > 0; }), "the second step is held");
+    test::equal(rig.control->images_alive.load(), 0, "the tokens are freed");
+    rig.control->hold_step = false;
+    same(rig.log.wait(id), alone(kNvlmD, image_request(kNvlmD, 2, 2, 3, 10)), "the answer");
+  });
+
   run("cross pages of idle images make room, least recently used first", [] {
     Rig rig({kNvlmX});  // 8 pages; each image of 2x2 tiles needs 2 (80 tokens)
     std::vector<Request> requests;

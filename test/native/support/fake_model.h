@@ -23,9 +23,10 @@ namespace nvlm::test {
 struct FakeControl {
   // Waits there until cancelled (or let go).
   std::atomic<bool> hold_load{false}, hold_encode{false}, hold_cross{false}, hold_step{false};
-  std::atomic<int> inside{0};      // calls that are held right now
-  std::atomic<int> fail_step{-1};  // the step of this number throws
-  std::atomic<int> nan_step{-1};   // in the step of this number every out row has no token
+  std::atomic<int> hold_from_step{-1};  // hold_step is set when the step of this number begins
+  std::atomic<int> inside{0};           // calls that are held right now
+  std::atomic<int> fail_step{-1};       // the step of this number throws
+  std::atomic<int> nan_step{-1};        // in the step of this number every out row has no token
   std::atomic<int> steps{0}, encodes{0}, rows{0}, most_rows{0}, most_sequences{0}, loads_ended{0}, images_alive{0};
   std::atomic<bool> fail_encode{false};
   std::atomic<bool> cuts{false};  // the device cuts tiles
@@ -100,6 +101,7 @@ class FakeModel final : public Model {
   }
   void step(const nvlm_batch& batch, bool cross, const volatile int32_t* cancel) override {
     const int number = control_->steps++;
+    if (number == control_->hold_from_step) control_->hold_step = true;
     held(control_->hold_step, cancel);
     if (number == control_->fail_step) throw Error("internal", "planted in step");
     control_->rows += static_cast<int>(batch.rows);
