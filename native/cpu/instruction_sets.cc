@@ -1,15 +1,7 @@
-#include <vector>
-
 #include "cpu/kernels.h"
 
 namespace nvlm::cpu {
 namespace {
-
-struct InstructionSet {
-  const char* name;
-  const host::Kernels& (*kernels)();
-  bool (*available)();
-};
 
 bool always() { return true; }
 
@@ -22,7 +14,9 @@ bool has_avx2() {
 }
 #endif
 
-const std::vector<InstructionSet>& sets() {
+}  // namespace
+
+const std::vector<InstructionSet>& instruction_sets() {
   static const std::vector<InstructionSet> list = {
 #ifdef NVLM_HAS_CPU_SET_avx2
       {"avx2", avx2::kernels, has_avx2},
@@ -32,12 +26,10 @@ const std::vector<InstructionSet>& sets() {
   return list;
 }
 
-}  // namespace
-
 const host::Kernels* choose_kernels(const std::string& name, std::string& reason) {
   std::string names;
   bool known = false;
-  for (const InstructionSet& set : sets()) {
+  for (const InstructionSet& set : instruction_sets()) {
     known = known || name == set.name;
     if (!set.available()) continue;
     if (name.empty() || name == set.name) return &set.kernels();

@@ -118,12 +118,6 @@ Status record(Event event, Stream stream) { return status_of(cudaEventRecord(eve
 Status wait_for(Event event) { return status_of(cudaEventSynchronize(event)); }
 Status follow(Stream stream, Event event) { return status_of(cudaStreamWaitEvent(stream, event, 0)); }
 
-Status is_done(Event event, bool* done) {
-  const cudaError_t error = cudaEventQuery(event);
-  *done = error == cudaSuccess;
-  return error == cudaErrorNotReady ? Status::ok : status_of(error);
-}
-
 Status elapsed(Event from, Event to, float* milliseconds) {
   return status_of(cudaEventElapsedTime(milliseconds, from, to));
 }

@@ -73,7 +73,6 @@ Status destroy_event(Event event);
 Status record(Event event, Stream stream);
 Status wait_for(Event event);               // the host waits
 Status follow(Stream stream, Event event);  // the stream waits
-Status is_done(Event event, bool* done);
 Status elapsed(Event from, Event to, float* milliseconds);
 
 Status copy_to_device(void* device, const void* pinned, uint64_t bytes, Stream stream);

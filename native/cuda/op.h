@@ -100,7 +100,6 @@ struct Op {
 
   const nvlm_constants& c() const { return record->c; }
   bf16* out_bf16() const { return static_cast<bf16*>(out); }
-  float* out_float() const { return static_cast<float*>(out); }
 };
 
 }  // namespace nvlm::gpu

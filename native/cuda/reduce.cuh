@@ -16,12 +16,6 @@ __device__ __forceinline__ float warp_sum(float x) {
   return x;
 }
 
-__device__ __forceinline__ float warp_max(float x) {
-#pragma unroll
-  for (uint32_t lanes = 16; lanes > 0; lanes /= 2) x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, lanes));
-  return x;
-}
-
 // For blocks of whole warps, called by all of them. `scratch`: 32 floats of shared memory, one array for each sum that
 // a kernel takes.
 __device__ __forceinline__ float block_sum(float x, float* scratch) {

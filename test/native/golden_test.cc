@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/kernels.h"
 #include "model/device.h"
 #include "model/encoder.h"
 #include "model/model.h"
@@ -191,7 +192,8 @@ void check_step_rows(const std::string& device) {
 }  // namespace
 
 int main() {
-  const std::pair<std::string, std::string> backends[] = {{"reference", ""}, {"cpu", "generic"}, {"cpu", "avx2"}};
+  std::vector<std::pair<std::string, std::string>> backends = {{"reference", ""}};
+  for (const cpu::InstructionSet& set : cpu::instruction_sets()) backends.emplace_back("cpu", set.name);
   for (const auto& [device, set] : backends) {
     try {
       LoadOptions options;

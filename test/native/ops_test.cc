@@ -15,6 +15,7 @@
 #include <string>
 
 #include "cases/cases.h"
+#include "cpu/kernels.h"
 #include "ops/op_info.h"
 #include "support/check.h"
 #include "support/op_time.h"
@@ -22,18 +23,10 @@
 namespace nvlm::test {
 namespace {
 
-// The instruction sets of the CPU backend, best first, and whether this machine has them.
-constexpr const char* kSets[] = {"avx2", "generic"};
-
 std::vector<std::string> available_sets() {
   std::vector<std::string> sets;
-  for (const char* set : kSets) {
-    const nvlm_open_options options{1, set, 0};
-    nvlm_device* device = nullptr;
-    if (nvlm_cpu_backend()->open(&options, &device) == NVLM_OK) {
-      nvlm_cpu_backend()->close(device);
-      sets.emplace_back(set);
-    }
+  for (const cpu::InstructionSet& set : cpu::instruction_sets()) {
+    if (set.available()) sets.emplace_back(set.name);
   }
   return sets;
 }
@@ -54,7 +47,7 @@ int compare_all(const std::vector<std::string>& sets, const char* word) {
         check(wrong.empty(), device->name() + ": " + wrong);
       }
     });
-    skipped += static_cast<int>(std::size(kSets) - sets.size());
+    skipped += static_cast<int>(cpu::instruction_sets().size() - sets.size());
   }
   return skipped;
 }
@@ -111,8 +104,8 @@ int main(int argc, char** argv) {
     }
     test_devices(sets);
   }
-  for (const char* set : kSets) {
-    if (std::find(sets.begin(), sets.end(), set) == sets.end()) std::printf("skipped: this machine has no %s\n", set);
+  for (const nvlm::cpu::InstructionSet& set : nvlm::cpu::instruction_sets()) {
+    if (!set.available()) std::printf("skipped: this machine has no %s\n", set.name);
   }
   std::printf("%d skipped\n", skipped);
   return summary();

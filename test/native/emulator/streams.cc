@@ -173,13 +173,6 @@ Status follow(Stream stream, Event event) {
   return enqueue(stream, {[event, number] { return event->happened >= number; }, [] {}});
 }
 
-Status is_done(Event event, bool* done) {
-  const std::lock_guard lock(device_mutex);
-  time_passes();
-  *done = event->happened == event->recorded;
-  return state();
-}
-
 Status elapsed(Event, Event, float* milliseconds) {
   *milliseconds = 1;  // time means nothing here
   return state();
