@@ -1,6 +1,6 @@
-// What `require` of nvlm.node answers: NativeAddon of lib/engine/native-types.ts.
+// What `require` of nvlm.node returns: NativeAddon of lib/engine/native-types.ts.
 //
-// There is no state per environment beside the engines themselves, each of which has its own cleanup hook
+// The only state per environment is the engines themselves, each of which has its own cleanup hook
 // (engine_object.h), and no static one at all: several environments (worker threads) may load this library at once.
 #include <napi.h>
 

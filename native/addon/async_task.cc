@@ -15,7 +15,7 @@ void AsyncTask::Execute() {
   } catch (const std::bad_alloc&) {
     failure_ = {"out-of-memory", "The system refused memory. Close other models or programs, or use a smaller image."};
   } catch (const std::exception& error) {
-    failure_ = {"internal", std::string("An unforeseen failure (") + error.what() + "). Please report this."};
+    failure_ = {"internal", std::string("The task failed unexpectedly (") + error.what() + "). Please report this."};
   }
 }
 

@@ -6,7 +6,7 @@
 namespace nvlm {
 
 bool Bridge::open(Napi::Env env) {
-  // No JS function: the receiver knows whom to call.
+  // No JS function: the receiver knows which one to call.
   function_ = Function::New(env, "nvlm:events", 0, 1, this, on_gone, static_cast<void*>(nullptr));
   const std::lock_guard lock(mutex_);
   closed_ = !static_cast<napi_threadsafe_function>(function_);
@@ -43,7 +43,7 @@ void Bridge::push(Event event) {
   woken_ = function_.NonBlockingCall() == napi_ok;
 }
 
-// Joining is safe whatever stands between: events of different requests have no order, and after its text a request has
+// Joining is safe whatever comes between: events of different requests have no order, and after its text a request has
 // only its last event.
 bool Bridge::merge(Event& event) {
   if (event.type == Event::Type::progress && !queue_.empty() && queue_.back().type == Event::Type::progress) {

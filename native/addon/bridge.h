@@ -36,7 +36,7 @@ class Bridge {
   // JS thread, once. The event loop is held until `hold(env, false)`.
   bool open(Napi::Env env);
   void hold(Napi::Env env, bool keep);
-  // JS thread; idempotent. `release`: lets go of the function too (the environment does it itself when it ends).
+  // JS thread; idempotent. `release`: releases the function too (the environment does that itself when it ends).
   void close(bool release);
 
   // Any thread. Text of a request that still waits for the event loop is joined, so a busy loop costs memory for text

@@ -1,4 +1,5 @@
-// devices(cudaLibrary, done): what a model could run on here. Off the JS thread, since opening a driver takes its time.
+// devices(cudaLibrary, done): what a model could run on here. Off the JS thread, since opening a driver can take a
+// while.
 #include <string>
 #include <vector>
 

@@ -15,7 +15,7 @@ constexpr napi_type_tag kTag = {0x6e766c6d2d656e67, 0x9b1d5a0c7e3f4281};
 
 js::Failure closed_failure() { return {"closed", "The model was closed. Load it again to go on asking."}; }
 
-// Anything but an id is none.
+// False when it is not an id.
 bool as_id(Napi::Value value, uint64_t* id) {
   if (!value.IsNumber()) return false;
   const double number = value.As<Napi::Number>().DoubleValue();
@@ -87,7 +87,7 @@ Napi::Value EngineObject::call(const Napi::CallbackInfo& info) {
   return js::to_js(
       info.Env(),
       js::Failure{"internal",
-                  "A method of the engine was called on another object. Call it on what createEngine answered."});
+                  "A method of the engine was called on another object. Call it on what createEngine returned."});
 }
 
 EngineObject* EngineObject::unwrap(Napi::Value value) {
@@ -167,7 +167,7 @@ Napi::Value EngineObject::ref(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::close(const Napi::CallbackInfo& info) {
   if (!closing_) {
-    bridge_.hold(info.Env(), true);  // whoever waits for `closed` gets it
+    bridge_.hold(info.Env(), true);  // a caller that waits for `closed` gets it
     begin_close();
   }
   return info.Env().Undefined();
@@ -247,7 +247,7 @@ void EngineObject::on_environment_ends(EngineObject* self) {
 
 void EngineObject::on_collected(napi_env, void* data, void*) {
   auto* self = static_cast<EngineObject*>(data);
-  // Nobody can ask any more. The thread ends by itself; `closed` finds the bridge, which still owns this.
+  // No call can come any more. The thread ends by itself; `closed` finds the bridge, which still owns this.
   if (!self->closing_ && self->engine_) self->begin_close();
   self->disown();
 }

@@ -1,7 +1,7 @@
 // NativeEngine of lib/engine/native-types.ts: one Engine, its events, and what of JavaScript it keeps alive.
 //
 // Who owns what: this object belongs to its JS object and to the bridge, and is deleted when both are gone. (So it is
-// no Napi::ObjectWrap, which dies with its JS object; and what JavaScript gets is a plain tagged object without a
+// not a Napi::ObjectWrap, which dies with its JS object; and what JavaScript gets is a plain tagged object without a
 // constructor that a program could call.) The engine's thread calls Bridge::push alone; everything else here runs on
 // the JS thread. The engine is joined in one of two places: when its `closed` event arrives (the thread is then at its
 // very end, so that nothing waits), or in the environment's cleanup hook, before the environment frees anything.
@@ -47,7 +47,7 @@ class EngineObject final : private Bridge::Receiver {
   void bridge_gone() override { disown(); }
 
   void begin_close();
-  // The engine has ended, or never began: lets go of everything that lives in the environment.
+  // The engine has ended, or never began: releases everything that lives in the environment.
   void abandon(Napi::Env env);
   void let_go(Napi::Env env);
   void pin(uint64_t request, const std::vector<Napi::Object>& arrays);

@@ -7,7 +7,7 @@
 namespace nvlm::js {
 namespace {
 
-std::string spoken(double value) {
+std::string digits_of(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.17g", value);
   return text;
@@ -82,7 +82,7 @@ double Fields::number(const char* name, double least, double most) {
     const double number = value.As<Napi::Number>().DoubleValue();
     if (number >= least && number <= most) return number;
   }
-  refuse(name, "a number between " + spoken(least) + " and " + spoken(most));
+  refuse(name, "a number between " + digits_of(least) + " and " + digits_of(most));
   return 0;
 }
 

@@ -1,11 +1,11 @@
-// What this folder adds to node-addon-api: reading the objects lib/ passes in field by field, and failures as both
-// sides speak of them.
+// What this folder adds to node-addon-api: reading the objects lib/ passes in field by field, and failures in the
+// form that both sides use.
 //
 // Wrapper calls that fail raise a JavaScript exception. That is right for making values, which fails only where the
 // environment is ending (and then NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS keeps them from aborting the process). It is
 // wrong for reading: a field may be a getter or a proxy, so that a program's code runs and throws whatever it likes,
 // null included. The wrapper makes an object of that and throws it again; where the code was ended by a timeout of
-// node:vm it aborts the process. Fields therefore reads through the plain call and answers a Failure.
+// node:vm it aborts the process. Fields therefore reads through the plain call and returns a Failure.
 #pragma once
 
 #include <napi.h>
@@ -36,8 +36,8 @@ struct Failure {
 Failure mismatch(const std::string& fact);
 Napi::Value to_js(Napi::Env env, const Failure& failure);
 
-// Fields of an object that lib/ built. The first mismatch is kept in `failure`; afterwards, and in its case, the
-// readers answer zeros and empty values.
+// Fields of an object that lib/ built. The first mismatch is kept in `failure`; from then on the readers
+// return zeros and empty values.
 class Fields {
  public:
   // `what` names the object in messages: "request", "options".
@@ -64,7 +64,7 @@ class Fields {
   Failure& failure_;
 };
 
-// False when `value` is no such array. A detached one is empty.
+// False when `value` is not such an array. A detached one is empty.
 bool as_bytes(Napi::Value value, Napi::Uint8Array* out);
 bool as_int32(Napi::Value value, std::vector<int32_t>* out);
 Napi::Value to_js(Napi::Env env, const std::vector<int32_t>& values);

@@ -16,21 +16,21 @@ void append(std::vector<int32_t>& list, int32_t value) {
 }
 
 nvlm_sampling sampling_of(const Sequence& sequence) {
-  const Sampling& wished = sequence.request.sampling;
+  const Sampling& asked = sequence.request.sampling;
   nvlm_sampling sampling{};
-  sampling.temperature = wished.temperature;
-  sampling.top_k = wished.top_k;
-  sampling.top_p = wished.top_p;
-  sampling.min_p = wished.min_p;
-  sampling.repetition_penalty = wished.repetition_penalty;
-  sampling.presence_penalty = wished.presence_penalty;
-  sampling.frequency_penalty = wished.frequency_penalty;
-  sampling.seed = wished.seed;
+  sampling.temperature = asked.temperature;
+  sampling.top_k = asked.top_k;
+  sampling.top_p = asked.top_p;
+  sampling.min_p = asked.min_p;
+  sampling.repetition_penalty = asked.repetition_penalty;
+  sampling.presence_penalty = asked.presence_penalty;
+  sampling.frequency_penalty = asked.frequency_penalty;
+  sampling.seed = asked.seed;
   sampling.step = static_cast<uint64_t>(sequence.generated);
   sampling.history = sequence.history.data();
   sampling.history_len = static_cast<int32_t>(sequence.history.size());
   sampling.prompt_len = sequence.prompt_length;
-  sampling.top_logprobs = wished.top_logprobs;
+  sampling.top_logprobs = asked.top_logprobs;
   return sampling;
 }
 

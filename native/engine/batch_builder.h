@@ -1,4 +1,4 @@
-// The arrays of one nvlm_batch, at addresses that never change (a CUDA graph records them). Filled anew for each step.
+// The arrays of one nvlm_batch, at addresses that never change (a CUDA graph records them). Refilled for each step.
 #pragma once
 
 #include <cstdint>

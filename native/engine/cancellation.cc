@@ -48,9 +48,9 @@ void Cancellation::work(std::vector<uint64_t> ids) {
 }
 
 void Cancellation::update() {
-  const bool nobody_left = !working_for_.empty() && std::all_of(working_for_.begin(), working_for_.end(),
-                                                                [&](uint64_t id) { return cancelled_.contains(id); });
-  std::atomic_ref<int32_t>(flag_).store(stopping_ || nobody_left ? 1 : 0, std::memory_order_relaxed);
+  const bool all_cancelled = !working_for_.empty() && std::all_of(working_for_.begin(), working_for_.end(),
+                                                                  [&](uint64_t id) { return cancelled_.contains(id); });
+  std::atomic_ref<int32_t>(flag_).store(stopping_ || all_cancelled ? 1 : 0, std::memory_order_relaxed);
 }
 
 }  // namespace nvlm

@@ -1,5 +1,5 @@
-// Who is alive, who was cancelled, and the one flag that interrupts what the engine's thread is computing. Every
-// function may be called on any thread.
+// Which requests are alive, which were cancelled, and the one flag that interrupts what the engine's thread is
+// computing. Every function may be called on any thread.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ class Cancellation {
   bool stopping() const;
 
   // The thread begins to compute for these requests, until the next `work`. The flag is raised once all of them are
-  // cancelled: a step that still serves somebody runs to its end.
+  // cancelled: a step that still serves another request runs to its end.
   void work(std::vector<uint64_t> ids);
   const volatile int32_t* flag() const { return &flag_; }
 

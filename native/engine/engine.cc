@@ -145,8 +145,8 @@ struct Engine::Impl {
     emit(error_event(id, error));
   }
 
-  // Events leave at the end of a turn, when the counts that stats() answers are up to date; the caller's pixels are let
-  // go at once.
+  // Events leave at the end of a turn, when the counts that stats() returns are up to date; only the caller's pixels
+  // are released at once.
   void emit(Event event) {
     if (event.type == Event::Type::pixels_free) {
       sink(std::move(event));
@@ -166,7 +166,7 @@ struct Engine::Impl {
 
   // ---- Any thread ----
 
-  // False when nobody will take the command any more.
+  // False once no more commands are taken.
   bool push(Command command) {
     {
       const std::lock_guard lock(mutex);

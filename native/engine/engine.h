@@ -1,9 +1,8 @@
 // One model, one thread. Everything else talks to it through two queues: commands in, events out. No N-API here.
 //
-// The engine batches: each turn takes one row of every running sequence and as many rows of prompts still being read as
-// a step takes besides, and runs one step.
-// A sequence is admitted when self pages for its prompt and maxTokens, and cross pages for its images, are free; until
-// then it waits in order.
+// The engine batches: each turn runs one step with one row of every running answer, filled up with rows of prompts that
+// are still being read. A sequence is admitted when self pages for its prompt and maxTokens, and cross pages for its
+// images, are free; until then it waits in order.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Encoded images: their tokens, and the cross keys/values projected from them. Used by the engine's thread alone.
 //
-// An image lives as long as somebody holds it: the store under its handle, and every request that uses it. Its cross
+// An image lives as long as something refers to it: the store by its handle, and every request that uses it. Its cross
 // keys/values fill whole pages of its own. They stay after a request has ended, for the next one, and go when another
 // image needs the pages (least recently used first).
 #pragma once

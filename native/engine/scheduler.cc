@@ -26,7 +26,7 @@ std::unique_ptr<Error> caught(const std::function<void()>& action) {
         "The system refused memory for this request. Close other models or programs, or send less at once.");
   } catch (const std::exception& error) {
     return std::make_unique<Error>(
-        "internal", std::string("The engine met an unforeseen failure (") + error.what() + "). Please report this.");
+        "internal", std::string("The engine failed unexpectedly (") + error.what() + "). Please report this.");
   }
 }
 
@@ -39,7 +39,7 @@ Scheduler::Scheduler(Model& model, Cancellation& cancellation, ParallelFor paral
       most_running_(model.description().options.max_sequences),
       self_pages_(model.self_page_count()),
       images_(model),
-      // An image may stand in several prompts, and twice in one; so the cross page list can be longer than the cache.
+      // An image may be in several prompts, and twice in one; so the cross page list can be longer than the cache.
       batches_(model.description().options.step_rows, most_running_, model.self_page_count(),
                most_running_ * std::max(1, model.description().options.max_images) * model.cross_page_count()) {}
 
@@ -83,7 +83,7 @@ int Scheduler::context() const {
   return std::min(model_.description().options.context_length, self_pages_.total() * NVLM_PAGE_KEYS);
 }
 
-// A request that waits in vain must not wait: what is larger than the whole cache fails at once.
+// A request larger than the whole cache would wait for ever, so it fails at once.
 void Scheduler::check_fits(const Sequence& sequence, const std::vector<int32_t>& cross_count) const {
   const LoadOptions& options = model_.description().options;
   if (sequence.prompt_length < 1 || sequence.request.max_tokens < 1) {

@@ -97,7 +97,7 @@ class Scheduler {
 };
 
 // Runs an action and turns whatever it throws into one Error; nothing escapes.
-// Out of memory and unforeseen exceptions get a code too: a request's failure must never end the thread.
+// Out of memory and unexpected exceptions get a code too: a request's failure must never end the thread.
 std::unique_ptr<Error> caught(const std::function<void()>& action);
 
 }  // namespace nvlm

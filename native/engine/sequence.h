@@ -1,4 +1,4 @@
-// One request from its submission to its end: where reading the prompt stands, the pages it owns, what it has said.
+// One request from its submission to its end: how much of the prompt is read, the pages it owns, what it has said.
 #pragma once
 
 #include <chrono>
@@ -25,16 +25,16 @@ struct Sequence {
   Sequence(uint64_t request_id, Request what, Clock::time_point now)
       : id(request_id), request(std::move(what)), stops(request.stop_strings), stage_began(now) {}
 
-  // Key/value positions that are taken when the last token has been drawn (that one is never fed).
+  // Key/value positions that are taken once the last token is sampled (which is never fed).
   int positions() const { return prompt_length + request.max_tokens - 1; }
-  // Positions that wait to be fed: the rest of the prompt, or the token drawn last.
+  // Positions that wait to be fed: the rest of the prompt, or the token sampled last.
   int pending() const { return static_cast<int>(history.size()) - fed; }
   bool reading() const { return fed < prompt_length; }
 
   const uint64_t id;
   Request request;
 
-  // Of the request's images, in its order; those of `fresh` are still pixels and stand in `images` too.
+  // Of the request's images, in its order; those of `fresh` are still pixels, and are in `images` too.
   std::vector<ImageRef> images;          // [images]
   std::vector<ImageRef> fresh;           // [images given as pixels]
   std::vector<ImageInput> fresh_pixels;  // the same
@@ -54,7 +54,7 @@ struct Sequence {
   Clock::time_point stage_began;
 };
 
-// Takes the token drawn last. Answers the events it causes; the last of them is a `finish` when the answer has ended.
+// Adds the token just sampled. Returns the events it causes; the last of them is a `finish` when the answer has ended.
 std::vector<Event> accept(Sequence& sequence, const nvlm_sampled& sampled, const Vocabulary& vocabulary);
 
 }  // namespace nvlm

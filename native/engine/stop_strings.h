@@ -13,8 +13,8 @@ class StopStrings {
   // None of the strings is empty.
   explicit StopStrings(const std::vector<std::string>& strings);
 
-  // Appends to `out` the bytes that can't be part of a match any more. Answers the index of the string matched, or -1.
-  // The match that is complete first counts (the longest of those that end at the same byte); only what stands before
+  // Appends to `out` the bytes that can't be part of a match any more. Returns the index of the string matched, or -1.
+  // The match completed first counts (the longest of those that end at the same byte); only what comes before
   // it comes out, and nothing may be pushed after it.
   int push(std::string_view bytes, std::string& out);
   // The answer ended without a match: what was held back comes out.

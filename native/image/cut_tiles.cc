@@ -104,7 +104,7 @@ void cut_tiles(const std::uint8_t* rgb, int width, int height, int columns, int 
   if (wrong.empty() && (!rgb || !out)) wrong = "there are no pixels";
   if (!wrong.empty()) throw Error("internal", "Tiles can't be cut: " + wrong + ". Please report this.");
 
-  // An exception must not leave a body: it may run on a thread that has nobody to catch it.
+  // An exception must not leave a body: it may run on a thread where nothing catches it.
   std::atomic<bool> refused{false};
   try {
     std::vector<TileCutter> cutters;

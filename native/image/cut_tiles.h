@@ -10,7 +10,7 @@ namespace nvlm {
 using ParallelFor = std::function<void(std::int64_t n, const std::function<void(std::int64_t)>& body)>;
 
 // rgb: u8 [height, width, 3]. out: u8 [tiles, side, side, 3], tiles = columns·rows, row-major, plus 1 when `thumbnail`
-// (the whole image, last). A thumbnail beside a single tile would be the same picture: the caller asks for it only when
+// (the whole image, last). A thumbnail of a single tile would be the same picture: the caller asks for one only when
 // columns·rows > 1.
 // Throws internal when a size is not positive or too large, out-of-memory when scratch memory is refused. Scratch
 // memory: 16 bytes for each pixel of the image's width and height, and for each running body about 4 MiB (more only

@@ -31,7 +31,7 @@ AxisTaps bicubic_taps(int in, int out) {
   const double scale = static_cast<double>(in) / out;
   const double filter_scale = std::max(scale, 1.0);
   const double support = 2.0 * filter_scale;
-  // A reciprocal and a product, as Pillow: a quotient would round differently.
+  // A reciprocal and a product, as in Pillow: a quotient would round differently.
   const double inverse = 1.0 / filter_scale;
   std::vector<double> weights;
   for (int i = 0; i < out; ++i) {

@@ -15,12 +15,12 @@ struct BackendChoice {
   int device = 0;                           // which of the backend's
   std::string id;                           // "cpu", "reference", "cuda:0", "emulator"
   std::shared_ptr<DynamicLibrary> library;  // keeps a backend that was opened at run time
-  std::string fallback;                     // "auto" took the CPU: why, and the fix; else empty
+  std::string fallback;                     // "auto" took the CPU: why, and what to do; else empty
 };
 
-// `cuda_library`: the file of the CUDA backend, or of what stands in for it; empty: there is none. Throws
-// Error("bad-option") for a name that means nothing, Error("device-unavailable") with reason and fix for a device that
-// was asked for and can't be used.
+// `cuda_library`: the file of the CUDA backend, or of the emulator; empty: there is none. Throws Error("bad-option")
+// for an unknown name, Error("device-unavailable") with the reason and the fix for a device that was asked for and
+// can't be used.
 BackendChoice choose_backend(const std::string& device, const std::string& cuda_library);
 
 // A device that this machine has or could have.

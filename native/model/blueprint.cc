@@ -54,7 +54,7 @@ Blueprint::Blueprint(const LoadOptions& wanted, const Device& device)
     ProgramBuilder decoding(name, weights, activations);
     const Value logits = record_decoder(decoding, decoder, config, cross);
     Program program = decoding.finish(0, options.step_rows, options.max_sequences, logits);
-    // A batch names each page of its sequences once; an image may stand in several prompts, and twice in one.
+    // A batch names each page of its sequences once; an image may be in several prompts, and twice in one.
     program.max_self_pages = self_kv.pages;
     program.max_cross_pages = static_cast<int64_t>(options.max_sequences) * options.max_images * cross_kv.pages;
     program.max_history = static_cast<int64_t>(options.max_sequences) * options.context_length;

@@ -31,26 +31,26 @@ bool is_plain_file_name(const std::string& name) {
 
 // tensor name -> shard file, from the index.
 std::map<std::string, std::string> parse_index(std::span<const std::byte> bytes) {
-  const std::string fix = ". Download or copy the checkpoint again.";
+  const std::string advice = ". Download or copy the checkpoint again.";
   if (bytes.size() > kMaxIndexBytes)
     corrupt(std::string("The file ") + kIndex + " has " + std::to_string(bytes.size()) +
-            " bytes, more than an index needs" + fix);
+            " bytes, more than an index needs" + advice);
   const char* const text = reinterpret_cast<const char*>(bytes.data());
   const json index = json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (!index.is_object() || map == index.end() || !map->is_object()) {
-    corrupt(std::string("The file ") + kIndex + " holds no JSON object with a weight_map" + fix);
+    corrupt(std::string("The file ") + kIndex + " holds no JSON object with a weight_map" + advice);
   }
   std::map<std::string, std::string> files;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || !is_plain_file_name(file.get_ref<const std::string&>())) {
-      const std::string shown = file.is_string() ? printable(file.get<std::string>()) : "no string";
+      const std::string shown = file.is_string() ? printable(file.get<std::string>()) : "not a string";
       corrupt(std::string("The weight_map of ") + kIndex + " names the file '" + shown + "' for the tensor '" +
-              printable(tensor) + "', but a shard is a *.safetensors file of the same folder" + fix);
+              printable(tensor) + "', but a shard is a *.safetensors file of the same folder" + advice);
     }
     files.emplace(tensor, file.get<std::string>());
   }
-  if (files.empty()) corrupt(std::string("The weight_map of ") + kIndex + " is empty" + fix);
+  if (files.empty()) corrupt(std::string("The weight_map of ") + kIndex + " is empty" + advice);
   return files;
 }
 
@@ -100,7 +100,7 @@ Checkpoint Checkpoint::open_from(const FileReader& reader, const std::string& fo
       tensor.file = file;
       const auto [place, fresh] = checkpoint.tensors_.emplace(entry.name, std::move(tensor));
       if (!fresh) {
-        corrupt("The tensor '" + printable(entry.name) + "' stands in both " + place->second.file + " and " + file +
+        corrupt("The tensor '" + printable(entry.name) + "' is in both " + place->second.file + " and " + file +
                 ". Download or copy the checkpoint again.");
       }
     }
@@ -123,8 +123,7 @@ Checkpoint Checkpoint::open_from(const FileReader& reader, const std::string& fo
                                           ". Download it into that folder.");
       add_file(shard, *bytes);
     }
-    // Index and shards must tell the same story; a tensor in a shard that the index leaves out is met by
-    // expect_all_used.
+    // Index and shards must agree. A tensor in a shard that the index leaves out is caught by expect_all_used.
     for (const auto& [tensor, file] : files) {
       const StoredTensor* found = checkpoint.find(tensor);
       if (found == nullptr || found->file != file) {

@@ -53,13 +53,13 @@ class Checkpoint {
   // the tensor, the file and both shapes.
   const StoredTensor& get(const std::string& name, const std::vector<std::int64_t>& expected_shape);
 
-  // Tensors whose name starts with the prefix count as used: layers behind select_layer.
+  // Tensors whose name starts with the prefix count as used: layers above select_layer.
   void ignore(const std::string& prefix);
 
   // Throws corrupt-checkpoint naming the tensors that nothing asked for (the first few, and how many).
   void expect_all_used() const;
 
-  // Lets the files go, once everything is packed; no tensor may be touched after.
+  // Unmaps the files once everything is packed; no tensor may be read after that.
   void close() {
     tensors_.clear();
     files_.clear();

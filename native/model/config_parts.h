@@ -6,7 +6,7 @@
 
 namespace nvlm {
 
-// `vision_config`, and `select_layer` beside it.
+// `vision_config`, and `select_layer` next to it.
 VisionConfig read_vision(const ConfigSection& root);
 // `llm_config`.
 DecoderConfig read_decoder(const ConfigSection& root);

@@ -30,10 +30,10 @@ class ConfigSection {
   std::string one_of(const char* key, const std::vector<std::string>& allowed, const std::string& fallback) const;
   // The name in a list of one; nothing when it is anything else.
   std::optional<std::string> only_name(const char* key) const;
-  // A key that would change what the model computes, in a way that is not built.
+  // A key that would change what the model computes, in a way that is not supported.
   void must_be_absent(const char* key, const std::string& why) const;
 
-  // A value as it may stand in a message: containers are not printed, they may be deep.
+  // A value for a message. Containers are not printed, since they may nest deeply.
   static std::string shown(const nlohmann::json& value);
 
  private:

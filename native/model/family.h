@@ -1,5 +1,5 @@
-// The families of models, as data: what they differ in behind the prompt (spec section 1). Nothing else knows one by
-// its name.
+// The families of models as data: what they differ in once the prompt is prepared (spec section 1). No other file knows
+// a family by its name.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,7 @@ int largest(int end, const std::function<bool(int)>& fits) {
   return good;
 }
 
-// Settings with which the model would fit, planned anew for each try; empty: these two alone don't do it.
+// Settings with which the model would fit, planned again for each try; empty: changing these two is not enough.
 std::string what_would_fit(const LoadOptions& options, const Device& device, uint64_t available) {
   const auto fits = [&](int context, int sequences) {
     LoadOptions tried = options;
@@ -59,14 +59,14 @@ void refuse_if_too_large(const Description& description, const Device& device) {
   if (available == 0 || plan.total() <= available) return;
   const bool on_host = !device.has_own_memory();
   const std::string would_fit = what_would_fit(description.options, device, available);
-  const std::string fix = !would_fit.empty()         ? "Load it with " + would_fit
-                          : plan.weights < available ? "Lower maxImages and maxTiles too"
-                                                     : "Use a device with more memory";
+  const std::string advice = !would_fit.empty()         ? "Load it with " + would_fit
+                             : plan.weights < available ? "Lower maxImages and maxTiles too"
+                                                        : "Use a device with more memory";
   throw Error("out-of-memory", "The model needs " + megabytes(plan.total()) + " (weights " + megabytes(plan.weights) +
                                    ", key/value cache " + megabytes(plan.kv_cache + plan.cross_cache) +
                                    ", activations " + megabytes(plan.activations) + ", images " +
                                    megabytes(plan.images) + ") but only " + megabytes(available) + " are free" +
-                                   (on_host ? "" : " on " + device.choice.id) + ". " + fix +
+                                   (on_host ? "" : " on " + device.choice.id) + ". " + advice +
                                    (on_host ? ", or free memory." : ", free memory, or use device: 'cpu'."));
 }
 

@@ -17,11 +17,11 @@ struct LoadOptions {
   int context_length = 0;       // positions of one sequence; 0: min(max_positions, 8192)
   int max_sequences = 4;        // sequences in one batch; key/value memory is planned for as many full contexts
   int max_images = 4;           // full images of one prompt; cross keys/values and image tokens are planned for them
-  // Decoder rows (or cross tokens) of one step at most, longer prompts run in chunks; 0: as the device likes it.
+  // Decoder rows (or cross tokens) of one step at most, longer prompts run in chunks; 0: the device's own number.
   int step_rows = 0;
 };
 
-// The same without zeros for tiles, positions and rows. device_rows: the step rows that the device likes. Throws
+// The same without zeros for tiles, positions and rows. device_rows: the device's own number of step rows. Throws
 // Error("bad-option") that names the option and its range.
 LoadOptions resolve(LoadOptions options, const ModelConfig& config, int device_rows);
 

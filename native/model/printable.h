@@ -1,4 +1,4 @@
-// Names from files as they may stand in a message.
+// Names from files, made safe for a message.
 #pragma once
 
 #include <string>

@@ -33,7 +33,7 @@ struct Program {
 
   nvlm_program view(const WeightTable& weights, void* arena, const nvlm_kv_cache& self_kv,
                     const nvlm_kv_cache& cross_kv) const;
-  std::vector<std::string> lines() const;  // an op a line, for people
+  std::vector<std::string> lines() const;  // one op a line, to be read by people
 };
 
 class ProgramBuilder {

@@ -44,8 +44,8 @@ std::uint64_t read_length(const std::byte* data) {
   return value;
 }
 
-// JSON of the header; a name that stands twice is refused, since the second would silently hide the first. Nothing of
-// the format nests deeper than three levels, and what does is not kept: a header of nothing but brackets would cost
+// JSON of the header. A name that appears twice is refused, since the second would silently hide the first. The format
+// never nests deeper than three levels, and deeper values are not kept: a header of nothing but brackets would cost
 // many times its size.
 json parse_header(std::string_view text, const std::string& file) {
   std::set<std::string> names;
@@ -146,7 +146,7 @@ std::vector<SafetensorsEntry> parse_safetensors(const std::byte* data, std::uint
   const std::uint64_t length = read_length(data);
   if (length > size - 8) {
     corrupt(file, "its header should have " + std::to_string(length) + " bytes, but the file has " +
-                      std::to_string(size) + " (truncated, or no safetensors file)");
+                      std::to_string(size) + " (truncated, or not a safetensors file)");
   }
   if (length > kMaxSafetensorsHeader) {
     corrupt(file, "its header of " + std::to_string(length) + " bytes is above the limit of " +

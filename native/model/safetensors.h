@@ -1,5 +1,5 @@
-// The header of one .safetensors file: 8 bytes of length, JSON, then the tensors' bytes back to back. Every number is
-// distrusted.
+// The header of one .safetensors file: 8 bytes of length, JSON, then the tensors' bytes back to back. No number in it
+// is trusted.
 #pragma once
 
 #include <cstddef>

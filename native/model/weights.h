@@ -40,7 +40,8 @@ class WeightTable {
   // The first `kept` elements or rows of each; upload() checks that the others are zero.
   WeightId kept_vector(Names names, int layer, int64_t kept) { return add(NVLM_VECTOR, names, layer, kept); }
   WeightId kept_rows(Names names, int layer, int64_t kept) { return add(NVLM_MATRIX, names, layer, kept); }
-  // The first `kept` elements or columns. What the others hold does not matter: they meet only zeros.
+  // The first `kept` elements or columns. The others may hold anything: they are only ever
+  // multiplied by zeros.
   WeightId first_of_vector(const TensorName& name, int layer, int64_t kept);
   WeightId first_columns(const TensorName& name, int layer, int64_t kept);
 

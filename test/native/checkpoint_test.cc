@@ -214,7 +214,7 @@ void shards_follow_the_index() {
   refuses_index(R"({"weight_map":["model-00001-of-00002.safetensors"]})", "corrupt-checkpoint",
                 "holds no JSON object with a weight_map");
   refuses_index(R"({"weight_map":{}})", "corrupt-checkpoint", "empty");
-  refuses_index(R"({"weight_map":{"a":5}})", "corrupt-checkpoint", "no string");
+  refuses_index(R"({"weight_map":{"a":5}})", "corrupt-checkpoint", "not a string");
   for (const char* name : {"../model.safetensors", "/etc/passwd", "a/b.safetensors", "a\\\\b.safetensors", "..", "",
                            "c:x.safetensors", "model.bin", "x\\u0000.safetensors"}) {
     refuses_index(std::string(R"({"weight_map":{"a":")") + name + "\"}}", "corrupt-checkpoint", "same folder");
@@ -233,7 +233,7 @@ void shards_follow_the_index() {
   twice["model-00002-of-00002.safetensors"] = safetensors(
       R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
       6);
-  throws("corrupt-checkpoint", {"'a' stands in both"}, [&] { open_files(twice); });
+  throws("corrupt-checkpoint", {"'a' is in both"}, [&] { open_files(twice); });
   Files unlisted = good;  // opens, and is met when all is loaded
   unlisted["model-00002-of-00002.safetensors"] = safetensors(
       R"({"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"z":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
