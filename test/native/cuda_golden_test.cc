@@ -58,7 +58,7 @@ void check_tiles(Model& model, const test::GoldenCase& golden, int k) {
   const nvlm_picture picture{
       image.pixels.data(), image.width, image.height, columns, rows, static_cast<int32_t>(expected.shape[1]),
       columns * rows > 1};
-  test::check(model.cut(picture, tiles.data()), "the device cuts image " + std::to_string(k + 1));
+  test::check(model.cut_tiles(picture, tiles.data()), "the device cuts image " + std::to_string(k + 1));
   test::check(std::equal(tiles.begin(), tiles.end(), expected.u8()),
               "tiles of image " + std::to_string(k + 1) + " are Pillow's");
 }
