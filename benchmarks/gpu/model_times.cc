@@ -11,8 +11,7 @@
 // of the CPU backend.
 // --logits: those of such a prompt, and of one without an image, go to a folder together with ids and pixels, for
 // check_logits.py, which computes all else by itself. Logits that differ from run to run, or are not finite, are an
-// error too. The library is
-// NVLM_CUDA_LIBRARY; JSON is appended, an object a line.
+// error too. The library is NVLM_CUDA_LIBRARY; JSON is appended, an object a line.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -24,6 +23,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "model/family.h"
 #include "platform/error.h"
 #include "support/forwarding_model.h"
 #include "support/golden_sequence.h"
@@ -67,13 +67,11 @@ int32_t text_token(const ModelConfig& config, int i) { return 400 + i * 7919 % (
 test::GoldenCase prompt_case(const ModelConfig& config, int tiles, int text) {
   std::vector<int32_t> ids;
   const auto add = [&](const std::vector<int32_t>& more) { ids.insert(ids.end(), more.begin(), more.end()); };
+  const TileRange in_sequence = tiles_in(config.family.in_sequence, tiles);
   for (int tile = 0; tile < tiles; ++tile) {
-    const bool thumbnail = tile == tiles - 1;
-    if (config.family == Family::X) {
-      add(thumbnail ? test::kThumbnailTag : test::tile_tag(tile + 1));
-    } else if (config.family == Family::D || thumbnail) {
+    if (config.family.tags_limit_attention) add(tile == tiles - 1 ? test::kThumbnailTag : test::tile_tag(tile + 1));
+    if (tile >= in_sequence.begin && tile < in_sequence.end)
       add(std::vector<int32_t>(static_cast<size_t>(config.tokens_per_tile()), test::kPad));
-    }
   }
   if (tiles > 0) add(test::kImageEnd);
   for (int i = 0; i < text; ++i) ids.push_back(text_token(config, i));
