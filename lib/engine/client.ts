@@ -178,9 +178,6 @@ export class EngineClient {
       case 'progress':
         tell(this.#listeners.onProgress, { loaded: event.loaded, total: event.total });
         break;
-      case 'log':
-        this.log({ level: event.level, message: event.message });
-        break;
       case 'pixels-free':
         this.#pinned.delete(event.request);
         break;

@@ -4,7 +4,7 @@
  */
 
 import type { NativeFailure } from '../errors.js';
-import type { Architecture, Device } from '../types/output.js';
+import type { Device, MemoryUse, ModelInfo } from '../types/output.js';
 
 /** Node-style callback of every asynchronous native call; exactly one of the two is null. */
 export type NativeCallback<T> = (failure: NativeFailure | null, value: T | null) => void;
@@ -28,50 +28,13 @@ export interface NativeLoadOptions {
   maxImages: number;
 }
 
-export interface NativeMemoryPlan {
-  /** Bytes each. `cross` is 0 for D. `images` is the budget for the image tokens of one prompt's images. */
-  weights: number;
-  kvCache: number;
-  crossCache: number;
-  activations: number;
-  images: number;
-  total: number;
-  /** Bytes free on the device before loading; on the CPU, for this process (cgroup limit included). */
-  free: number;
-}
+/** What a checkpoint is, as far as the addon knows it: flat, where the public type has a `decoder` of its own. */
+type Described = Omit<ModelInfo, 'name' | 'folder' | 'license' | 'decoder'> & ModelInfo['decoder'];
 
-/** What `inspect` and a loaded model say of a checkpoint. */
-export interface NativeDescription {
-  architecture: Architecture;
-  dtype: string;
-  tileSize: number;
-  tokensPerTile: number;
-  minTiles: number;
-  maxTiles: number;
-  dynamicTiles: boolean;
-  useThumbnail: boolean;
-  /** Default system message; null: none. The default "Answer the questions." is already filled in where the key is absent. */
-  systemMessage: string | null;
-  vocabSize: number;
-  contextLength: number;
-  maxSequences: number;
-  maxImages: number;
-  hiddenSize: number;
-  layers: number;
-  crossLayers: number[];
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-  vision: { hiddenSize: number; layers: number; heads: number; headDim: number; patchSize: number; norm: string };
-  parameters: { encoder: number; projector: number; decoder: number; crossAttention: number; total: number };
-  memory: NativeMemoryPlan;
-  /** The device taken: `cpu`, `cuda:0`, …. */
-  device: string;
+/** What `inspect` and a loaded model say of a checkpoint. The default system message is filled in where the key is absent. */
+export interface NativeDescription extends Described {
   /** Why device `auto` took the CPU, and what to do about it; null: it did not, or another device was asked for. */
   fallback: string | null;
-  /** Instruction set of the CPU backend: `generic` or `avx2`; null on a GPU. */
-  instructionSet: string | null;
-  threads: number;
   /** The decoder's program, one line an op; only from `inspect`. */
   program?: string[];
 }
@@ -162,7 +125,6 @@ export type NativeEvent =
   | { type: 'progress'; loaded: number; total: number }
   | { type: 'loaded'; description: NativeDescription }
   | { type: 'error'; request: number; code: string; message: string }
-  | { type: 'log'; level: 'info' | 'warn'; message: string }
   | { type: 'closed' };
 
 /** One engine: one model on one device, with its own thread. */
@@ -179,7 +141,7 @@ export interface NativeEngine {
   cancel(request: number): void;
   /** Measured bytes by kind, and counts. */
   stats(): {
-    memory: Omit<NativeMemoryPlan, 'free'>;
+    memory: MemoryUse;
     activeRequests: number;
     images: number;
     encodedTiles: number;

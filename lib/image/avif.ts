@@ -1,5 +1,7 @@
 /** Animated AVIF files, which libvips takes for no image: their brand is another, and their frames are a track. */
 
+import { bufferOf } from './buffer.js';
+
 /** More boxes side by side are not looked through. */
 const MOST_BOXES = 4096;
 
@@ -56,8 +58,4 @@ function boxes(bytes: Uint8Array): { type: string; data: Uint8Array }[] {
     at += size;
   }
   return found;
-}
-
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,6 +1,7 @@
 /** Which format a file is in, by how it begins: one of the six that are read, or one to call by its name when it is refused. */
 
 import { brandsOf, isAvif } from './avif.js';
+import { bufferOf } from './buffer.js';
 
 /** A format that is read. */
 export type Format = 'jpeg' | 'png' | 'gif' | 'webp' | 'tiff' | 'avif';
@@ -77,7 +78,7 @@ const FOREIGN_BRANDS: readonly [brand: RegExp, name: string, advice: string][] =
 
 /** The format of these bytes, or what else they are; undefined where they begin like nothing known. */
 export function recognize(bytes: Uint8Array): Format | ForeignFormat | undefined {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, LOOKED_AT)).toString('latin1');
+  const head = bufferOf(bytes, LOOKED_AT).toString('latin1');
   if (head.startsWith('\xff\xd8\xff')) return 'jpeg';
   if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png';
   if (/^GIF8[79]a/.test(head)) return 'gif';

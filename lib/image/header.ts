@@ -5,6 +5,7 @@ import { shorten } from '../checks.js';
 import { NvlmError } from '../errors.js';
 import { countFrames, setStillBrand } from './avif.js';
 import { encodingOf, LOOKED_AT } from './base64.js';
+import { bufferOf } from './buffer.js';
 import { type Format, recognize } from './formats.js';
 import { type GifFrame, readGif } from './gif.js';
 import { readJpeg } from './jpeg.js';
@@ -32,7 +33,7 @@ export function formatOf(bytes: Uint8Array, where: string): Format {
   if (typeof found === 'string') return found;
   if (found !== undefined) throw refusal(`${where} is ${found.name}; ${READ}. ${found.advice}`);
   if (bytes.length === 0) throw refusal(`${where} is empty. Give an image; ${READ}.`);
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, LOOKED_AT)).toString('latin1');
+  const text = bufferOf(bytes, LOOKED_AT).toString('latin1');
   const encoding = encodingOf(text);
   if (encoding !== undefined)
     throw refusal(`${where} is the text of an image in ${encoding}. Decode it: Buffer.from(text, '${encoding}').`);

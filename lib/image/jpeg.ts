@@ -1,5 +1,6 @@
 /** What a JPEG's markers tell before it is decoded: a process that the decoder does not have, and the pictures of a multi-picture file. */
 
+import { bufferOf } from './buffer.js';
 import { readFirstIfd } from './ifd.js';
 
 const START_OF_SCAN = 0xda;
@@ -38,8 +39,8 @@ export function readJpeg(bytes: Uint8Array): JpegFacts {
   let hasGainMap = false;
   for (const { marker, data } of segments(bytes)) {
     if (isStartOfFrame(marker)) unsupported ??= unsupportedFrame(marker, data);
-    if (marker === APP1) hasGainMap ||= textOf(data).includes(' hdrgm:Version="');
-    if (marker === APP2 && textOf(data.subarray(0, 4)) === 'MPF\0')
+    if (marker === APP1) hasGainMap ||= bufferOf(data).includes(' hdrgm:Version="', 0, 'latin1');
+    if (marker === APP2 && bufferOf(data, 4).toString('latin1') === 'MPF\0')
       pages = readFirstIfd(data.subarray(4))?.integers(PICTURES_TAG)[0] ?? 1;
   }
   return { unsupported, pages: hasGainMap ? 1 : Math.max(pages, 1) };
@@ -72,8 +73,4 @@ function unsupportedFrame(marker: number, data: Uint8Array): string | undefined 
   if (precision !== 8) return `a JPEG of ${precision} bits per channel`;
   if (high === 0 && low === 0) return 'a JPEG that does not say how high it is (DNL)';
   return components === 1 || components === 3 || components === 4 ? undefined : `a JPEG of ${components} channels`;
-}
-
-function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }

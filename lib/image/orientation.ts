@@ -1,6 +1,7 @@
 /** Which way up an image is shown: by EXIF, and by XMP where EXIF does not say, as Pillow's `ImageOps.exif_transpose` decides. */
 
 import type { Sharp } from 'sharp';
+import { bufferOf } from './buffer.js';
 import { readFirstIfd } from './ifd.js';
 
 /** EXIF's and TIFF's tag. */
@@ -55,7 +56,7 @@ function withoutPrefix(exif: Uint8Array): Uint8Array {
 
 function orientationInXmp(xmp: Uint8Array | undefined): number | undefined {
   if (xmp === undefined) return undefined;
-  const text = Buffer.from(xmp.buffer, xmp.byteOffset, xmp.byteLength).toString('latin1');
+  const text = bufferOf(xmp).toString('latin1');
   const digit = /tiff:Orientation(?:="|>)([0-9])/.exec(text)?.[1];
   return digit === undefined ? undefined : Number(digit);
 }

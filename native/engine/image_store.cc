@@ -17,7 +17,7 @@ ImageRef ImageStore::create(int tiles, const std::vector<std::vector<int32_t>>& 
 }
 
 int ImageStore::pages_needed(const StoredImage& image) {
-  return (static_cast<int>(image.cross.size()) + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS;
+  return static_cast<int>(nvlm_pages_for(static_cast<int64_t>(image.cross.size())));
 }
 
 uint64_t ImageStore::bytes(const StoredImage& image) const {

@@ -10,7 +10,7 @@
 namespace nvlm {
 namespace {
 
-int pages_for(int keys) { return (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS; }
+int pages_for(int keys) { return static_cast<int>(nvlm_pages_for(keys)); }
 
 }  // namespace
 

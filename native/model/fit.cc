@@ -36,7 +36,7 @@ std::string what_would_fit(const LoadOptions& options, const Device& device, uin
     return plan_memory(Blueprint(tried, device), device).total() <= available;
   };
   // Key/value memory is planned in whole pages.
-  const int pages = (options.context_length + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS;
+  const auto pages = static_cast<int>(nvlm_pages_for(options.context_length));
   const auto longest = [&](int sequences) {
     return NVLM_PAGE_KEYS * largest(pages, [&](int n) { return fits(n * NVLM_PAGE_KEYS, sequences); });
   };

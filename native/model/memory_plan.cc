@@ -6,8 +6,6 @@
 namespace nvlm {
 namespace {
 
-int64_t pages_for(int64_t keys) { return (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS; }
-
 // Most cross keys of one image. A tag is as many tokens as it has bytes at most (byte-level vocabulary).
 int64_t most_cross_keys(const ModelConfig& c, int max_tiles) {
   constexpr int kLongestTag = sizeof("<tile_12>") - 1;
@@ -20,7 +18,7 @@ int64_t most_cross_keys(const ModelConfig& c, int max_tiles) {
 
 nvlm_kv_cache plan_self_cache(const ModelConfig& config, const LoadOptions& options, nvlm_dtype activations) {
   const DecoderConfig& c = config.decoder;
-  const int64_t pages = options.max_sequences * pages_for(options.context_length);
+  const int64_t pages = options.max_sequences * nvlm_pages_for(options.context_length);
   return {nullptr, c.layers, static_cast<int32_t>(pages), c.kv_heads, c.head_dim, activations};
 }
 
@@ -28,7 +26,7 @@ nvlm_kv_cache plan_cross_cache(const ModelConfig& config, const LoadOptions& opt
   const CrossConfig& c = config.cross;
   if (c.layers.empty()) return {};
   const int64_t pages = static_cast<int64_t>(options.max_sequences) * options.max_images *
-                        pages_for(most_cross_keys(config, options.max_tiles));
+                        nvlm_pages_for(most_cross_keys(config, options.max_tiles));
   return {nullptr,    static_cast<int32_t>(c.layers.size()), static_cast<int32_t>(pages), c.kv_heads, c.head_dim,
           activations};
 }

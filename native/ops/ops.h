@@ -17,6 +17,7 @@ extern "C" {
 
 #define NVLM_BACKEND_VERSION 4
 #define NVLM_PAGE_KEYS 64 /* keys in one kv page: [kv_heads][64][head_dim] */
+static inline int64_t nvlm_pages_for(int64_t keys) { return (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS; }
 
 typedef enum nvlm_status {
   NVLM_OK = 0,

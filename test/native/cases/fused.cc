@@ -111,7 +111,7 @@ class Chain {
 
  private:
   static constexpr int32_t kLayer = 1;
-  static int32_t pages_of(int32_t keys) { return (keys + NVLM_PAGE_KEYS - 1) / NVLM_PAGE_KEYS; }
+  static int32_t pages_of(int32_t keys) { return static_cast<int32_t>(nvlm_pages_for(keys)); }
   int64_t rows() const { return extent_ == NVLM_OUTS ? c_.batch.outs : c_.batch.rows; }
   int64_t cols(int32_t tensor) const { return c_.tensors[static_cast<size_t>(tensor)].cols; }
   static void set(nvlm_constants& c, const Heads& heads) {
