@@ -1,4 +1,4 @@
-// Builds the addon through cmake-js, and with --tests the native test programs as well.
+// Builds the addon through cmake-js, and with --tests the native test programs as well, plain and under sanitizers.
 //   node scripts/build-native.mjs [--tests]       development: tree in out/release, addon in build/Release
 //   node scripts/build-native.mjs --into FOLDER   what binding.gyp calls when npm builds from source: the tree is removed afterwards
 //   node scripts/build-native.mjs --inputs        prints the files the addon is built from, for binding.gyp
@@ -51,6 +51,7 @@ for (const command of ['configure', 'build']) {
       '--log-level',
       'error',
       `--CDNVLM_BUILD_TESTS=${tests ? 'ON' : 'OFF'}`,
+      `--CDNVLM_SANITIZED=${tests ? 'ON' : 'OFF'}`,
       `--CDNVLM_CUDA=${process.env.NVLM_CUDA || 'auto'}`,
       `--CDNVLM_CUDA_ARCHS=${(process.env.NVLM_CUDA_ARCHS ?? '').trim().replaceAll(/[\s,]+/g, ';')}`,
     ],

@@ -10,5 +10,5 @@ export const addonFile = inRoot('build', 'Release', 'nvlm.node');
 // Beside the addon, where nvcc was found.
 export const cudaFile = inRoot('build', 'Release', 'nvlm_cuda.so');
 export const releaseTree = inRoot('out', 'release');
-export const sanitizeTree = inRoot('out', 'sanitize');
+export const nativeTests = path.join(releaseTree, 'test', 'native');
 export const stampFolder = inRoot('out', 'stamps');

@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { addonFile, inRoot, releaseTree, root, sanitizeTree, stampFolder } from './paths.mjs';
+import { addonFile, inRoot, nativeTests, releaseTree, root, stampFolder } from './paths.mjs';
 
 const forTests = process.argv.includes('--for-tests');
 
@@ -28,30 +28,26 @@ const nativeSources = [
   inRoot('scripts', 'build-native.mjs'),
   ...filesUnder(inRoot('native')),
 ];
-const nativeMend = 'the native build failed; the compiler output above says where.';
+const nativeFix = 'the native build failed; the compiler output above says where.';
 if (forTests) {
-  const withTests = [...nativeSources, ...filesUnder(inRoot('test', 'native'))];
+  const withTests = [
+    ...nativeSources,
+    ...filesUnder(inRoot('test', 'native')),
+    ...filesUnder(inRoot('benchmarks', 'gpu')),
+  ];
   const results = [
     addonFile,
-    path.join(releaseTree, 'test', 'native', 'ops_test'),
+    path.join(nativeTests, 'ops_test'),
+    path.join(nativeTests, 'sanitized', 'ops_test'),
     path.join(releaseTree, 'Release', 'nvlm_emulator.so'),
   ];
   step('native build with its tests (the first takes a few minutes)', 'native-tests', withTests, results, () => {
-    run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeMend);
+    run(process.execPath, ['scripts/build-native.mjs', '--tests'], nativeFix);
     markDone('native', nativeSources);
   });
-  step(
-    'native tests with sanitizers',
-    'native-sanitize',
-    [...withTests, inRoot('scripts', 'sanitize.mjs')],
-    [sanitizeTree],
-    () => {
-      run(process.execPath, ['scripts/sanitize.mjs', '--build-only'], nativeMend);
-    },
-  );
 } else {
   step('native build (the first takes a minute or two)', 'native', nativeSources, [addonFile], () => {
-    run(process.execPath, ['scripts/build-native.mjs'], nativeMend);
+    run(process.execPath, ['scripts/build-native.mjs'], nativeFix);
   });
 }
 

@@ -18,9 +18,9 @@ const steps = {
   symbols: npm('check:symbols'),
   package: npm('check:package'),
   kernels: npm('check:kernels'),
+  native: npm('test:native'),
   jest: jest('jest', `--testPathIgnorePatterns=test/(${measuring})`),
   measure: jest('measure', '--runInBand', `--testPathPatterns=test/(${measuring})`),
-  sanitize: npm('test:sanitize'),
 };
 
 const wanted = process.argv.slice(2);

@@ -21,6 +21,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "model/family.h"
@@ -77,9 +78,9 @@ test::GoldenCase prompt_case(const ModelConfig& config, int tiles, int text) {
   for (int i = 0; i < text; ++i) ids.push_back(text_token(config, i));
   test::GoldenCase golden;
   golden.name = "prompt";
-  golden.json = {{"input_ids", ids}, {"images", nlohmann::json::array()}};
+  golden.ids = ids;
   if (tiles == 0) return golden;
-  golden.json["images"].push_back("image");
+  golden.image_files = {"image"};
   const int64_t side = config.tile_size;
   test::GoldenTensor pixels{
       "U8", {tiles, side, side, 3}, std::vector<char>(static_cast<size_t>(tiles * side * side * 3))};

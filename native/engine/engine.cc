@@ -5,9 +5,9 @@
 #include <mutex>
 #include <thread>
 #include <utility>
-#include <variant>
 
 #include "engine/cancellation.h"
+#include "engine/command.h"
 #include "engine/scheduler.h"
 #include "platform/condition_wait.h"
 #include "platform/error.h"
@@ -15,22 +15,6 @@
 
 namespace nvlm {
 namespace {
-
-struct Submit {
-  uint64_t id;
-  Request request;
-  Clock::time_point submitted;
-};
-struct Encode {
-  uint64_t id;
-  ImageInput image;
-  std::vector<std::vector<int32_t>> tile_tags;
-  Clock::time_point submitted;
-};
-struct Release {
-  uint64_t handle;
-};
-using Command = std::variant<Submit, Encode, Release, Vocabulary>;
 
 const Error& closed_error() {
   static const Error error("closed",
@@ -62,11 +46,11 @@ struct Engine::Impl {
                                                 [this](Event event) { emit(std::move(event)); });
       }
       while (wait_for_work(scheduler && !scheduler->idle())) {
-        for (Command& command : take_commands()) obey(command, scheduler.get());
+        for (command::Any& command : take_commands()) obey(command, scheduler.get());
         if (scheduler) scheduler->turn();
         publish(scheduler.get());
       }
-      for (const Command& command : take_commands(true)) refuse(command, closed_error());
+      for (const command::Any& command : take_commands(true)) refuse(command, closed_error());
       if (scheduler) scheduler->end_all(closed_error());
     }
     model.reset();
@@ -116,30 +100,30 @@ struct Engine::Impl {
     return !cancellation.stopping();
   }
 
-  std::deque<Command> take_commands(bool last = false) {
+  std::deque<command::Any> take_commands(bool last = false) {
     const std::lock_guard lock(mutex);
     ended = last;
     return std::exchange(commands, {});
   }
 
-  void obey(Command& command, Scheduler* scheduler) {
+  void obey(command::Any& command, Scheduler* scheduler) {
     if (!scheduler) {
       refuse(command, Error("closed", "The model did not load, so it can't be asked. See the error of the load."));
-    } else if (auto* submit = std::get_if<Submit>(&command)) {
+    } else if (auto* submit = std::get_if<command::Submit>(&command)) {
       scheduler->submit(submit->id, std::move(submit->request), submit->submitted);
-    } else if (auto* encode = std::get_if<Encode>(&command)) {
+    } else if (auto* encode = std::get_if<command::Encode>(&command)) {
       scheduler->encode(encode->id, encode->image, encode->tile_tags, encode->submitted);
-    } else if (auto* release = std::get_if<Release>(&command)) {
+    } else if (auto* release = std::get_if<command::Release>(&command)) {
       scheduler->release(release->handle);
     } else {
       scheduler->set_vocabulary(std::move(std::get<Vocabulary>(command)));
     }
   }
 
-  void refuse(const Command& command, const Error& error) {
+  void refuse(const command::Any& command, const Error& error) {
     uint64_t id = 0;
-    if (const auto* submit = std::get_if<Submit>(&command)) id = submit->id;
-    if (const auto* encode = std::get_if<Encode>(&command)) id = encode->id;
+    if (const auto* submit = std::get_if<command::Submit>(&command)) id = submit->id;
+    if (const auto* encode = std::get_if<command::Encode>(&command)) id = encode->id;
     if (id == 0) return;
     cancellation.leave(id);
     emit(error_event(id, error));
@@ -167,7 +151,7 @@ struct Engine::Impl {
   // ---- Any thread ----
 
   // False once no more commands are taken.
-  bool push(Command command) {
+  bool push(command::Any command) {
     {
       const std::lock_guard lock(mutex);
       if (ended) return false;
@@ -203,7 +187,7 @@ struct Engine::Impl {
 
   mutable std::mutex mutex;
   std::condition_variable wake;
-  std::deque<Command> commands;
+  std::deque<command::Any> commands;
   Stats published;
   bool ended = false;  // the thread has taken its last commands
 
@@ -222,19 +206,19 @@ void Engine::set_vocabulary(std::string bytes, std::vector<int32_t> offsets) {
 
 uint64_t Engine::submit(Request request) {
   const uint64_t id = impl_->cancellation.enter();
-  if (impl_->push(Submit{id, std::move(request), Clock::now()})) return id;
+  if (impl_->push(command::Submit{id, std::move(request), Clock::now()})) return id;
   impl_->cancellation.leave(id);
   return 0;
 }
 
 uint64_t Engine::encode(ImageInput image, std::vector<std::vector<int32_t>> tile_tags) {
   const uint64_t id = impl_->cancellation.enter();
-  if (impl_->push(Encode{id, image, std::move(tile_tags), Clock::now()})) return id;
+  if (impl_->push(command::Encode{id, image, std::move(tile_tags), Clock::now()})) return id;
   impl_->cancellation.leave(id);
   return 0;
 }
 
-void Engine::release(uint64_t handle) { impl_->push(Release{handle}); }
+void Engine::release(uint64_t handle) { impl_->push(command::Release{handle}); }
 
 void Engine::cancel(uint64_t request) { impl_->cancellation.cancel(request); }
 

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "support/check.h"
+#include "support/emulator_library.h"
 #include "support/event_log.h"
 #include "support/golden_request.h"
 #include "support/open_library.h"
@@ -43,7 +44,7 @@ Life life() {
   LoadOptions options;
   options.folder = golden().folder;
   options.device = "emulator";
-  options.cuda_library = NVLM_EMULATOR_LIBRARY;
+  options.cuda_library = test::emulator_library();
   options.max_sequences = 1;
   options.context_length = 256;
   test::EventLog log;
@@ -145,7 +146,7 @@ int main() {
     truth = life();
     test::equal(truth.load.code, std::string("loaded"), truth.load.message);
     for (const test::Outcome& answer : truth.answers) test::equal(answer.code, std::string("length"), answer.message);
-    test::check(!test::is_open(NVLM_EMULATOR_LIBRARY), "the library is closed with the engine, and its state gone");
+    test::check(!test::is_open(test::emulator_library()), "the library is closed with the engine, and its state gone");
   });
   test::run("each allocation fails once", [&] { each_allocation_fails_once(truth); });
   test::run("a fault stays", a_fault_stays);

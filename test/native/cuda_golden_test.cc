@@ -3,7 +3,7 @@
 //
 //   cuda_golden_test [WORD]     only cases whose name contains WORD, and not those in chunks
 //
-// The library is NVLM_CUDA_LIBRARY, or the emulator's (NVLM_EMULATOR_LIBRARY, set by the build).
+// The library is NVLM_CUDA_LIBRARY, or the emulator's.
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "support/bundled_request.h"
 #include "support/check.h"
+#include "support/emulator_library.h"
 #include "support/event_log.h"
 #include "support/golden_request.h"
 #include "support/golden_sequence.h"
@@ -31,7 +32,7 @@ LoadOptions options_for(const test::GoldenCase& golden, int step_rows = 0) {
   LoadOptions o;
   o.folder = golden.folder;
   o.device = library ? "cuda" : "emulator";
-  o.cuda_library = library ? library : NVLM_EMULATOR_LIBRARY;
+  o.cuda_library = library ? library : test::emulator_library();
   o.max_sequences = 8;  // as many logit rows as the golden files hold
   o.context_length = 512;
   o.step_rows = step_rows;
@@ -87,7 +88,7 @@ void check_case(const std::string& name, int step_rows = 0) {
   test::check(error <= kLimit, "logits of the prompt: error " + std::to_string(error));
   // The reference's ids are fed, so that a near tie does not send the comparison elsewhere. Another id may lead by what
   // two logits can be off.
-  const std::vector<int32_t> expected = golden.greedy_ids();
+  const std::vector<int32_t> expected = golden.greedy_ids;
   auto position = static_cast<int>(sequence.prompt().ids.size());
   int same = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -104,7 +105,7 @@ void check_case(const std::string& name, int step_rows = 0) {
 
 // Launches that the emulator's library, which is open, has carried out.
 uint64_t launches() {
-  void* library = dlopen(NVLM_EMULATOR_LIBRARY, RTLD_NOW | RTLD_NOLOAD);
+  void* library = dlopen(test::emulator_library(), RTLD_NOW | RTLD_NOLOAD);
   const auto counter = library ? reinterpret_cast<uint64_t (*)()>(dlsym(library, "nvlm_emulator_launches")) : nullptr;
   const uint64_t count = counter ? counter() : 0;
   if (library) dlclose(library);
@@ -180,7 +181,7 @@ std::vector<test::Outcome> answers(const test::GoldenCase& golden, int step_rows
 
 void check_engine(const std::string& name) {
   const test::GoldenCase golden = test::load_golden(name);
-  test::check(static_cast<int>(golden.ids().size()) > kShortStep, "the prompt is longer than a step");
+  test::check(static_cast<int>(golden.ids.size()) > kShortStep, "the prompt is longer than a step");
   const std::vector<test::Outcome> whole = answers(golden, 0), chunks = answers(golden, kShortStep);
   for (size_t i = 0; i < whole.size() && i < chunks.size(); ++i) {
     test::check(!chunks[i].ids.empty() && chunks[i].ids == whole[i].ids,

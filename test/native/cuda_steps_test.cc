@@ -15,6 +15,7 @@
 
 #include "model/model.h"
 #include "support/check.h"
+#include "support/emulator_library.h"
 
 namespace {
 
@@ -29,7 +30,7 @@ class Steps {
     LoadOptions o;
     o.folder = std::string(NVLM_SOURCE_DIR) + "/test/golden/" + name;
     o.device = "emulator";
-    o.cuda_library = NVLM_EMULATOR_LIBRARY;
+    o.cuda_library = test::emulator_library();
     o.max_sequences = kSequences;
     o.context_length = kPagesEach * NVLM_PAGE_KEYS;
     model_ = Model::load(o, nullptr, nullptr);
@@ -217,9 +218,7 @@ void check_model(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A sanitized build is ten times slower: it takes the one with cross-attention.
-  const std::vector<const char*> all = {"d-internvit300m-style", "h-head128-sharded"}, few = {"h-head128-sharded"};
-  for (const char* name : std::getenv("NVLM_SANITIZE") ? few : all) {
+  for (const char* name : {"d-internvit300m-style", "h-head128-sharded"}) {
     if (argc > 1 && std::strstr(name, argv[1]) == nullptr) continue;
     test::run(name, [&] { check_model(name); });
   }

@@ -80,14 +80,17 @@ void same_alone_and_together(const std::string& folder, Rig& rig,
 }  // namespace
 
 int main() {
-  for (const std::string& name : golden_names()) {
+  // A sanitized build is ten times slower: it takes one case of each family, and H alone, whose code is D's and X's.
+  const bool sanitized = std::getenv("NVLM_SANITIZE") != nullptr;
+  const std::vector<std::string> few = {"d-one-tile", "x-two-images", "h-one-tile"};
+  for (const std::string& name : sanitized ? few : golden_names()) {
     run("golden case " + name + ": the reference's ids, alone, together and by handle", [&] {
       const GoldenCase golden = load_golden(name);
       Rig rig(golden.folder);
       if (!rig.loaded()) return;
       std::vector<RgbImage> images;
       const Request request = golden_request(golden, rig.config(), images);
-      same_ids(rig.log.wait(rig.engine->submit(request)), golden.greedy_ids(), "alone");
+      same_ids(rig.log.wait(rig.engine->submit(request)), golden.greedy_ids, "alone");
       std::vector<uint64_t> ids;
       for (int i = 0; i < 6; ++i) {
         ids.push_back(rig.engine->submit(request));
@@ -99,7 +102,7 @@ int main() {
       }
       for (const uint64_t id : ids) {
         const Outcome outcome = rig.log.wait(id);
-        same_ids(outcome, golden.greedy_ids(), "together");
+        same_ids(outcome, golden.greedy_ids, "together");
         test::equal(outcome.pixels_free, golden.images() > 0 ? 1 : 0, "pixels");
       }
       const uint64_t tiles_before = rig.engine->stats().encoded_tiles;
@@ -107,8 +110,7 @@ int main() {
       for (ImageInput& image : by_handle.images)
         image = {nullptr, 0, 0, 0, 0, rig.log.wait(rig.engine->encode(image, request.tile_tags)).handle};
       const uint64_t tiles = rig.engine->stats().encoded_tiles;
-      for (int i = 0; i < 2; ++i)
-        same_ids(rig.log.wait(rig.engine->submit(by_handle)), golden.greedy_ids(), "by handle");
+      for (int i = 0; i < 2; ++i) same_ids(rig.log.wait(rig.engine->submit(by_handle)), golden.greedy_ids, "by handle");
       test::equal(rig.engine->stats().encoded_tiles, tiles, "nothing is encoded again");
       check(golden.images() == 0 || tiles > tiles_before, "encode ran");
       for (const ImageInput& image : by_handle.images) rig.engine->release(image.handle);
@@ -117,19 +119,20 @@ int main() {
     });
   }
 
-  for (const std::string name : {"d", "x", "h"}) {
-    run("bundled model " + name +
-            ": sampled answers in a batch equal each alone, and the same seed gives the same text",
-        [&] {
-          Rig rig(bundled(name), 8);
-          if (!rig.loaded()) return;
-          same_alone_and_together(bundled(name), rig, [](Rig&) {
-            std::vector<Request> requests;
-            for (uint64_t i = 0; i < 10; ++i)
-              requests.push_back(text_request(10 + 29 * static_cast<int>(i), i, i % 2 ? 0.9f : 0.0f));
-            return requests;
+  for (const std::string& name : sanitized ? std::vector<std::string>{"h"} : std::vector<std::string>{"d", "x", "h"}) {
+    if (!sanitized)
+      run("bundled model " + name +
+              ": sampled answers in a batch equal each alone, and the same seed gives the same text",
+          [&] {
+            Rig rig(bundled(name), 8);
+            if (!rig.loaded()) return;
+            same_alone_and_together(bundled(name), rig, [](Rig&) {
+              std::vector<Request> requests;
+              for (uint64_t i = 0; i < 10; ++i)
+                requests.push_back(text_request(10 + 29 * static_cast<int>(i), i, i % 2 ? 0.9f : 0.0f));
+              return requests;
+            });
           });
-        });
 
     run("bundled model " + name + ": so do answers about images, one or two to a prompt, fresh or encoded before", [&] {
       Rig rig(bundled(name), 8);

@@ -62,7 +62,7 @@ void every_op_has_cases() {
 
 // An op that leaves memory, or divides by what was not refused, is the failure of its case. (A sanitized build reports
 // it better itself.) Takes no lock: the heap's may be held.
-[[maybe_unused]] void crashed(int signal) {
+void crashed(int signal) {
   char text[256];
   const int length = std::snprintf(text, sizeof text, "FAILED [%s] crashed with signal %d\n", current.c_str(), signal);
   std::_Exit(::write(STDOUT_FILENO, text, static_cast<size_t>(std::min<int>(length, sizeof text - 1))) > 0 ? 1 : 2);
@@ -74,9 +74,8 @@ void every_op_has_cases() {
 int main(int argc, char** argv) {
   using namespace nvlm::test;
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // nothing printed is lost in a crash
-#ifndef __SANITIZE_ADDRESS__
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) std::signal(signal, crashed);
-#endif
+  if (!std::getenv("NVLM_SANITIZE"))
+    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) std::signal(signal, crashed);
   const std::vector<std::string> sets = available_sets();
   bool timing = false;
   const char *word = nullptr, *json = nullptr;

@@ -12,7 +12,7 @@
 namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
 
-constexpr int64_t kRowBlock = 16;
+constexpr int64_t kQueryBlock = 16;
 
 // Neighbouring keys of one head: rows of d floats, `stride` apart.
 struct KeyBlock {
@@ -99,13 +99,13 @@ void attend_rows(const host::Op& op, int32_t kv_head, int64_t first, int64_t end
 }
 
 // States that a task needs.
-int64_t state_count(const nvlm_constants& c) { return kRowBlock * (c.heads / c.kv_heads); }
+int64_t state_count(const nvlm_constants& c) { return kQueryBlock * (c.heads / c.kv_heads); }
 
 struct Interval {
   int64_t begin, end;
 };
 
-int64_t blocks_of(int64_t rows) { return (rows + kRowBlock - 1) / kRowBlock; }
+int64_t blocks_of(int64_t rows) { return (rows + kQueryBlock - 1) / kQueryBlock; }
 
 // A block of rows of one sequence.
 struct RowBlock {
@@ -117,8 +117,8 @@ struct RowBlock {
 RowBlock row_block(const nvlm_batch& b, int64_t i) {
   int32_t s = 0;
   for (int64_t blocks; i >= (blocks = blocks_of(b.row_begin[s + 1] - b.row_begin[s])); ++s) i -= blocks;
-  const int64_t first = b.row_begin[s] + i * kRowBlock;
-  return {s, first, std::min<int64_t>(b.row_begin[s + 1], first + kRowBlock)};
+  const int64_t first = b.row_begin[s] + i * kQueryBlock;
+  return {s, first, std::min<int64_t>(b.row_begin[s + 1], first + kQueryBlock)};
 }
 
 void paged_attention(const host::Op& op, const nvlm_kv_cache& kv, const nvlm_pages& pages, const int32_t* begin,
@@ -158,8 +158,8 @@ void tile_attention(const host::Op& op) {
         visit(KeyBlock{q + width, q + 2 * width, op.in_cols, k, std::min<int64_t>(c.rows_each, k + NVLM_PAGE_KEYS)});
       }
     };
-    const int64_t first = tile + block * kRowBlock,
-                  end = tile + std::min<int64_t>(c.rows_each, (block + 1) * kRowBlock);
+    const int64_t first = tile + block * kQueryBlock,
+                  end = tile + std::min<int64_t>(c.rows_each, (block + 1) * kQueryBlock);
     State* states = static_cast<State*>(op.scratch) + thread * state_count(c);
     attend_rows(op, head, first, end, states, each_block, [&](int64_t) { return Interval{0, c.rows_each}; });
   });

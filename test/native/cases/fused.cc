@@ -21,14 +21,14 @@ std::string words(const Heads& h) {
 }
 
 // Keys that a sequence has in the end, `rows` of them its rows' own, and keys of images.
-struct Sequence {
+struct FusedSequence {
   int32_t keys, rows, image_keys;
 };
 
 // Records one behind the other; each function adds an op with random weights and answers its output.
-class Chain {
+class FusedOps {
  public:
-  Chain(const std::string& name, int64_t rows, nvlm_extent extent = NVLM_ROWS) : random_(name), extent_(extent) {
+  FusedOps(const std::string& name, int64_t rows, nvlm_extent extent = NVLM_ROWS) : random_(name), extent_(extent) {
     c_.name = "fused " + name;
     (extent == NVLM_OUTS ? c_.batch.outs : c_.batch.rows) = rows;
   }
@@ -79,14 +79,14 @@ class Chain {
 
   // Pages for the sequences' keys, those before their rows random; page 0 belongs to nobody, and places without a key
   // are NaN. A row sees all keys up to its own, and all of its sequence's images.
-  void pages(const std::vector<Sequence>& sequences, const Heads& heads) {
+  void pages(const std::vector<FusedSequence>& sequences, const Heads& heads) {
     Batch& b = c_.batch;
     int32_t self_pages = 1, cross_pages = 1;
-    for (const Sequence& s : sequences) self_pages += pages_of(s.keys), cross_pages += pages_of(s.image_keys);
+    for (const FusedSequence& s : sequences) self_pages += pages_of(s.keys), cross_pages += pages_of(s.image_keys);
     open(c_.self_kv, self_pages, heads);
     open(c_.cross_kv, cross_pages, heads);
     b.row_begin = {0};
-    for (const Sequence& s : sequences) {
+    for (const FusedSequence& s : sequences) {
       const int32_t first = s.keys - s.rows;
       deal(c_.self_kv, b.self_pages, self_pages, s.keys, first);
       deal(c_.cross_kv, b.cross_pages, cross_pages, s.image_keys, s.image_keys);
@@ -156,16 +156,16 @@ class Chain {
 
 // One launch up to 4 rows, two above.
 OpCase norm_linear(nvlm_op norm, nvlm_op op, int64_t rows, int64_t n, int64_t k, int launches) {
-  Chain chain(std::string(op_name(norm)) + ", " + op_name(op) + " " + std::to_string(rows) + "x" + std::to_string(n) +
-                  "x" + std::to_string(k),
-              rows, op == NVLM_LOGITS ? NVLM_OUTS : NVLM_ROWS);
+  FusedOps chain(std::string(op_name(norm)) + ", " + op_name(op) + " " + std::to_string(rows) + "x" +
+                     std::to_string(n) + "x" + std::to_string(k),
+                 rows, op == NVLM_LOGITS ? NVLM_OUTS : NVLM_ROWS);
   chain.linear(op, chain.norm(norm, chain.input(k)), n, op != NVLM_LOGITS);
   return chain.done(launches);
 }
 
 // The norm's output is read twice: it must be there, so nothing is fused.
 OpCase norm_read_twice(int64_t rows) {
-  Chain chain("rms_norm, read twice, " + std::to_string(rows) + " rows", rows);
+  FusedOps chain("rms_norm, read twice, " + std::to_string(rows) + " rows", rows);
   const int32_t h = chain.norm(NVLM_RMS_NORM, chain.input(64));
   const int32_t y = chain.linear(NVLM_LINEAR, h, 24);
   chain.residual(h, y);
@@ -173,42 +173,43 @@ OpCase norm_read_twice(int64_t rows) {
 }
 
 // x += down(silu(gate(h)) · up(h)), h the norm of x.
-void feed_forward(Chain& chain, int32_t x, int64_t mlp) {
+void feed_forward(FusedOps& chain, int32_t x, int64_t mlp) {
   chain.residual(chain.linear(NVLM_LINEAR_SWIGLU, chain.norm(NVLM_RMS_NORM, x), mlp), x);
 }
 
-void self_attention(Chain& chain, int32_t x, const Heads& heads) {
+void self_attention(FusedOps& chain, int32_t x, const Heads& heads) {
   const int32_t qkv = chain.linear(NVLM_LINEAR, chain.norm(NVLM_RMS_NORM, x), heads.all(), true);
   chain.rope_kv_write(qkv, heads);
   chain.residual(chain.attention(qkv, NVLM_KEYS_SELF, heads), x);
 }
 
-void cross_attention(Chain& chain, int32_t x, const Heads& heads) {
+void cross_attention(FusedOps& chain, int32_t x, const Heads& heads) {
   const int32_t q = chain.linear(NVLM_LINEAR, chain.norm(NVLM_RMS_NORM, x), heads.width());
   chain.residual(chain.attention(q, NVLM_KEYS_CROSS, heads), x, true);
 }
 
 OpCase feed_forward_case(int64_t rows, int64_t hidden, int64_t mlp, int launches) {
-  Chain chain("feed forward " + std::to_string(rows) + "x" + std::to_string(hidden) + "x" + std::to_string(mlp), rows);
+  FusedOps chain("feed forward " + std::to_string(rows) + "x" + std::to_string(hidden) + "x" + std::to_string(mlp),
+                 rows);
   feed_forward(chain, chain.input(hidden), mlp);
   return chain.done(launches);
 }
 
-int64_t rows_of(const std::vector<Sequence>& sequences) {
+int64_t rows_of(const std::vector<FusedSequence>& sequences) {
   int64_t rows = 0;
-  for (const Sequence& s : sequences) rows += s.rows;
+  for (const FusedSequence& s : sequences) rows += s.rows;
   return rows;
 }
 
-std::string words(const std::vector<Sequence>& sequences, const Heads& heads) {
+std::string words(const std::vector<FusedSequence>& sequences, const Heads& heads) {
   std::string text = words(heads) + ", keys/rows";
-  for (const Sequence& s : sequences) text += " " + std::to_string(s.keys) + "/" + std::to_string(s.rows);
+  for (const FusedSequence& s : sequences) text += " " + std::to_string(s.keys) + "/" + std::to_string(s.rows);
   return text;
 }
 
-OpCase qkv_case(nvlm_op norm, const std::vector<Sequence>& sequences, int64_t hidden, const Heads& heads, bool bias,
-                int launches) {
-  Chain chain(
+OpCase qkv_case(nvlm_op norm, const std::vector<FusedSequence>& sequences, int64_t hidden, const Heads& heads,
+                bool bias, int launches) {
+  FusedOps chain(
       std::string(op_name(norm)) + ", q k v" + (bias ? " + bias" : "") + ", rope_kv_write: " + words(sequences, heads),
       rows_of(sequences));
   chain.pages(sequences, heads);
@@ -216,8 +217,8 @@ OpCase qkv_case(nvlm_op norm, const std::vector<Sequence>& sequences, int64_t hi
   return chain.done(launches);
 }
 
-OpCase attention_residual_case(const std::vector<Sequence>& sequences, const Heads& heads) {
-  Chain chain("rope_kv_write, attention, o + residual: " + words(sequences, heads), rows_of(sequences));
+OpCase attention_residual_case(const std::vector<FusedSequence>& sequences, const Heads& heads) {
+  FusedOps chain("rope_kv_write, attention, o + residual: " + words(sequences, heads), rows_of(sequences));
   const int32_t x = chain.input(heads.width()), qkv = chain.input(heads.all());
   chain.pages(sequences, heads);
   chain.rope_kv_write(qkv, heads);
@@ -225,18 +226,19 @@ OpCase attention_residual_case(const std::vector<Sequence>& sequences, const Hea
   return chain.done(3);
 }
 
-OpCase cross_case(const std::vector<Sequence>& sequences, int64_t hidden, const Heads& heads, int launches) {
-  Chain chain("cross layer: " + words(sequences, heads), rows_of(sequences));
+OpCase cross_case(const std::vector<FusedSequence>& sequences, int64_t hidden, const Heads& heads, int launches) {
+  FusedOps chain("cross layer: " + words(sequences, heads), rows_of(sequences));
   chain.pages(sequences, heads);
   cross_attention(chain, chain.input(hidden), heads);
   return chain.done(launches);
 }
 
 // A decoder layer. Up to 4 rows: five launches, and three more for cross-attention (docs/cuda.md); else one a record.
-OpCase layer_case(const std::vector<Sequence>& sequences, int64_t hidden, const Heads& heads, int64_t mlp, bool cross) {
+OpCase layer_case(const std::vector<FusedSequence>& sequences, int64_t hidden, const Heads& heads, int64_t mlp,
+                  bool cross) {
   const int64_t rows = rows_of(sequences);
-  Chain chain(std::string(cross ? "decoder layer with cross-attention: " : "decoder layer: ") + words(sequences, heads),
-              rows);
+  FusedOps chain(
+      std::string(cross ? "decoder layer with cross-attention: " : "decoder layer: ") + words(sequences, heads), rows);
   chain.pages(sequences, heads);
   const int32_t x = chain.input(hidden);
   self_attention(chain, x, heads);
@@ -246,9 +248,9 @@ OpCase layer_case(const std::vector<Sequence>& sequences, int64_t hidden, const 
 }
 
 // So many sequences of one row each, of different lengths; every third sees no image.
-std::vector<Sequence> decoding(int rows) {
+std::vector<FusedSequence> decoding(int rows) {
   constexpr int32_t kKeys[] = {70, 1, 64, 129, 65, 33};
-  std::vector<Sequence> all;
+  std::vector<FusedSequence> all;
   for (int i = 0; i < rows; ++i) all.push_back({kKeys[i % 6], 1, i % 3 == 2 ? 0 : 40 + 30 * (i % 2)});
   return all;
 }

@@ -28,7 +28,7 @@ inline int32_t find(const std::vector<int32_t>& ids, const std::vector<int32_t>&
 // What lib/prompt/templates.ts prepares, found again in the golden ids.
 inline Prompt golden_prompt(const GoldenCase& golden, const ModelConfig& config) {
   Prompt p;
-  p.ids = golden.ids();
+  p.ids = golden.ids;
   const int32_t per_tile = config.tokens_per_tile();
   int32_t at = 0;
   for (int32_t image = 0; image < golden.images(); ++image) {

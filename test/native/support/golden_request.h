@@ -20,7 +20,7 @@ inline Request golden_request(const GoldenCase& golden, const ModelConfig& confi
     request.images.push_back({picture.pixels.data(), picture.width, picture.height, columns, rows, 0});
   }
   for (int k = 1; k <= 6; ++k) request.tile_tags.push_back(tile_tag(k));
-  request.max_tokens = static_cast<int>(golden.greedy_ids().size());
+  request.max_tokens = static_cast<int>(golden.greedy_ids.size());
   return request;
 }
 

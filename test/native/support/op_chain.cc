@@ -40,7 +40,7 @@ Values exact(const std::vector<float>& data, size_t count) {
 }
 
 // One head of one query row, and what it sees.
-struct Head {
+struct HeadBounds {
   const Value* query;
   std::vector<const Value*> keys, values;
 };
@@ -208,7 +208,7 @@ class Chain {
     for (size_t s = 0; s + 1 < c_.batch.row_begin.size(); ++s) {
       for (int32_t row = c_.batch.row_begin[s]; row < c_.batch.row_begin[s + 1]; ++row) {
         for (int32_t h = 0; h < r.c.heads; ++h) {
-          Head head{&in(r)[static_cast<size_t>(row) * cols(r.in) + static_cast<size_t>(h * d)], {}, {}};
+          HeadBounds head{&in(r)[static_cast<size_t>(row) * cols(r.in) + static_cast<size_t>(h * d)], {}, {}};
           int32_t key = 0;
           for (auto p = static_cast<size_t>(pages.begin[s]); p < static_cast<size_t>(pages.begin[s + 1]); ++p) {
             for (int32_t i = 0; i < pages.fill[p]; ++i, ++key) {
@@ -228,7 +228,7 @@ class Chain {
   // o = Σ p·v, p = softmax of q·k/√d. A score that is off by δ moves its p by a factor of e^(2δ) at most; to first
   // order o moves by Σ p·(v − o)·δ, and of δ the query's part is the same for all keys. A device may round p before it
   // multiplies.
-  void attend(const Head& head, int32_t d, Value* o) const {
+  void attend(const HeadBounds& head, int32_t d, Value* o) const {
     const size_t m = head.keys.size();
     std::vector<double> p(m), of_key(m, 0);  // of_key: variance of a score by its key's errors
     double most = -INFINITY, total = 0, delta = 0;
