@@ -52,6 +52,7 @@ for (const command of ['configure', 'build']) {
       'error',
       `--CDNVLM_BUILD_TESTS=${tests ? 'ON' : 'OFF'}`,
       `--CDNVLM_SANITIZED=${tests ? 'ON' : 'OFF'}`,
+      ...(tests ? [`--CDCMAKE_CUDA_COMPILER_LAUNCHER=${process.execPath};${inRoot('scripts', 'nvcc.mjs')}`] : []),
       `--CDNVLM_CUDA=${process.env.NVLM_CUDA || 'auto'}`,
       `--CDNVLM_CUDA_ARCHS=${(process.env.NVLM_CUDA_ARCHS ?? '').trim().replaceAll(/[\s,]+/g, ';')}`,
     ],

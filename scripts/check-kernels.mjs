@@ -2,16 +2,22 @@
 //   node scripts/check-kernels.mjs [FOLDER] [--jobs N] [--json FILE] [--library FILE] [--shared PROGRAM]
 // FOLDER: a folder like native/ (default); its cuda/ is checked. FILE of --library: a built library whose content is checked against FOLDER, instead of those that are
 // built in this tree. PROGRAM: what tells the shared memory of kernels, instead of this tree's cuda_traffic_test.
-// Compiling takes a minute or two, and is done again only for files that changed (kept in out/kernels). Without nvcc the sources alone are checked.
+// A build with tests keeps what its compiler said (out/kernels); files that it did not compile as they are now are compiled here, a minute or two for all. Without nvcc the sources alone are checked.
 // NVLM_CUDA_ARCHS="80 90" leaves other architectures out.
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { fatBinaries } from './fat-binary.mjs';
-import { addonFile, inRoot, releaseTree } from './paths.mjs';
+import {
+  compilerVersion,
+  filesOf,
+  includesSm90,
+  KernelReports,
+  listedArchitectures,
+  sm90Header,
+} from './kernel-report.mjs';
+import { addonFile, inRoot, nativeTests, releaseTree } from './paths.mjs';
 
 const options = { jobs: os.availableParallelism(), json: null, native: inRoot('native'), library: null, shared: null };
 const words = process.argv.slice(2);
@@ -25,27 +31,23 @@ while (words.length > 0) {
 }
 const cuda = path.join(options.native, 'cuda');
 const ours = options.native === inRoot('native');
-const cache = ours ? inRoot('out', 'kernels') : path.join(options.native, '.kernels');
+const kernelReports = new KernelReports(
+  options.native,
+  ours ? inRoot('out', 'kernels') : path.join(options.native, '.kernels'),
+);
+const { cache } = kernelReports;
 
-/** Of what is kept: another number forgets all results. */
-const resultForm = 1;
 const libraryLimit = 12 * 2 ** 20;
 const registersOfABlock = 65536;
-const sm90Header = 'ptx/sm90.h';
-const listedArchitectures = fs
-  .readFileSync(inRoot('native', 'cuda', 'CMakeLists.txt'), 'utf8')
-  .match(/set\(NVLM_CUDA_ARCHS ([\d ]+)/)[1]
-  .trim()
-  .split(/\s+/);
 
 const findings = checkSources();
-const version = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
-if (version.error) {
+const version = compilerVersion();
+if (!version) {
   console.log(
     'skipped: registers, spills, stack and sizes of kernels, since nvcc was not found. Sources were checked.',
   );
 } else {
-  await checkKernels(version.stdout);
+  await checkKernels(version);
 }
 checkLibrary();
 for (const finding of findings) console.log(finding);
@@ -53,17 +55,6 @@ console.log(`kernels: ${findings.length === 0 ? 'ok' : `${findings.length} findi
 if (findings.length > 0) process.exitCode = 1;
 
 // ---- Sources ----
-
-function filesOf(folder) {
-  return /** @type {string[]} */ (fs.readdirSync(folder, { recursive: true }))
-    .filter(file => /\.(cu|cuh|cc|h)$/.test(file))
-    .toSorted();
-}
-
-/** The rule of native/cuda/CMakeLists.txt: which files are compiled to compute_90 PTX as well. */
-function includesSm90(text) {
-  return text.split('\n').includes(`#include "cuda/${sm90Header}"`);
-}
 
 /** The text with comments (and, unless wanted, strings) blanked, so that line numbers stay. */
 function code(text, keepStrings) {
@@ -103,7 +94,11 @@ function checkSources() {
       );
     }
     if (onDevice) refuse(/(?<!\basm\s+)\bvolatile\b/g, 'volatile memory; order comes from ptx/ wrappers');
-    if (file.endsWith('.cu') && !includesSm90(text) && inputsOf(path.join(cuda, file)).has(path.join(cuda, sm90Header)))
+    if (
+      file.endsWith('.cu') &&
+      !includesSm90(text) &&
+      kernelReports.inputsOf(path.join(cuda, file)).has(path.join(cuda, sm90Header))
+    )
       say(
         0,
         `${sm90Header} is reached through another file only; a file with dependent launches includes it itself, or it is not compiled for them`,
@@ -148,7 +143,7 @@ async function checkKernels(compiler) {
   let compiled = 0;
   const work = async () => {
     for (let file = queue.shift(); file; file = queue.shift()) {
-      const { result, fresh } = await report(file, compiler);
+      const { result, fresh } = await kernelReports.of(file, compiler);
       results.push(result);
       compiled += fresh ? 1 : 0;
     }
@@ -192,7 +187,7 @@ function judge({ file, name, architecture, threads, registers, spillStores, spil
  * kernel at its largest and holds it to what a block can have on the smallest GPU. Null where the program is not built here.
  */
 function addDynamicShared(kernels) {
-  const program = options.shared ?? (ours ? path.join(releaseTree, 'test', 'native', 'cuda_traffic_test') : null);
+  const program = options.shared ?? (ours ? path.join(nativeTests, 'cuda_traffic_test') : null);
   const seen = program && fs.existsSync(program) ? dynamicShared(program) : null;
   if (!seen)
     console.log('skipped: dynamic shared memory, a dash below, since cuda_traffic_test is not built here or fails.');
@@ -238,140 +233,6 @@ function checkPlan(kernels) {
         `native/cuda/gemm_plan.cc: ${name} is planned with ${registers} registers, but the compiler takes ${most}`,
       );
   }
-}
-
-/** Rows and messages of one file, from the cache unless the file, a header of ours that it includes, the flags or the compiler changed. */
-async function report(file, compiler) {
-  const flags = compilerFlags(file);
-  const hash = createHash('sha256').update(compiler).update(flags.join('\0')).update(`form ${resultForm}`);
-  for (const input of inputsOf(path.join(cuda, file)))
-    hash.update(path.relative(options.native, input)).update('\0').update(fs.readFileSync(input)).update('\0');
-  const stem = file.replaceAll(/[/\\]/g, '+');
-  const kept = path.join(cache, `${stem}-${hash.digest('hex').slice(0, 24)}.json`);
-  if (fs.existsSync(kept)) return { result: JSON.parse(fs.readFileSync(kept, 'utf8')), fresh: false };
-
-  const folder = fs.mkdtempSync(path.join(cache, 'compile-'));
-  try {
-    const fatbin = path.join(folder, 'kernels.fatbin');
-    const args = [
-      ...flags,
-      '-I',
-      options.native,
-      '--keep',
-      '--keep-dir',
-      folder,
-      '-fatbin',
-      path.join(cuda, file),
-      '-o',
-      fatbin,
-    ];
-    const done = await promisify(execFile)('nvcc', args, { encoding: 'utf8', maxBuffer: 1 << 28 }).catch(error => ({
-      ...error,
-      failed: true,
-    }));
-    const log = `${done.stdout ?? ''}${done.stderr ?? ''}`;
-    const messages = log
-      .split('\n')
-      .filter(line => /\bC75(0[89]|1\d|20)\b|\bwarning\b|\berror\b|\bfatal\b/i.test(line));
-    if (done.failed)
-      return { result: { file, messages: [...messages, 'nvcc failed'], kernels: [], bytes: 0 }, fresh: true };
-    const result = { file, messages, kernels: rowsOf(log, folder), bytes: fs.statSync(fatbin).size };
-    for (const old of fs.readdirSync(cache)) if (old.startsWith(`${stem}-`)) fs.rmSync(path.join(cache, old));
-    fs.writeFileSync(kept, JSON.stringify(result));
-    return { result, fresh: true };
-  } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** The flags of native/cuda/CMakeLists.txt. */
-function compilerFlags(file) {
-  const architectures = process.env.NVLM_CUDA_ARCHS
-    ? process.env.NVLM_CUDA_ARCHS.trim().split(/[\s,;]+/)
-    : listedArchitectures;
-  const from = (ptx, list) =>
-    `-gencode=arch=compute_${ptx},code=[${[`compute_${ptx}`, ...list.map(number => `sm_${number}`)].join(',')}]`;
-  const newer = architectures.filter(number => Number(number) >= 90);
-  const targets = () => {
-    if (file.endsWith('_sm90.cu')) return ['-gencode=arch=compute_90a,code=sm_90a'];
-    if (newer.length === 0 || !includesSm90(fs.readFileSync(path.join(cuda, file), 'utf8')))
-      return [from(80, architectures)];
-    return [
-      from(
-        80,
-        architectures.filter(number => Number(number) < 90),
-      ),
-      from(90, newer),
-    ];
-  };
-  return [
-    '-std=c++20',
-    ...targets(),
-    '--compress-mode=size',
-    '-Xptxas=-v,-warn-spills,-warn-lmem-usage',
-    '-Xcompiler=-fPIC,-fvisibility=hidden',
-  ];
-}
-
-/** The file and every header of ours that it reaches. */
-function inputsOf(file, seen = new Set()) {
-  if (seen.has(file) || !fs.existsSync(file)) return seen;
-  seen.add(file);
-  for (const match of fs.readFileSync(file, 'utf8').matchAll(/^[ \t]*#[ \t]*include[ \t]+"([^"]+)"/gm))
-    inputsOf(path.join(options.native, match[1]), seen);
-  return seen;
-}
-
-/** ptxas's words of each kernel and architecture, with threads from the PTX and the size of its code from the cubin. */
-function rowsOf(log, folder) {
-  const threads = new Map();
-  const sizes = new Map();
-  for (const kept of fs.readdirSync(folder)) {
-    const file = path.join(folder, kept);
-    if (kept.endsWith('.ptx')) {
-      for (const entry of fs.readFileSync(file, 'utf8').matchAll(/\.entry (\w+)\([\s\S]*?\)\s*((?:\.[^\n]*\n)*)/g)) {
-        const bounds = entry[2].match(/\.(?:maxntid|reqntid) (\d+)(?:, (\d+))?(?:, (\d+))?/);
-        if (bounds) threads.set(entry[1], Number(bounds[1]) * Number(bounds[2] ?? 1) * Number(bounds[3] ?? 1));
-      }
-    } else if (kept.endsWith('.cubin')) {
-      // With one target, nvcc leaves it out of the name.
-      const architecture = kept.match(/\.(sm_\w+)\.cubin$/)?.[1] ?? log.match(/ for '(sm_\w+)'/)?.[1];
-      const sections = spawnSync('readelf', ['-SW', file], { encoding: 'utf8' }).stdout;
-      for (const section of sections.matchAll(/ \.text\.(\w+) +PROGBITS +\w+ +\w+ +(\w+)/g))
-        sizes.set(`${architecture} ${section[1]}`, Number.parseInt(section[2], 16));
-    }
-  }
-  const rows = [];
-  for (const part of log.split(/Compiling entry function /).slice(1)) {
-    const [, symbol, architecture] = part.match(/^'(\w+)' for '(\w+)'/);
-    const number = pattern => Number(part.match(pattern)?.[1] ?? 0);
-    rows.push({
-      symbol,
-      architecture,
-      threads: threads.get(symbol) ?? 0,
-      registers: number(/Used (\d+) registers/),
-      shared: number(/(\d+) bytes smem/),
-      stack: number(/(\d+) bytes stack frame/),
-      spillStores: number(/(\d+) bytes spill stores/),
-      spillLoads: number(/(\d+) bytes spill loads/),
-      bytes: sizes.get(`${architecture} ${symbol}`) ?? 0,
-    });
-  }
-  const names = demangled(rows.map(row => row.symbol));
-  return rows.map(({ symbol, ...row }) => ({ name: names.get(symbol), ...row }));
-}
-
-function demangled(symbols) {
-  const unique = [...new Set(symbols)];
-  if (unique.length === 0) return new Map();
-  const lines = execFileSync('c++filt', { input: unique.join('\n'), encoding: 'utf8' }).split('\n');
-  const short = line =>
-    line
-      .replace(/^void /, '')
-      .replaceAll('(anonymous namespace)::', '')
-      .replaceAll('nvlm::gpu::', '')
-      .replace(/\([^()]*\)$/, '');
-  return new Map(unique.map((symbol, i) => [symbol, short(lines[i])]));
 }
 
 /** One line a kernel: registers and kilobytes of code on each architecture. */
