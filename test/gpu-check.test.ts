@@ -25,6 +25,34 @@ const written = (name: string): string => {
   return path.join(folder, name, file ?? 'nothing was written');
 };
 
+/**
+ * A tree for the paths of failure, after the whole run: cuda_ptx_test is the real one, and what takes long stands in, models with the lines of the whole run.
+ */
+function standIns(name: string, opTimes: string): string {
+  const place = path.join(folder, `tree-${name}`);
+  const programs = path.join(place, 'test', 'native');
+  fs.mkdirSync(path.join(programs, 'gpu'), { recursive: true });
+  fs.symlinkSync(path.join(tree, 'Release'), path.join(place, 'Release'));
+  fs.symlinkSync(path.join(tree, 'test', 'native', 'cuda_ptx_test'), path.join(programs, 'cuda_ptx_test'));
+  const write = (program: string, body: string): void =>
+    fs.writeFileSync(path.join(programs, program), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+  write('cuda_ops_test', ':');
+  write('cuda_golden_test', ':');
+  write('gpu/op_times_emulated', opTimes);
+  const lines = path.join(folder, 'whole', 'models.json');
+  write(
+    'gpu/model_times',
+    `model=$2
+while [ $# -gt 0 ]; do
+  [ "$1" = --json ] && grep -F "$model" ${lines} >> "$2"
+  [ "$1" = --logits ] && mkdir -p "$2" && touch "$2/image.json"
+  shift
+done
+:`,
+  );
+  return place;
+}
+
 it('runs every stage, writes one file of everything and passes', () => {
   const { status, output, stages } = gpuCheck('whole');
   expect(stages).toEqual({
@@ -97,15 +125,7 @@ it('goes red over one wrong value of one wrapper and a program that fails, and s
   );
   expect(wrong).not.toBe(right);
   fs.writeFileSync(expected, wrong);
-  // A tree whose op_times does not run.
-  const broken = path.join(folder, 'tree');
-  const programs = path.join(broken, 'test', 'native');
-  fs.mkdirSync(path.join(programs, 'gpu'), { recursive: true });
-  fs.symlinkSync(path.join(tree, 'Release'), path.join(broken, 'Release'));
-  for (const program of ['cuda_ptx_test', 'cuda_ops_test', 'cuda_golden_test', 'gpu/model_times']) {
-    fs.symlinkSync(path.join(tree, 'test', 'native', program), path.join(programs, program));
-  }
-  fs.writeFileSync(path.join(programs, 'gpu', 'op_times_emulated'), '#!/bin/sh\nexit 3\n', { mode: 0o755 });
+  const broken = standIns('planted', 'exit 3');
   const { status, output, stages } = gpuCheck('planted', { GPU_CHECK_EXPECTED: expected, GPU_CHECK_TREE: broken });
   expect(stages).toMatchObject({ ptx: 'WRONG', ops: 'ok', times: 'WRONG', 'model-D-tiny': 'ok', 'model-H-tiny': 'ok' });
   expect(output).toMatch(/FAILED .*load_matrices_transposed: 1 of 128 values differ/);
@@ -129,7 +149,10 @@ describe('a model whose logits are wrong', () => {
       '#!/bin/sh\ncase "$*" in *check_logits*) echo WRONG; exit 1;; *"import torch"*) echo torch;; *rival*) ;; *) exec python3 "$@";; esac\n',
       { mode: 0o755 },
     );
-    const { status, stages, output } = gpuCheck('wrong', { GPU_CHECK_PYTHON: python });
+    const { status, stages, output } = gpuCheck('wrong', {
+      GPU_CHECK_PYTHON: python,
+      GPU_CHECK_TREE: standIns('wrong', ':'),
+    });
     expect(stages).toMatchObject({
       ptx: 'ok',
       ops: 'ok',
