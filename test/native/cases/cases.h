@@ -9,6 +9,9 @@
 
 namespace nvlm::test {
 
+// Of Qwen2-72B: the longest sums and the widest outputs that a model here has.
+constexpr int64_t kLargestMlp = 29568, kLargestVocabulary = 152064;
+
 std::vector<OpCase> linear_cases();
 std::vector<OpCase> activation_cases();
 std::vector<OpCase> norm_cases();

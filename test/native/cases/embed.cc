@@ -86,6 +86,7 @@ std::vector<OpCase> embed_cases() {
     cases.push_back(embed_case(50, 31, 37, type, Rows::kMixed, NVLM_MATRIX));
     cases.push_back(embed_case(20, 48, 136, type, Rows::kTokens, NVLM_MATRIX));
   }
+  cases.push_back(embed_case(5, kLargestVocabulary, 8, NVLM_BF16, Rows::kTokens));
   return cases;
 }
 

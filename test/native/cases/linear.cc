@@ -193,6 +193,13 @@ std::vector<OpCase> linear_cases() {
   }
   // A vocabulary is as long as it is.
   for (const int64_t rows : {1, 3, 6}) cases.push_back(linear_case(NVLM_LOGITS, rows, 151, 64, NVLM_BF16));
+  // The longest sum and the widest output of any model here: Qwen2-72B's MLP and vocabulary.
+  for (const int64_t rows : {1, 7}) {
+    cases.push_back(linear_case(NVLM_LINEAR_RESIDUAL, rows, 16, kLargestMlp, NVLM_BF16));
+    cases.push_back(linear_case(NVLM_LINEAR, rows, 8, kLargestMlp, NVLM_F16, "bias"));
+  }
+  cases.push_back(linear_case(NVLM_LINEAR_SWIGLU, 1, kLargestMlp, 8, NVLM_BF16));
+  cases.push_back(linear_case(NVLM_LOGITS, 2, kLargestVocabulary, 8, NVLM_BF16));
   return cases;
 }
 

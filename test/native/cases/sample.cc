@@ -111,7 +111,9 @@ std::vector<OpCase> sample_cases() {
           chosen_case(" equals", 530, Logits::kEqual),
           chosen_case(", many equal", 530, Logits::kCoarse),
           chosen_case(" extremes", 530, Logits::kExtreme),
-          chosen_case(" zeros of both signs", 530, Logits::kZeros)};
+          chosen_case(" zeros of both signs", 530, Logits::kZeros),
+          sample_case(1, kLargestVocabulary, 0, 1),
+          sample_case(2, kLargestVocabulary, 0.8f, 0.9f)};
 }
 
 }  // namespace nvlm::test
