@@ -1,6 +1,6 @@
 // Runs the native test programs that scripts/build-native.mjs --tests built: each test/native/*_test.cc as it is, and most once more under sanitizers
 // (test/native/sanitized.cmake). Two at a time, the longest first.
-//   node scripts/test-native.mjs [NAME…]   only these, as `golden_test` (each way that it was built) or `sanitized/golden_test`
+//   node scripts/test-native.mjs [NAME…]   only these: `golden_test` (each way that it was built), `./golden_test` (as it is) or `sanitized/golden_test`
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -40,7 +40,10 @@ const all = Object.keys(environments).flatMap(folder =>
 );
 const wanted = process.argv.slice(2);
 const programs = all.filter(
-  name => wanted.length === 0 || wanted.includes(name) || wanted.includes(path.posix.basename(name)),
+  name =>
+    wanted.length === 0 ||
+    wanted.includes(path.posix.basename(name)) ||
+    wanted.includes(name.includes('/') ? name : `./${name}`),
 );
 if (programs.length === 0) {
   console.error(
