@@ -419,7 +419,8 @@ void one_mutation(Case& c, bool sharded, std::uint64_t seed) {
 
 int main() {
   const std::uint64_t seed = from_environment("NVLM_MUTATION_SEED", 20240917);
-  // A sanitized build is ten times slower: it takes as many as reach every branch of the parsers that all of them do.
+  // A sanitized build is ten times slower: it takes as many as reach, with config_test and checkpoint_test, every
+  // branch of the parsers that all of them do.
   const std::uint64_t count = from_environment("NVLM_MUTATION_COUNT", std::getenv("NVLM_SANITIZE") ? 2000 : 10000);
   run("mutated checkpoints are refused or open correctly", [&] {
     Case single = load_case("x-forged-text", {"model.safetensors"}, false);

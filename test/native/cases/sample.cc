@@ -81,6 +81,7 @@ const std::vector<SamplingChoice>& sampling_choices() {
       {"top p of nothing", options(1, 0, 0)},
       {"top p just below all", options(1, 0, 0.99999994f)},
       {"min p", options(1.2f, 0, 1, 0.05f)},
+      {"min p of the likeliest", options(1.2f, 0, 1, 1)},
       {"min p above all", options(1.2f, 0, 1, 2)},
       {"all filters", options(0.9f, 50, 0.8f, 0.01f, 5)},
       {"all filters and penalties", penalised(options(0.9f, 50, 0.8f, 0.01f, 5), 1.1f, -0.3f, 0.15f)},
