@@ -12,7 +12,7 @@ const environments = {
   '': {},
   sanitized: {
     NVLM_SANITIZE: '1',
-    NVLM_SANITIZED_EMULATOR: path.join(nativeTests, 'nvlm_emulator_sanitized.so'),
+    NVLM_SANITIZED_EMULATOR: path.join(nativeTests, 'sanitized', 'nvlm_emulator_sanitized.so'),
     ASAN_OPTIONS: 'detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1',
     UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
   },

@@ -31,7 +31,7 @@ set(NVLM_EMULATED_SANITIZED $<TARGET_OBJECTS:nvlm_emulator_machine> $<TARGET_OBJ
 
 add_library(nvlm_emulator_sanitized MODULE ${NVLM_EMULATED_SANITIZED} $<TARGET_OBJECTS:nvlm_portable>)
 target_link_libraries(nvlm_emulator_sanitized PRIVATE nvlm_flags_sanitized Threads::Threads ${CMAKE_DL_LIBS})
-set_target_properties(nvlm_emulator_sanitized PROPERTIES PREFIX "" SUFFIX ".so" LINKER_LANGUAGE CXX)
+set_target_properties(nvlm_emulator_sanitized PROPERTIES PREFIX "" SUFFIX ".so" LINKER_LANGUAGE CXX LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/sanitized)
 
 # The program `name` in a folder of its kind; ARGN are its objects, in their order.
 function(nvlm_kind_of_program kind name)

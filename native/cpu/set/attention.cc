@@ -13,6 +13,7 @@ namespace nvlm::cpu::NVLM_CPU_SET {
 namespace {
 
 constexpr int64_t kQueryBlock = 16;
+static_assert(8 % kLanes == 0, "head_dim is a multiple of 8 (ops/check_program.cc): a wider vector needs a tail here");
 
 // Neighbouring keys of one head: rows of d floats, `stride` apart.
 struct KeyBlock {

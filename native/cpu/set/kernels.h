@@ -29,6 +29,9 @@ void pixel_shuffle_norm(const host::Op& op);
 void embed(const host::Op& op);
 void gather_rows(const host::Op& op);
 
+// The table of all these: a set that has kernels of its own copies it and replaces them in the copy.
+const host::Kernels& kernels();
+
 uint64_t packed_bytes(const nvlm_weight_source& source);
 void pack(const nvlm_weight_source& source, nvlm_weight& weight, const host::Threads& threads);
 
