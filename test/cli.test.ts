@@ -180,7 +180,7 @@ test.each([
   ['an unknown command', ['aks'], 2, 'ask'],
   ['an unknown option', ['ask', 'x', '--modell', 'y'], 2, '--modell'],
   ['no question', ['ask'], 2, 'missing required argument'],
-  ['a number that is none', ['ask', 'x', '--seed', 'one'], 2, 'It is no number'],
+  ['a number that is none', ['ask', 'x', '--seed', 'one'], 2, 'It is not a number'],
   ['a device that is none', ['ask', 'x', '--device', 'gpu'], 2, '[bad-option]'],
   ['a number out of range', ['ask', 'x', '--max-tokens', '0'], 2, '[bad-option]'],
   ['an image where the question belongs', ['ask', receipt], 2, 'The last argument is the question'],

@@ -24,6 +24,6 @@ function flagOf(name: string, { kind, flag }: Option): Flag {
 /** Reads a number on the command line; its range is the library's business. */
 function numberArgument(text: string): number {
   const value = Number(text);
-  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('It is no number.');
+  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('It is not a number.');
   return value;
 }

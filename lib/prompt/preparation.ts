@@ -103,7 +103,7 @@ export function promptTooLong(usage: Omit<TokenCount, 'room'>, contextLength: nu
 
 function fromEncoder(context: PromptContext, image: CallImage): PreparedImage {
   if (image.source.kind !== 'encoded')
-    throw new NvlmError('internal', `${image.where} is no encoded image. Please report it.`);
+    throw new NvlmError('internal', `${image.where} is not an encoded image. Please report it.`);
   const { stored } = image.source;
   if (stored.owner !== context.client) {
     throw new NvlmError(
