@@ -12,8 +12,8 @@ const device = 'emulator' as 'cuda';
 /** The least there is: a tile takes seconds here. */
 const small: LoadOptions = { contextLength: 256, maxSequences: 1, maxImages: 1 };
 
-/** Cases with small images: four of one tile, one of three. */
-const subset = ['003', '004', '014', '034', '053'];
+/** Of three tiles and of one. How near logits come is cuda_golden_test's to judge. */
+const subset = ['003', '014'];
 const cases = readFileSync(join(evalFolder, 'cases.jsonl'), 'utf8')
   .trim()
   .split('\n')
@@ -30,15 +30,14 @@ async function rightAnswers(model: Model): Promise<string[]> {
 }
 
 test.each(bundled)(
-  '%s is right in at most one case less than on the CPU',
+  '%s is right where it is on the CPU',
   async name => {
     await using onCpu = await load(name, { ...small, device: 'cpu' });
     await using emulated = await load(name, { ...small, device });
     expect(emulated.info.device).toBe('emulator');
     const [expected, got] = [await rightAnswers(onCpu), await rightAnswers(emulated)];
-    expect(cases).toHaveLength(subset.length);
-    expect(expected.length).toBeGreaterThanOrEqual(4);
-    if (got.length < expected.length - 1) expect(got).toEqual(expected);
+    expect(expected.length).toBeGreaterThanOrEqual(1);
+    expect(got).toEqual(expected);
   },
   300_000,
 );
