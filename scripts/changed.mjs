@@ -5,7 +5,7 @@ import path from 'node:path';
 import { root } from './paths.mjs';
 
 /**
- * The first row whose pattern fits a file counts. `jest`: test/NAME.test.ts; `native`: programs of test/native, `./NAME` without sanitizers; `steps`: of
+ * The first row whose pattern fits a file counts. `jest`: test/NAME.test.ts; `native`: programs of test/native, `./NAME` without sanitizers, `sanitized/NAME`; `steps`: of
  * scripts/test.mjs.
  * @type {[RegExp, { jest?: string[], native?: string[], steps?: string[] }][]}
  */
@@ -24,7 +24,7 @@ export const rows = [
   [/^lib\//, { jest: ['types', 'errors'] }],
   [/^examples\//, { jest: ['examples'] }],
   [/^native\/platform\//, { native: ['platform_test', 'threads_test'] }],
-  [/^native\/image\//, { native: ['image_test', 'cuda_cut_tiles_test'] }],
+  [/^native\/image\//, { native: ['image_test', 'sanitized/cuda_cut_tiles_test'] }],
   [/^native\/ops\//, { native: ['planner_test', 'ops_test', 'backends_test'] }],
   [/^native\/(cpu|reference|host)\//, { native: ['./ops_test', './golden_test'] }],
   [

@@ -1,7 +1,7 @@
 // The table of `npm test -- --changed`: every file of the repository has a row, and every test and program that a row names is there.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const root = join(__dirname, '..');
@@ -32,7 +32,7 @@ test('every name is that of a test, a program or a step', () => {
   const jest = rows.flatMap(row => row.jest ?? []);
   const native = rows.flatMap(row => row.native ?? []);
   expect(jest.filter(name => !existsSync(join(__dirname, `${name}.test.ts`)))).toEqual([]);
-  expect(native.filter(name => !existsSync(join(__dirname, 'native', `${name}.cc`)))).toEqual([]);
+  expect(native.filter(name => !existsSync(join(__dirname, 'native', `${basename(name)}.cc`)))).toEqual([]);
   const steps = readFileSync(join(root, 'scripts', 'test.mjs'), 'utf8');
   expect(rows.flatMap(row => row.steps ?? []).filter(name => !steps.includes(`  ${name}: `))).toEqual([]);
   expect([jest.length > 0, native.length > 0]).toEqual([true, true]);
