@@ -1,7 +1,6 @@
 // Which checks a change needs first: the short way of `npm test -- --changed`. By folder, the tests that say most about it in the least time; the whole of
 // `npm test` stays the judge. test/changed.test.ts holds that every file has a row and every name a test.
 import { spawnSync } from 'node:child_process';
-import path from 'node:path';
 import { root } from './paths.mjs';
 
 /**
@@ -98,8 +97,5 @@ function git(...args) {
     );
     process.exit(2);
   }
-  return stdout
-    .split('\n')
-    .filter(Boolean)
-    .map(file => file.split(path.sep).join('/'));
+  return stdout.split('\n').filter(Boolean);
 }

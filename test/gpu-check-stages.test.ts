@@ -1,15 +1,9 @@
 // scripts/gpu-check.sh with programs that stand in for its own: which stages run in which order, what becomes of one that fails or hangs, and the branch for a real GPU.
 import fs from 'node:fs';
 import path from 'node:path';
-import { folder, gpuCheck, type Result } from './support/gpu-check';
+import { folder, gpuCheck, type Result, writeProgram } from './support/gpu-check';
 
 jest.setTimeout(600_000);
-
-// A shell program.
-const writeProgram = (file: string, body: string): void => {
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, `#!/bin/bash\n${body}\n`, { mode: 0o755 });
-};
 
 // A tree of programs that do nothing but what `bodies` say and note what they were called with; in `bin` those of the machine. Python makes the report alone.
 function standIns(

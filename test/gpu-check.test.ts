@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { folder, gpuCheck, torch, tree } from './support/gpu-check';
+import { folder, gpuCheck, torch, tree, writeProgram } from './support/gpu-check';
 import { root } from './support/models';
 
 jest.setTimeout(600_000);
@@ -31,17 +31,14 @@ const written = (name: string): string => {
 function standIns(name: string, opTimes: string): string {
   const place = path.join(folder, `tree-${name}`);
   const programs = path.join(place, 'test', 'native');
-  fs.mkdirSync(path.join(programs, 'gpu'), { recursive: true });
+  writeProgram(path.join(programs, 'cuda_ops_test'), ':');
+  writeProgram(path.join(programs, 'cuda_golden_test'), ':');
+  writeProgram(path.join(programs, 'gpu', 'op_times_emulated'), opTimes);
   fs.symlinkSync(path.join(tree, 'Release'), path.join(place, 'Release'));
   fs.symlinkSync(path.join(tree, 'test', 'native', 'cuda_ptx_test'), path.join(programs, 'cuda_ptx_test'));
-  const write = (program: string, body: string): void =>
-    fs.writeFileSync(path.join(programs, program), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
-  write('cuda_ops_test', ':');
-  write('cuda_golden_test', ':');
-  write('gpu/op_times_emulated', opTimes);
   const lines = path.join(folder, 'whole', 'models.json');
-  write(
-    'gpu/model_times',
+  writeProgram(
+    path.join(programs, 'gpu', 'model_times'),
     `model=$2
 while [ $# -gt 0 ]; do
   [ "$1" = --json ] && grep -F "$model" ${lines} >> "$2"

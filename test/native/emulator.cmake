@@ -26,7 +26,7 @@ add_library(nvlm_emulated_host OBJECT ${NVLM_EMULATED_HOST})
 nvlm_emulated(nvlm_emulated_host)
 target_compile_options(nvlm_emulated_host PRIVATE -O1)
 
-set_target_properties(nvlm_emulator_machine nvlm_emulated_host PROPERTIES UNITY_BUILD ${NVLM_UNITY} UNITY_BUILD_BATCH_SIZE 0)
+nvlm_compile_together(nvlm_emulator_machine nvlm_emulated_host)
 
 add_library(nvlm_emulated_kernels_plain OBJECT ${NVLM_EMULATED_KERNELS})
 nvlm_emulated(nvlm_emulated_kernels_plain)

@@ -16,6 +16,12 @@ export const torch = ['python3', '/usr/bin/python3'].find(
 export const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'nvlm-gpu-check-'));
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
+/** Writes a shell program. */
+export function writeProgram(file: string, body: string): void {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, `#!/bin/bash\n${body}\n`, { mode: 0o755 });
+}
+
 export interface Result {
   status: number | null;
   output: string;
